@@ -1,0 +1,114 @@
+"""A ModelDeployment as the cluster holds it, parsed once at the edge.
+
+The shell calls ``ModelDeployment.parse`` on every event; everything inside works with the result. What does not parse
+becomes ``InvalidSpec``, which says every field that is wrong and why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from serinus.api.revision import DEPLOYMENT_NAME_PATTERN, MAX_NAME_LENGTH, revision_fields, revision_hash, without_nulls
+from serinus.api.schema import ApiModel
+from serinus.api.spec import ModelDeploymentSpec
+from serinus.api.status import ModelDeploymentStatus
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: the field's path, as in ``spec.rollout.canary.steps[2].weightPercent``, and why."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+class InvalidSpec(ValueError):  # noqa: N818 - the reason that users read in the condition Stalled
+    """A ModelDeployment that this operator can't read; ``problems`` says every field that is wrong, and why."""
+
+    def __init__(self, namespace: str, name: str, problems: tuple[Problem, ...]) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.problems = problems
+        super().__init__(
+            f"ModelDeployment {namespace}/{name} can't be read; correct these fields: "
+            + "; ".join(str(problem) for problem in problems)
+        )
+
+
+class ObjectMeta(ApiModel):
+    """The part of an object's metadata that Serinus reads."""
+
+    name: Annotated[str, StringConstraints(pattern=DEPLOYMENT_NAME_PATTERN, max_length=MAX_NAME_LENGTH)]
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeployment:
+    """One ModelDeployment: metadata, what the user wants, what Serinus remembers, and the revision of the spec."""
+
+    metadata: ObjectMeta
+    spec: ModelDeploymentSpec
+    status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
+    revision: str = ""
+    """Revision of the spec (``revision_hash``)."""
+    revision_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """The raw fields that make the revision, for its ControllerRevision."""
+
+    @classmethod
+    def parse(cls, resource: Mapping[str, Any]) -> Self:
+        """Read a ModelDeployment from the JSON object that the API server sends.
+
+        Raises ``InvalidSpec`` with every problem in metadata, spec and status at once; unknown fields are ignored.
+        """
+        problems: list[Problem] = []
+        metadata = _read(ObjectMeta, resource.get("metadata"), "metadata", problems)
+        spec = _read(ModelDeploymentSpec, without_nulls(resource.get("spec")), "spec", problems)
+        status = _read(ModelDeploymentStatus, resource.get("status") or {}, "status", problems)
+        if metadata is None or spec is None or status is None:
+            namespace, name = _address(resource)
+            raise InvalidSpec(namespace, name, tuple(problems))
+        return cls(metadata, spec, status, revision_hash(resource["spec"]), revision_fields(resource["spec"]))
+
+
+def _read(model: type[_Model], value: object, path: str, problems: list[Problem]) -> _Model | None:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        broken = {detail["loc"] for detail in details}
+        for detail in details:
+            # A list whose entries are broken is also reported as too short, having lost them: that is noise.
+            if detail["type"] == "too_short" and any(_lies_below(detail["loc"], other) for other in broken):
+                continue
+            problems.append(Problem(_field_path(path, detail["loc"]), detail["msg"]))
+        return None
+
+
+def _lies_below(upper: tuple[int | str, ...], lower: tuple[int | str, ...]) -> bool:
+    return len(lower) > len(upper) and lower[: len(upper)] == upper
+
+
+def _field_path(start: str, location: tuple[int | str, ...]) -> str:
+    return start + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _address(resource: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = resource.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return "?", "?"
+    return str(metadata.get("namespace", "?")), str(metadata.get("name", "?"))

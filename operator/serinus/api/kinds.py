@@ -1,0 +1,50 @@
+"""The Kubernetes kinds that Serinus reads or writes, and the names it puts on them.
+
+Owned by the API: labels and annotations are what users select by, and what survives an upgrade of the operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUP = "serinus.dev"
+VERSION = "v1alpha1"
+
+LABEL_DEPLOYMENT = f"{GROUP}/deployment"
+LABEL_REVISION = f"{GROUP}/revision"
+LABEL_ROLE = f"{GROUP}/role"
+"""On Services only: `stable`, `candidate` or `revision`."""
+ANNOTATION_MOVES = f"{GROUP}/moves"
+"""`status.moves` at the time a child was written: the fence against a stale writer."""
+ANNOTATION_ADOPT = f"{GROUP}/adopt"
+"""On a foreign object: the name of the ModelDeployment that may take it over."""
+MANAGED_BY = "serinus"
+FIELD_MANAGER = "serinus"
+CONTAINER = "model"
+"""Name of the BentoML container in a pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A Kubernetes kind and its place in the API."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+MODEL_DEPLOYMENT = Kind(GROUP, VERSION, "ModelDeployment", "modeldeployments")
+CONTROLLER_REVISION = Kind("apps", "v1", "ControllerRevision", "controllerrevisions")
+REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
+SERVICE = Kind("", "v1", "Service", "services")
+POD = Kind("", "v1", "Pod", "pods")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
+POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
+
+CHILD_KINDS = (CONTROLLER_REVISION, REPLICA_SET, SERVICE, HTTP_ROUTE, POD_MONITOR)

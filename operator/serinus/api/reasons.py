@@ -1,0 +1,123 @@
+"""Every phase, condition type, reason and event name that Serinus ever writes.
+
+Owned by the API: users match on these strings in scripts, alerts and Argo CD health checks, so they come from these
+enums and from nowhere else. Conditions and Events are written by the operator; `serinus.core` chooses them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a rollout stands (`status.rollout.phase`)."""
+
+    IDLE = "Idle"
+    """Nothing to do: the revision in the spec is the stable one."""
+    STARTING = "Starting"
+    """The candidate's pods are coming up; it gets no traffic."""
+    HOLDING = "Holding"
+    """The candidate has the weight of the current step and is being judged."""
+    AWAITING_APPROVAL = "AwaitingApproval"
+    """Evidence suffices; a person has to say yes."""
+    PAUSED = "Paused"
+    """Progress has stopped (by a person, or by `undecided`/`missing`); a Fail still rolls back."""
+    PROMOTING = "Promoting"
+    """The candidate is scaled to full size and takes all traffic."""
+    WATCHING = "Watching"
+    """Promoted; the old revision stays warm, and a Fail returns to it."""
+    ROLLING_BACK = "RollingBack"
+    """The candidate's traffic is being taken off, then its pods."""
+    REJECTED = "Rejected"
+    """The revision in the spec was rolled back and is not tried again by itself."""
+
+
+class JudgedBy(StrEnum):
+    """On whose word a revision was promoted (`status.rollout.judgedBy`)."""
+
+    METRICS = "Metrics"
+    READINESS = "Readiness"
+    PERSON = "Person"
+    POLICY = "Policy"
+
+
+class ConditionType(StrEnum):
+    """Types of `status.conditions`; `Ready`, `Reconciling` and `Stalled` follow kstatus."""
+
+    AVAILABLE = "Available"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    PAUSED = "Paused"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions."""
+
+    # Available
+    SERVING = "Serving"
+    NO_READY_PODS = "NoReadyPods"
+    # Ready
+    STABLE = "Stable"
+    ROLLOUT_IN_PROGRESS = "RolloutInProgress"
+    SCALING = "Scaling"
+    # Reconciling
+    SETTLED = "Settled"
+    STARTING = "Starting"
+    HOLDING = "Holding"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    PROMOTING = "Promoting"
+    WATCHING = "Watching"
+    ROLLING_BACK = "RollingBack"
+    UNDECIDED = "Undecided"
+    EVIDENCE_MISSING = "EvidenceMissing"
+    ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
+    PODS_UNSCHEDULABLE = "PodsUnschedulable"
+    PODS_NOT_READY = "PodsNotReady"
+    # Paused
+    PAUSED_BY_PERSON = "PausedByPerson"
+    SUSPENDED = "Suspended"
+    RUNNING = "Running"
+    # Stalled
+    NOT_STALLED = "NotStalled"
+    INVALID_SPEC = "InvalidSpec"
+    UNSUPPORTED = "Unsupported"
+    RESERVED_FIELD = "ReservedField"
+    METRIC_FAILED = "MetricFailed"
+    CONTAINER_RESTARTED = "ContainerRestarted"
+    READINESS_LOST = "ReadinessLost"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    UNDECIDED_TOO_LONG = "UndecidedTooLong"
+    EVIDENCE_MISSING_TOO_LONG = "EvidenceMissingTooLong"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+    NAME_TAKEN = "NameTaken"
+    STATUS_LOST = "StatusLost"
+    NO_METRIC_SOURCE = "NoMetricSource"
+    WRITE_REJECTED = "WriteRejected"
+
+
+class Happening(StrEnum):
+    """What `status.history[].event` and the reasons of Kubernetes Events say."""
+
+    CANDIDATE_STARTED = "CandidateStarted"
+    FIRST_DEPLOYMENT = "FirstDeployment"
+    STEP_ENTERED = "StepEntered"
+    COUNTING_STARTED = "CountingStarted"
+    COUNTING_STOPPED = "CountingStopped"
+    STEP_PASSED = "StepPassed"
+    PAUSED = "Paused"
+    RESUMED = "Resumed"
+    PROMOTED = "Promoted"
+    PROMOTED_UNDECIDED = "PromotedUndecided"
+    WATCH_ENDED = "WatchEnded"
+    ROLLED_BACK = "RolledBack"
+    ROLLBACK_FINISHED = "RollbackFinished"
+    RETURNED = "Returned"
+    SUPERSEDED = "Superseded"
+    RETIRED = "Retired"
+    RETRIED = "Retried"
+    ACTION_IGNORED = "ActionIgnored"
+    STATUS_RECOVERED = "StatusRecovered"
+    STALLED = "Stalled"
+    CHILD_RESTORED = "ChildRestored"

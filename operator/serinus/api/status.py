@@ -1,0 +1,198 @@
+"""The status of a ModelDeployment: all that Serinus remembers between two passes.
+
+Owned by the API, written only by the operator's one status writer. Whatever a decision needs later (steps, times, who
+was rejected) stands here, so that a restart at any moment continues where the last write ended; what can be observed
+again (pods, weights in force, metrics) is here only for people to read.
+
+Instants are RFC 3339 with microseconds, UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+from serinus.api.reasons import Happening, JudgedBy, Phase
+
+
+def format_instant(at: datetime) -> str:
+    """`at` as RFC 3339 in UTC with microseconds, the form of Kubernetes' MicroTime."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Instant = Annotated[datetime, PlainSerializer(format_instant, return_type=str)]
+
+
+class StatusModel(BaseModel):
+    """Base of the status models: immutable, camelCase on the wire, tolerant of fields of newer versions."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class Condition(StatusModel):
+    """One condition in the shape of metav1.Condition."""
+
+    type: str = Field(description="Type of the condition.", max_length=316)
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    observed_generation: int = Field(default=0, description="metadata.generation that the condition was computed for.")
+    last_transition_time: Instant = Field(description="When the status last changed.")
+    reason: str = Field(description="One of Serinus' reasons, for programs.", max_length=1024)
+    message: str = Field(default="", description="What is so, why, and what to do, for people.", max_length=32768)
+
+
+class RevisionStatus(StatusModel):
+    """A revision that has pods, and what is seen of them."""
+
+    revision: str = Field(description="Hash of model, serving and placement: the name of the revision.")
+    version: str = Field(default="", description="Version of the model, as the spec gives it or the image's tag says.")
+    image: str = Field(default="", description="Container image of the revision.")
+    replicas: int = Field(default=0, description="Pods that its ReplicaSet has.")
+    ready_replicas: int = Field(default=0, description="Pods of it that are ready.")
+    weight_percent: int = Field(default=0, description="Share of the requests that the route sends to it now.")
+    since: Instant | None = Field(default=None, description="When it took this role.")
+    ever_ready: bool = Field(default=False, description="Whether it ever had a ready pod in this role.")
+
+
+class PodRestarts(StatusModel):
+    """Container restarts of one pod that lie before its first readiness and do not count against the candidate."""
+
+    pod: str = Field(description="Name of the pod.")
+    before: int = Field(description="Restarts of the model's container before it was first ready.")
+
+
+class RolloutStatus(StatusModel):
+    """Where the rollout stands. Persisted in full: a restart changes nothing."""
+
+    phase: Phase = Field(default=Phase.IDLE, description="Phase of the rollout.")
+    step: str | None = Field(default=None, description="Name of the current step.")
+    step_index: int | None = Field(default=None, description="Position of the current step, from 0.")
+    step_count: int | None = Field(default=None, description="Number of steps of this rollout.")
+    weight_percent: int = Field(
+        default=0,
+        description="Share of the requests that the candidate may have in this step; an edit of the steps "
+        "changes it only through a decision.",
+    )
+    started_at: Instant | None = Field(default=None, description="When this attempt began.")
+    step_started_at: Instant | None = Field(default=None, description="When the current step or phase was entered.")
+    held_seconds: float = Field(
+        default=0.0, description="Seconds that count towards the hold of this step, up to countingSince."
+    )
+    counting_since: Instant | None = Field(
+        default=None, description="Since when the hold counts on; absent while the clock stands still."
+    )
+    evidence_started_at: Instant | None = Field(
+        default=None, description="When the route was first confirmed in this attempt: evidence counts from here."
+    )
+    pass_evidence_since: Instant | None = Field(
+        default=None, description="When the route of this step was first confirmed: evidence for Pass counts from here."
+    )
+    baseline_started_at: Instant | None = Field(
+        default=None, description="During the watch: start of the window of the old stable revision to compare with."
+    )
+    baseline_ended_at: Instant | None = Field(
+        default=None, description="During the watch: end of that window, the moment of the switch."
+    )
+    missing_since: Instant | None = Field(default=None, description="Since when evidence is missing.")
+    drained_at: Instant | None = Field(
+        default=None, description="During a rollback: when the candidate's pods may go, its traffic being off."
+    )
+    weight_losses: int = Field(
+        default=0, description="How often in this step the candidate lost its last ready pod while it had traffic."
+    )
+    restarts: tuple[PodRestarts, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Restarts that happened before readiness, by pod.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
+    )
+    reason: str | None = Field(default=None, description="Why the phase was entered, when it is a rollback or a pause.")
+    judged_by: JudgedBy | None = Field(default=None, description="On whose word the promotion happens or happened.")
+    message: str = Field(default="", description="One sentence for people: what it is waiting for.", max_length=4096)
+
+
+class SampleCounts(StatusModel):
+    """Bad and all requests (or other countable things) that a verdict rests on. May be fractions."""
+
+    bad: float = Field(description="How many were bad.")
+    total: float = Field(description="How many there were.")
+
+
+class MetricStatus(StatusModel):
+    """The newest verdict on one metric, with the numbers behind it."""
+
+    name: str = Field(description="Name of the metric.")
+    verdict: str = Field(description="Pass, Fail, Undecided or Missing.")
+    reason: str = Field(default="", description="Why it is undecided or missing.")
+    mode: str = Field(default="Enforce", description="Enforce decides; Observe is only reported.")
+    candidate: SampleCounts | None = Field(default=None, description="Counts of the judged revision.")
+    stable: SampleCounts | None = Field(default=None, description="Counts of the revision that it is compared with.")
+    lower: str | None = Field(default=None, description="Lower bound of the estimate, in the unit of the limit.")
+    upper: str | None = Field(default=None, description="Upper bound of the estimate, in the unit of the limit.")
+    limit: str = Field(default="", description="The limit that it was held against.")
+    message: str = Field(default="", description="The verdict in one sentence.", max_length=1024)
+    at: Instant = Field(description="When the verdict was reached.")
+
+
+class RejectedRevision(StatusModel):
+    """A revision that was rolled back and is not tried again by itself."""
+
+    revision: str = Field(description="The revision.")
+    reason: str = Field(description="Why it was rejected.")
+    message: str = Field(default="", description="The evidence in one sentence.", max_length=1024)
+    at: Instant = Field(description="When it was rejected.")
+
+
+class HistoryEntry(StatusModel):
+    """One decision: what happened, to which revision, when, by whom and because of what."""
+
+    at: Instant = Field(description="When it was decided.")
+    event: Happening = Field(description="What was decided.")
+    revision: str = Field(description="The revision that it concerns.")
+    by: str = Field(default="serinus", description="Who decided: serinus, or the field manager of an action.")
+    because: str = Field(default="", description="The evidence in short.", max_length=768)
+
+
+class HandledAction(StatusModel):
+    """An action annotation that has taken effect; the same value is not carried out twice."""
+
+    action: str = Field(description="The annotation's name without its prefix.")
+    value: str = Field(description="The value that was handled.", max_length=256)
+
+
+class ModelDeploymentStatus(StatusModel):
+    """What Serinus has observed and decided."""
+
+    observed_generation: int = Field(default=0, description="metadata.generation that this status speaks of.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        description="Available, Ready, Reconciling, Stalled and Paused.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    moves: int = Field(default=0, description="Rises with every decision; children carry it, so a stale writer stops.")
+    stable: RevisionStatus | None = Field(default=None, description="The revision that serves.")
+    candidate: RevisionStatus | None = Field(default=None, description="The revision under judgement.")
+    previous: RevisionStatus | None = Field(
+        default=None, description="The revision that served before; kept warm after a promotion."
+    )
+    rollout: RolloutStatus = Field(default_factory=RolloutStatus, description="Where the rollout stands.")
+    analysis: tuple[MetricStatus, ...] = Field(
+        default=(),
+        description="Newest verdict of each metric.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    rejected: tuple[RejectedRevision, ...] = Field(
+        default=(),
+        description="Revisions that are not tried again by themselves.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
+    )
+    history: tuple[HistoryEntry, ...] = Field(default=(), max_length=20, description="Newest 20 decisions.")
+    actions: tuple[HandledAction, ...] = Field(
+        default=(),
+        description="Action annotations that have been handled.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["action"]},
+    )
+    replicas: int = Field(default=0, description="Pods of the stable revision, for the scale subresource.")
+    selector: str = Field(default="", description="Label selector of the stable revision's pods.")

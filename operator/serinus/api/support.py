@@ -1,0 +1,144 @@
+"""What of the spec this version of the operator does not carry out yet.
+
+The planner asks before it does anything; what stands here is refused with the condition Stalled/Unsupported, so that
+nothing a user wrote is ever ignored in silence. A feature that is built loses its row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from serinus.api.rollout import Automation, Capacity
+from serinus.api.serving import ConfigChecksum
+from serinus.api.spec import ModelDeploymentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """One field that asks for more than this version does, and what to do about it."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    what: str
+    instead: str
+    fields: Callable[[ModelDeploymentSpec], list[str]]
+    """Paths of the fields that ask for it; none: the spec does without."""
+
+
+def unsupported(spec: ModelDeploymentSpec) -> tuple[Unsupported, ...]:
+    """Every field of the spec that this version does not carry out, in the order of the table; empty: all is well."""
+    return tuple(
+        Unsupported(path, f"{gap.what} not carried out by this version; {gap.instead}")
+        for gap in _GAPS
+        for path in gap.fields(spec)
+    )
+
+
+def _steps_with(kind: str) -> Callable[[ModelDeploymentSpec], list[str]]:
+    def fields(spec: ModelDeploymentSpec) -> list[str]:
+        canary = spec.rollout.canary
+        steps = () if canary is None else canary.steps
+        return [
+            f"spec.rollout.canary.steps[{position}]"
+            for position, step in enumerate(steps)
+            if getattr(step, kind) is not None
+        ]
+
+    return fields
+
+
+def _when(path: str, asks: Callable[[ModelDeploymentSpec], bool]) -> Callable[[ModelDeploymentSpec], list[str]]:
+    return lambda spec: [path] if asks(spec) else []
+
+
+def _sliced_metrics(spec: ModelDeploymentSpec) -> list[str]:
+    metrics = spec.analysis.metrics or ()
+    return [
+        f"spec.analysis.metrics[{position}].perSlice"
+        for position, metric in enumerate(metrics)
+        if metric.per_slice is not None
+    ]
+
+
+def _blue_green_shadow(spec: ModelDeploymentSpec) -> bool:
+    return spec.rollout.blue_green is not None and spec.rollout.blue_green.shadow_percent > 0
+
+
+def _blue_green_hold(spec: ModelDeploymentSpec) -> bool:
+    return spec.rollout.blue_green is not None and spec.rollout.blue_green.hold_seconds > 0
+
+
+def _canary_without_gateway(spec: ModelDeploymentSpec) -> bool:
+    return spec.rollout.canary is not None and spec.traffic.gateway is None
+
+
+_GAPS: Final = (
+    _Gap("a shadow step is", "remove the step", _steps_with("shadow_percent")),
+    _Gap("a match step is", "remove the step", _steps_with("match")),
+    _Gap(
+        "an approval step is",
+        "remove the step; to decide by hand, set the annotation serinus.dev/pause during the rollout",
+        _steps_with("approval"),
+    ),
+    _Gap(
+        "a canary behind a plain Service is",
+        "set traffic.gateway, or use blueGreen",
+        _when("spec.rollout.canary", _canary_without_gateway),
+    ),
+    _Gap(
+        "a shadow before a blue-green switch is",
+        "remove it or set it to 0",
+        _when("spec.rollout.blueGreen.shadowPercent", _blue_green_shadow),
+    ),
+    _Gap(
+        "a hold before a blue-green switch is",
+        "remove it or set it to 0",
+        _when("spec.rollout.blueGreen.holdSeconds", _blue_green_hold),
+    ),
+    _Gap(
+        "recreate is",
+        "remove it or use blueGreen",
+        _when("spec.rollout.recreate", lambda spec: spec.rollout.recreate is not None),
+    ),
+    _Gap(
+        "automation other than Automatic is",
+        "remove it or set Automatic",
+        _when("spec.rollout.automation", lambda spec: spec.rollout.automation is not Automation.AUTOMATIC),
+    ),
+    _Gap(
+        "a preflight Job is",
+        "remove it",
+        _when("spec.rollout.preflight", lambda spec: spec.rollout.preflight is not None),
+    ),
+    _Gap(
+        "an in-place rollout is",
+        "remove it, or set Auto or Surge, which both put the candidate beside the stable revision",
+        _when("spec.rollout.capacity", lambda spec: spec.rollout.capacity is Capacity.IN_PLACE),
+    ),
+    _Gap(
+        "autoscaling is",
+        "remove it and set scaling.replicas",
+        _when("spec.scaling.autoscaling", lambda spec: spec.scaling.autoscaling is not None),
+    ),
+    _Gap(
+        "a checksum of ConfigMaps and Secrets is",
+        "remove it or set Ignore",
+        _when(
+            "spec.serving.configChecksum",
+            lambda spec: spec.serving.config_checksum is ConfigChecksum.AUTO,
+        ),
+    ),
+    _Gap("judging by slices is", "remove perSlice", _sliced_metrics),
+    _Gap(
+        "monitoring after promotion is",
+        "remove the section; rollout.watchSeconds watches for a while after promotion",
+        _when("spec.monitoring", lambda spec: spec.monitoring is not None),
+    ),
+)

@@ -1,0 +1,172 @@
+"""The CRD and the models say the same, every field is documented, and the committed file is the generated one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serinus.api.crd import FILE_NAME, custom_resource_definition, generated_file, main, structural_schema
+from serinus.api.names import SCHEMA_VERSION, SCHEMA_VERSION_ANNOTATION
+from serinus.api.spec import ModelDeploymentSpec
+from serinus.api.status import ModelDeploymentStatus
+from tests.unit.api.bad_specs import BAD_SPECS
+
+ROOT = Path(__file__).parents[2]
+COMPLETE = sorted((ROOT / "tests/unit/api/complete").glob("*.yaml"))
+CRD = custom_resource_definition()
+(VERSION,) = CRD["spec"]["versions"]
+SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+SPEC, STATUS = (SCHEMA["properties"][part] for part in ("spec", "status"))
+NOT_STRUCTURAL = {
+    "$ref",
+    "$defs",
+    "allOf",
+    "oneOf",
+    "not",
+    "title",
+    "const",
+    "prefixItems",
+    "uniqueItems",
+    "exclusiveMinimum",
+}
+
+
+def nodes(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below this one, with its path."""
+    yield path, schema
+    for name, field in schema.get("properties", {}).items():
+        yield from nodes(field, f"{path}.{name}")
+    for part, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if part in schema:
+            yield from nodes(schema[part], path + mark)
+
+
+def test_the_committed_file_is_the_generated_one():
+    assert (ROOT / "crds" / FILE_NAME).read_text() == generated_file(), "run `python -m serinus.api.crd`"
+
+
+def test_generation_is_deterministic(tmp_path: Path):
+    assert main([str(tmp_path)]) == 0
+    assert (tmp_path / FILE_NAME).read_text() == generated_file()
+    assert yaml.safe_load(generated_file()) == CRD
+
+
+def test_the_crd_carries_the_version_of_its_schema():
+    assert CRD["metadata"]["annotations"] == {SCHEMA_VERSION_ANNOTATION: str(SCHEMA_VERSION)}
+
+
+@pytest.mark.parametrize(("part", "schema"), [("spec", SPEC), ("status", STATUS)])
+def test_every_field_is_documented_in_a_sentence(part: str, schema: dict[str, Any]):
+    undocumented = [
+        path
+        for path, node in nodes(schema, part)
+        if not path.endswith(("[]", "{}")) and not node.get("description", "").endswith((".", ".)"))
+    ]
+
+    assert undocumented == []
+
+
+def test_the_schema_is_structural():
+    unwanted = {path: NOT_STRUCTURAL & node.keys() for path, node in nodes(SCHEMA, "") if NOT_STRUCTURAL & node.keys()}
+    untyped = [
+        path for path, node in nodes(SCHEMA, "") if "type" not in node and "x-kubernetes-int-or-string" not in node
+    ]
+
+    assert unwanted == {}
+    assert untyped == []
+
+
+def test_sections_that_make_a_revision_have_no_defaults():
+    defaults = [
+        path
+        for section in ("model", "serving", "placement")
+        for path, node in nodes(SPEC["properties"][section], section)
+        if "default" in node
+    ]
+
+    assert defaults == []
+
+
+def test_status_has_no_defaults():
+    assert [path for path, node in nodes(STATUS, "status") if "default" in node] == []
+
+
+def test_lists_of_named_things_are_maps():
+    named = [
+        path
+        for path, node in nodes(SPEC, "spec")
+        if node.get("items", {}).get("properties", {}).keys() >= {"name"} and "parentRefs" not in path
+    ]
+    keys = {path: node.get("x-kubernetes-list-map-keys") for path, node in nodes(SPEC, "spec") if path in named}
+
+    assert keys == {path: ["mountPath"] if path.endswith("volumeMounts") else ["name"] for path in named}
+    assert "spec.rollout.canary.steps" in keys
+
+
+def test_the_models_and_the_crd_have_the_same_fields():
+    for model, schema in ((ModelDeploymentSpec, SPEC), (ModelDeploymentStatus, STATUS)):
+        assert {field.alias for field in model.model_fields.values()} == schema["properties"].keys()
+
+
+def test_the_complete_resources_use_every_field_of_the_spec():
+    used = {
+        path for resource in COMPLETE for path in _paths(yaml.safe_load(resource.read_text())["spec"], SPEC, "spec")
+    }
+    known = {path for path, _ in nodes(SPEC, "spec")}
+
+    assert known - used == set()
+
+
+def _paths(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+    yield path
+    if isinstance(value, list):
+        for item in value:
+            yield from _paths(item, schema["items"], f"{path}[]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name in schema.get("properties", {}):
+                yield from _paths(item, schema["properties"][name], f"{path}.{name}")
+            elif "additionalProperties" in schema:
+                yield from _paths(item, schema["additionalProperties"], f"{path}{{}}")
+
+
+def test_every_rule_of_the_spec_is_tried_by_a_bad_spec():
+    messages = {rule["message"] for _, node in nodes(SPEC, "spec") for rule in node.get("x-kubernetes-validations", [])}
+    tried = [bad.says for bad in BAD_SPECS]
+
+    assert [message for message in messages if not any(words in message for words in tried)] == []
+
+
+def test_every_rule_says_what_to_do_in_one_line():
+    rules = [rule for _, node in nodes(SCHEMA, "") for rule in node.get("x-kubernetes-validations", [])]
+
+    assert len(rules) > 30
+    assert all("\n" not in rule["message"] and len(rule["message"]) > 40 for rule in rules)
+
+
+def test_people_see_where_a_rollout_stands():
+    columns = [column["name"] for column in VERSION["additionalPrinterColumns"]]
+
+    assert columns == ["Ready", "Phase", "Step", "Weight", "Stable", "Candidate", "Reason", "Age"]
+
+
+def test_what_printer_columns_and_scale_read_exists():
+    paths = [column["jsonPath"] for column in VERSION["additionalPrinterColumns"] if "[?" not in column["jsonPath"]]
+    paths += VERSION["subresources"]["scale"].values()
+
+    for path in paths:
+        if path.startswith(".metadata"):
+            continue
+        node = SCHEMA
+        for name in path.strip(".").split("."):
+            node = node["properties"][name]
+
+
+def test_optional_and_required_fields_follow_the_models():
+    schema = structural_schema(ModelDeploymentSpec)
+
+    assert schema["required"] == ["serving"]
+    assert schema["properties"]["serving"]["required"] == ["image"]
+    assert schema["properties"]["rollout"]["properties"]["canary"]["required"] == ["steps"]

@@ -1,0 +1,64 @@
+"""A real API server for the integration tests: shared by all workers, with the CRD, and a namespace per test."""
+
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.controlplane import ControlPlane, control_plane
+
+ROOT = Path(__file__).parents[2]
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver on loopback; the workers of one run share them."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    with control_plane(shared / "plane") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubectl(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """Run kubectl against the plane; its result is returned whatever the exit code, and never raised."""
+    environment = os.environ | {"KUBECACHEDIR": str(tmp_path_factory.mktemp("kubectl-cache"))}
+
+    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig), *arguments],
+            input=stdin,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def crd(kubectl: Kubectl) -> str:
+    """The name of the ModelDeployment CRD, installed and established."""
+    name = "modeldeployments.serinus.dev"
+    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    assert applied.returncode == 0, applied.stderr
+    established = kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    assert established.returncode == 0, established.stderr
+    return name
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> str:
+    """A namespace of the test's own; it goes with the plane."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    created = kubectl("create", "namespace", name)
+    assert created.returncode == 0, created.stderr
+    return name

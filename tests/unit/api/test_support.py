@@ -1,0 +1,82 @@
+"""What this version does not carry out is refused by name, and only that."""
+
+from typing import Any
+
+import pytest
+
+from serinus.api.spec import ModelDeploymentSpec
+from serinus.api.support import unsupported
+from tests.unit.api.bad_specs import GATEWAY, IMAGE
+
+
+def refused(**sections: Any) -> list[str]:
+    spec = ModelDeploymentSpec.model_validate({"serving": {"image": IMAGE}} | sections)
+    return [each.field for each in unsupported(spec)]
+
+
+def canary(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"canary": {"steps": [{"name": f"step-{position}", **step} for position, step in enumerate(steps)]}}
+
+
+METRIC = {"name": "a", "errors": {}, "limit": {"maxPercent": "1"}}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"suspend": True},
+        {"scaling": {"replicas": 3}},
+        {"rollout": {"blueGreen": {}}},
+        {"rollout": {"blueGreen": {}}, "traffic": GATEWAY},
+        {"rollout": {"capacity": "Surge"}},
+        {"rollout": {"automation": "Automatic"}},
+        {"rollout": canary({"weightPercent": 5, "holdSeconds": 60}, {"weightPercent": 50}), "traffic": GATEWAY},
+        {"serving": {"image": IMAGE, "configChecksum": "Ignore"}},
+        {"placement": {"accelerator": {"count": 2, "anyOf": [{"minMemoryGiB": 40}]}}},
+        {"analysis": {"disabled": True}},
+        {"analysis": {"metrics": [METRIC | {"labels": {"pod": "exported_pod"}, "absentBad": "Missing"}]}},
+    ],
+)
+def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
+    assert refused(**sections) == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"rollout": canary({"shadowPercent": 5}), "traffic": GATEWAY}, "spec.rollout.canary.steps[0]"),
+        (
+            {"rollout": canary({"weightPercent": 5}, {"approval": {}}), "traffic": GATEWAY},
+            "spec.rollout.canary.steps[1]",
+        ),
+        (
+            {"rollout": canary({"match": {"headers": [{"name": "a", "value": "b"}]}}), "traffic": GATEWAY},
+            "spec.rollout.canary.steps[0]",
+        ),
+        ({"rollout": canary({"weightPercent": 5})}, "spec.rollout.canary"),
+        ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
+        ({"rollout": {"blueGreen": {"holdSeconds": 5}}}, "spec.rollout.blueGreen.holdSeconds"),
+        ({"rollout": {"recreate": {}}}, "spec.rollout.recreate"),
+        ({"rollout": {"automation": "Supervised"}}, "spec.rollout.automation"),
+        ({"rollout": {"automation": "Manual"}}, "spec.rollout.automation"),
+        ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
+        ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
+        ({"scaling": {"autoscaling": {"maxReplicas": 2}}}, "spec.scaling.autoscaling"),
+        ({"serving": {"image": IMAGE, "configChecksum": "Auto"}}, "spec.serving.configChecksum"),
+        ({"analysis": {"metrics": [METRIC | {"perSlice": "country"}]}}, "spec.analysis.metrics[0].perSlice"),
+        ({"monitoring": {}}, "spec.monitoring"),
+    ],
+)
+def test_what_is_not_carried_out_is_refused_by_name(sections: dict[str, Any], field: str):
+    assert refused(**sections) == [field]
+
+
+def test_a_refusal_says_what_to_do():
+    spec = ModelDeploymentSpec.model_validate({"serving": {"image": IMAGE}, "rollout": {"recreate": {}}})
+
+    (refusal,) = unsupported(spec)
+
+    assert (
+        str(refusal) == "spec.rollout.recreate: recreate is not carried out by this version; remove it or use blueGreen"
+    )
