@@ -1,0 +1,85 @@
+# `make demo` and `make test` do all the set-up themselves. Needed: Python 3.11 with venv, Go 1.25 or newer, and either
+# a Docker engine or Debian 12 as root. `make help` lists the targets.
+
+UV := 0.13.8
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Tools of a virtual environment must not depend on whether one is active.
+unexport VIRTUAL_ENV PYTHONPATH
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV)/.complete ## the virtual environment, as pinned in requirements/dev.txt
+
+# Made anew whenever a pin changes; the stamp comes last, so an interrupted run is simply repeated.
+$(VENV)/.complete: requirements/dev.txt
+	@rm -f $@
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+.PHONY: lock
+lock: $(VENV)/.complete ## resolve the dependencies anew and pin them by hash
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
+	    --custom-compile-command 'make lock' --output-file requirements/operator.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate --extra dev \
+	    --custom-compile-command 'make lock' --output-file requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
+	    --custom-compile-command 'make lock' --output-file examples/digits/image/requirements.txt \
+	    examples/digits/image/requirements.in
+
+.PHONY: generate
+generate: $(VENV)/.complete ## the CRD in crds/ and in the chart, from the models
+	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd crds
+	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd charts/serinus/files
+
+.PHONY: check
+check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYTHONPATH=operator $(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pytest --quiet --numprocesses auto tests/unit tests/golden tests/contract
+
+.PHONY: test
+test: check ## everything a change must pass: check, world, integration and end to end
+	$(BIN)/pytest --quiet --numprocesses auto tests/world tests/integration
+	$(MAKE) e2e
+
+.PHONY: e2e
+e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the real cluster
+	$(BIN)/pytest -m 'not full' e2e
+
+.PHONY: e2e-full
+e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
+	$(BIN)/pytest e2e
+
+.PHONY: demo
+demo: $(VENV)/.complete cluster ## a promotion and a rollback of a real model, with a table of what happened
+	$(BIN)/python -m e2e.demo
+
+.PHONY: cluster
+cluster: ## a real Kubernetes cluster with gateway and Prometheus
+	$(PYTHON) -m e2e.cluster up
+
+.PHONY: cluster-down
+cluster-down: ## end the cluster; leaves nothing but the cache
+	$(PYTHON) -m e2e.cluster down
+
+.PHONY: tools
+tools: ## build the cluster's programs into the cache, without starting anything
+	$(PYTHON) -m e2e.cluster tools
+
+.PHONY: clean
+clean: ## end the cluster and delete everything that was made in this checkout
+	$(PYTHON) -m e2e.cluster down
+	rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -1,0 +1,1 @@
+"""End-to-end tests of Serinus on a real cluster, and the cluster they run on."""

