@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.controlplane import ControlPlane, control_plane
+from tests.integration.second_api_server import SecondApiServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +52,13 @@ def crd(kubectl: Kubectl) -> str:
     name = "modeldeployments.serinus.dev"
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     assert applied.returncode == 0, applied.stderr
-    established = kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
-    assert established.returncode == 0, established.stderr
+    deadline = time.monotonic() + 30
+    while True:  # `kubectl wait` fails at once on an object that has no conditions yet
+        established = kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+        if established.returncode == 0:
+            break
+        assert time.monotonic() < deadline, established.stderr
+        time.sleep(0.1)
     return name
 
 
@@ -62,3 +69,11 @@ def namespace(kubectl: Kubectl) -> str:
     created = kubectl("create", "namespace", name)
     assert created.returncode == 0, created.stderr
     return name
+
+
+@pytest.fixture
+def second(plane: ControlPlane, tmp_path: Path) -> Iterator[SecondApiServer]:
+    """Another API server on the same etcd, not started yet, which the test may kill."""
+    server = SecondApiServer(plane, tmp_path / "kube-apiserver.log")
+    yield server
+    server.kill()

@@ -1,0 +1,185 @@
+"""The conditions of a ModelDeployment, one function for each, and the parts of status that are only seen.
+
+`Ready`, `Reconciling` and `Stalled` follow kstatus: Ready is true when the spec's revision is stable and serves;
+Reconciling says what is going on; Stalled says that a person is needed. Called by `serinus.core.decide` with the status
+that a pass is about to write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION
+from serinus.api.reasons import ConditionType, Phase, Reason
+from serinus.api.status import Condition
+from serinus.core.rollout.situation import Situation
+
+MESSAGE_LENGTH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Why nothing goes on without a person."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    type: ConditionType
+    true: bool
+    reason: Reason
+    message: str
+
+
+def conditions(s: Situation, stall: Stall | None) -> tuple[Condition, ...]:
+    """All conditions for this situation; the transition time changes only with the status."""
+    drafts = (_available(s), _ready(s, stall), _reconciling(s, stall), _stalled(stall), _paused(s))
+    generation = s.observation.deployment.metadata.generation
+    return tuple(_finished(draft, s.status.conditions, generation, s.now) for draft in drafts)
+
+
+def stalled_only(before: tuple[Condition, ...], stall: Stall, generation: int, now: datetime) -> tuple[Condition, ...]:
+    """`before` with Stalled and Ready set, for a spec that can't even be read: the rest stays as it was."""
+    drafts = (
+        _Draft(ConditionType.READY, False, stall.reason, stall.message),
+        _Draft(ConditionType.RECONCILING, False, stall.reason, stall.message),
+        _Draft(ConditionType.STALLED, True, stall.reason, stall.message),
+    )
+    touched = {draft.type.value for draft in drafts}
+    kept = tuple(condition for condition in before if condition.type not in touched)
+    return (*kept, *(_finished(draft, before, generation, now) for draft in drafts))
+
+
+def _finished(draft: _Draft, before: tuple[Condition, ...], generation: int, now: datetime) -> Condition:
+    status: Literal["True", "False"] = "True" if draft.true else "False"
+    old = next((condition for condition in before if condition.type == draft.type), None)
+    return Condition(
+        type=draft.type,
+        status=status,
+        observed_generation=generation,
+        last_transition_time=old.last_transition_time if old is not None and old.status == status else now,
+        reason=draft.reason,
+        message=draft.message[:MESSAGE_LENGTH],
+    )
+
+
+def _available(s: Situation) -> _Draft:
+    serving = {revision: s.children.ready(revision) for revision in s.in_force}
+    if any(serving.values()):
+        told = ", ".join(f"{ready} ready pods of {revision}" for revision, ready in serving.items() if ready)
+        return _Draft(ConditionType.AVAILABLE, True, Reason.SERVING, f"Requests are answered by {told}")
+    message = f"No pod that gets requests is ready; {s.trouble if s.candidate else 'see the pods of the ReplicaSet'}"
+    return _Draft(ConditionType.AVAILABLE, False, Reason.NO_READY_PODS, message)
+
+
+def _ready(s: Situation, stall: Stall | None) -> _Draft:
+    if stall is not None:
+        return _Draft(ConditionType.READY, False, stall.reason, stall.message)
+    if s.revision != s.stable or s.candidate is not None:
+        return _Draft(ConditionType.READY, False, Reason.ROLLOUT_IN_PROGRESS, _progress(s).message)
+    scaling = _scaling(s)
+    if scaling is not None:
+        return _Draft(ConditionType.READY, False, scaling.reason, scaling.message)
+    message = f"Revision {s.stable} is stable and serves with {s.children.ready(s.stable)} ready pods"
+    return _Draft(ConditionType.READY, True, Reason.STABLE, message)
+
+
+def _reconciling(s: Situation, stall: Stall | None) -> _Draft:
+    if stall is not None and s.candidate is None:
+        return _Draft(ConditionType.RECONCILING, False, stall.reason, stall.message)
+    if s.revision != s.stable or s.candidate is not None:
+        progress = _progress(s)
+        return _Draft(ConditionType.RECONCILING, True, progress.reason, progress.message)
+    scaling = _scaling(s)
+    if scaling is not None:
+        return _Draft(ConditionType.RECONCILING, True, scaling.reason, scaling.message)
+    if s.rollout.phase is Phase.WATCHING:
+        message = f"Promoted; watched until {s.watch_ends_at:%H:%M:%S} UTC, a failing metric returns to {s.previous}"
+        return _Draft(ConditionType.RECONCILING, False, Reason.WATCHING, message)
+    return _Draft(ConditionType.RECONCILING, False, Reason.SETTLED, "Nothing to do")
+
+
+def _stalled(stall: Stall | None) -> _Draft:
+    if stall is None:
+        return _Draft(ConditionType.STALLED, False, Reason.NOT_STALLED, "Nothing stands in the way")
+    return _Draft(ConditionType.STALLED, True, stall.reason, stall.message)
+
+
+def _paused(s: Situation) -> _Draft:
+    if s.spec.suspend:
+        message = "spec.suspend is true: Serinus reports and changes nothing; set it to false to go on"
+        return _Draft(ConditionType.PAUSED, True, Reason.SUSPENDED, message)
+    if s.rollout.phase is Phase.PAUSED:
+        reason = Reason(s.rollout.reason) if s.rollout.reason else Reason.PAUSED_BY_PERSON
+        message = f"{s.rollout.message}; serinus.dev/promote or serinus.dev/abort: {s.candidate} decides it"
+        return _Draft(ConditionType.PAUSED, True, reason, message.lstrip("; "))
+    return _Draft(ConditionType.PAUSED, False, Reason.RUNNING, "Not paused")
+
+
+def _scaling(s: Situation) -> Stall | None:
+    """Why the stable revision is not at its full size or not behind its route yet."""
+    ready = s.children.ready(s.stable)
+    if ready < s.replicas:
+        return Stall(Reason.SCALING, f"{ready} of {s.replicas} pods of {s.stable} are ready")
+    if s.route_trouble is not None:
+        return Stall(Reason.ROUTE_NOT_ACCEPTED, s.route_trouble)
+    return None
+
+
+def _progress(s: Situation) -> Stall:
+    """What the rollout is doing or waiting for."""
+    match s.rollout.phase:
+        case Phase.STARTING:
+            return _starting(s)
+        case Phase.HOLDING | Phase.PAUSED | Phase.AWAITING_APPROVAL:
+            return _holding(s)
+        case Phase.PROMOTING:
+            ready = s.children.ready(s.candidate)
+            message = f"{s.candidate} is taking all traffic: {ready} of {s.replicas} pods are ready"
+            return Stall(Reason.PROMOTING, f"{message}; {s.route_trouble}" if s.route_trouble else message)
+        case Phase.ROLLING_BACK:
+            return Stall(Reason.ROLLING_BACK, s.rollout.message or f"{s.candidate} goes, its traffic first")
+        case Phase.WATCHING:
+            return Stall(Reason.WATCHING, f"{s.stable} is watched first; then revision {s.revision} starts")
+        case _:
+            return Stall(Reason.STARTING, f"Revision {s.revision} is about to start")
+
+
+def _starting(s: Situation) -> Stall:
+    ready, needed = s.children.ready(s.candidate), s.first_share_pods
+    waiting = [pod for pod in s.children.pods_of(s.candidate or "") if pod.scheduled_at is None]
+    if waiting:
+        message = f"{len(waiting)} pods of {s.candidate} wait for a node: {s.trouble}"
+        return Stall(Reason.PODS_UNSCHEDULABLE, message)
+    if ready < needed:
+        return Stall(Reason.PODS_NOT_READY, f"{ready} of {needed} pods of {s.candidate} are ready: {s.trouble}")
+    if not s.stable_serves:
+        return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")
+    return Stall(Reason.STARTING, f"{s.candidate} is ready")
+
+
+def _holding(s: Situation) -> Stall:
+    rollout, step = s.rollout, s.step
+    where = f"step {rollout.step} ({(rollout.step_index or 0) + 1} of {rollout.step_count})"
+    if rollout.counting_since is None:
+        if rollout.missing_since is not None:
+            return Stall(Reason.EVIDENCE_MISSING, f"{where}: {_newest_messages(s, 'Missing') or 'evidence is missing'}")
+        if s.route_trouble is not None:
+            return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{where}: {s.route_trouble}")
+    hold = step.hold_seconds if step else 0
+    held = f"held {min(s.held_seconds, hold):.0f} of {hold} s"
+    told = _newest_messages(s, "Undecided", "Missing", "Fail") or _newest_messages(s, "Pass")
+    return Stall(Reason.HOLDING, f"{where}: {held}; {told or 'no verdict yet'}")
+
+
+def _newest_messages(s: Situation, *verdicts: str) -> str:
+    return "; ".join(metric.message for metric in s.status.analysis if metric.verdict in verdicts and metric.message)
+
+
+def selector(name: str, revision: str | None) -> str:
+    """Label selector of a revision's pods, for the scale subresource."""
+    return f"{LABEL_DEPLOYMENT}={name},{LABEL_REVISION}={revision}" if revision else f"{LABEL_DEPLOYMENT}={name}"

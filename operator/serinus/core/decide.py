@@ -1,0 +1,232 @@
+"""One observation in, one plan out: the whole control flow of Serinus.
+
+`decide` is pure. It asks the rollout for a move; without one it realises what was decided before. In both cases the
+parts of status that are only seen (conditions, ready pods, weights, newest verdicts) are brought up to date, and
+written when their meaning has changed. Called by the reconcile loop, and by the simulated world in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from serinus.api.reasons import Phase, Reason
+from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts
+from serinus.api.support import unsupported
+from serinus.core import render
+from serinus.core.conditions import Stall, conditions, selector
+from serinus.core.due import JUDGING_PHASES
+from serinus.core.observation import Observation
+from serinus.core.plan import Move, Plan, Realise
+from serinus.core.realise import intents, kept_revisions
+from serinus.core.rollout import next_move
+from serinus.core.rollout.policies import lost_stable
+from serinus.core.rollout.situation import Situation
+from serinus.core.verdicts import MetricVerdict, reason_of
+
+REFRESH_SECONDS = 60
+"""While something is judged, numbers in status are rewritten at most this often unless a verdict changes."""
+WORDS = frozenset({"message", "bad", "total", "lower", "upper", "at", "heldSeconds", "lastTransitionTime"})
+"""Fields that change all the time while something is judged, without changing what status means."""
+
+
+def decide(observation: Observation) -> Plan:
+    """What to do now, and when to look again."""
+    s = Situation(observation)
+    if observation.deployment.metadata.deletion_timestamp is not None:
+        return Plan(Realise())
+    obstacle = _obstacle(s)
+    lost = obstacle is not None and obstacle.reason is Reason.STATUS_LOST
+    if not s.spec.suspend and not lost:
+        move = next_move(s, frozen=obstacle is not None)
+        if move is not None:
+            return Plan(_told(s, move, obstacle), wake_at=s.now)
+    hands_off = s.spec.suspend or lost
+    status = _seen(s, obstacle)
+    changed = status if _worth_writing(s, status) else None
+    if changed is not None and observation.refusal is not None:
+        return Plan(Realise((), changed), wake_at=s.now)  # told first: the refused write would stand before it again
+    return Plan(Realise(() if hands_off else intents(s), changed), None if hands_off else _wake_at(s))
+
+
+def _told(s: Situation, move: Move, obstacle: Stall | None) -> Move:
+    """The move, with the seen parts of status as they are after it."""
+    deployment = replace(s.observation.deployment, status=move.status)
+    after = Situation(replace(s.observation, deployment=deployment))
+    status = _seen(after, obstacle)
+    if s.evidence is not None and move.status.analysis:
+        status = status.model_copy(update={"analysis": _analysis(s)})
+    return replace(move, status=status)
+
+
+def _obstacle(s: Situation) -> Stall | None:
+    """Why what the spec asks for can't be carried out, whatever the state of the rollout."""
+    gaps = unsupported(s.spec)
+    if gaps:
+        return Stall(Reason.UNSUPPORTED, "; ".join(str(gap) for gap in gaps))
+    if s.observation.refusal is not None:
+        return Stall(s.observation.refusal.reason, s.observation.refusal.message)
+    if s.status.moves == 0 and s.children.replica_sets and lost_stable(s) is None:
+        name = s.observation.deployment.metadata.name
+        message = (
+            f"the status is gone and the Service {name} does not say which revision is stable: set its selector "
+            f"serinus.dev/revision to one of {', '.join(sorted(s.children.replica_sets))}"
+        )
+        return Stall(Reason.STATUS_LOST, message)
+    if s.spec.rollout.canary and not s.spec.analysis.disabled and not s.observation.capabilities.metric_source:
+        message = (
+            "a canary is judged by metrics and this operator has no metric source: set prometheus.url in its Helm "
+            "values, use blueGreen, or say analysis: {disabled: true}"
+        )
+        return Stall(Reason.NO_METRIC_SOURCE, message)
+    if s.spec.traffic.gateway and not s.observation.capabilities.gateway_api:
+        message = "traffic.gateway is set and the cluster has no HTTPRoute kind: install the Gateway API's CRDs"
+        return Stall(Reason.ROUTE_NOT_ACCEPTED, message)
+    return _reserved(s)
+
+
+def _reserved(s: Situation) -> Stall | None:
+    if s.revision in kept_revisions(s):
+        return None
+    try:
+        render.pod_template(s.observation.deployment, s.revision)
+    except render.ReservedField as refused:
+        return Stall(Reason.RESERVED_FIELD, str(refused))
+    return None
+
+
+def _stall(s: Situation, obstacle: Stall | None) -> Stall | None:
+    """What the condition Stalled says."""
+    if obstacle is not None:
+        return obstacle
+    rejected = next((each for each in s.status.rejected if each.revision == s.revision), None)
+    if rejected is not None and s.rollout.phase in {Phase.REJECTED, Phase.ROLLING_BACK}:
+        message = (
+            f"revision {rejected.revision} was rolled back: {rejected.message}; change the spec, or try it again with "
+            f"the annotation serinus.dev/retry: {rejected.revision}"
+        )
+        return Stall(Reason(rejected.reason), message)
+    if s.rollout.phase is Phase.STARTING and s.stable is None and s.deadline_passed:
+        return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision is not ready in time: {s.trouble}")
+    return None
+
+
+# The parts of status that are only seen ----------------------------------------------------------------------------
+
+
+def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
+    status = s.status
+    name = s.observation.deployment.metadata.name
+    analysis = _analysis(s)
+    looked: dict[str, Any] = {
+        "observed_generation": s.observation.deployment.metadata.generation,
+        "stable": _revision_status(s, status.stable),
+        "candidate": _revision_status(s, status.candidate),
+        "previous": _revision_status(s, status.previous),
+        "analysis": analysis,
+        "replicas": s.children.replica_sets[s.stable].current
+        if s.stable and s.stable in s.children.replica_sets
+        else 0,
+        "selector": selector(name, s.stable),
+    }
+    seen = status.model_copy(update=looked)
+    told = Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=seen)))
+    return seen.model_copy(update={"conditions": conditions(told, _stall(told, obstacle))})
+
+
+def _revision_status(s: Situation, role: RevisionStatus | None) -> RevisionStatus | None:
+    if role is None:
+        return None
+    replica_set = s.children.replica_sets.get(role.revision)
+    kept = kept_revisions(s).get(role.revision)
+    version, image = render.identity_of(kept.manifest) if kept else (role.version, role.image)
+    ready = replica_set.ready if replica_set else 0
+    return role.model_copy(
+        update={
+            "version": version,
+            "image": image,
+            "replicas": replica_set.current if replica_set else 0,
+            "ready_replicas": ready,
+            "weight_percent": s.in_force.get(role.revision, 0),
+            "ever_ready": role.ever_ready or ready > 0,
+        }
+    )
+
+
+def _analysis(s: Situation) -> tuple[MetricStatus, ...]:
+    """The newest verdicts where there are fresh ones, else those that status has."""
+    if s.evidence is None:
+        return s.status.analysis
+    return tuple(_metric_status(verdict, s.evidence.at) for verdict in s.evidence.verdicts)
+
+
+def _metric_status(verdict: MetricVerdict, at: datetime) -> MetricStatus:
+    return MetricStatus(
+        name=verdict.name,
+        verdict=verdict.kind.value,
+        reason=reason_of(verdict.verdict),
+        mode=verdict.mode.value,
+        candidate=_counts(verdict.candidate.bad, verdict.candidate.total) if verdict.candidate else None,
+        stable=_counts(verdict.stable.bad, verdict.stable.total) if verdict.stable else None,
+        lower=_percent(verdict.lower),
+        upper=_percent(verdict.upper),
+        limit=verdict.limit,
+        message=verdict.message[:1000],
+        at=at,
+    )
+
+
+def _counts(bad: float, total: float) -> SampleCounts:
+    return SampleCounts(bad=round(bad, 3), total=round(total, 3))
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.2f}"
+
+
+def _worth_writing(s: Situation, status: ModelDeploymentStatus) -> bool:
+    """Whether the status means something else than the one that is there, or its numbers are due to be refreshed."""
+    before, after = _plain(s.status), _plain(status)
+    if before == after:
+        return False
+    if s.rollout.phase not in JUDGING_PHASES:
+        return True
+    written = max((metric.at for metric in s.status.analysis), default=None)
+    if written is None or s.now >= written + timedelta(seconds=REFRESH_SECONDS):
+        return True
+    return bool(_meaning(before) != _meaning(after))
+
+
+def _plain(status: ModelDeploymentStatus) -> dict[str, Any]:
+    return status.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def _meaning(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {key: _meaning(inner) for key, inner in value.items() if key not in WORDS}
+        case list():
+            return [_meaning(inner) for inner in value]
+        case _:
+            return value
+
+
+# When to look again ------------------------------------------------------------------------------------------------
+
+
+def _wake_at(s: Situation) -> datetime | None:
+    """The next moment at which time alone may change something; None for an idle resource."""
+    rollout = s.rollout
+    moments = [rollout.drained_at, s.retire_at]
+    if rollout.phase is Phase.STARTING:
+        moments.append(s.deadline_at)
+    if rollout.phase in JUDGING_PHASES:
+        moments.append(s.now + timedelta(seconds=s.spec.analysis.interval_seconds))
+    if rollout.phase is Phase.WATCHING:
+        moments.append(s.watch_ends_at)
+    if s.step is not None and rollout.counting_since is not None:
+        left = s.step.hold_seconds - s.held_seconds
+        moments.append(max(s.now, rollout.counting_since) + timedelta(seconds=left))
+    return min((moment for moment in moments if moment is not None and moment > s.now), default=None)

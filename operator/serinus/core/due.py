@@ -1,0 +1,79 @@
+"""Which evidence a pass needs, and over which window.
+
+Asked by the reconcile loop before it reads metrics: the windows come from the persisted status alone, so that the same
+evidence is read after a restart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from serinus.api.reasons import Phase
+from serinus.core.observation import PodState
+from serinus.core.rollout.situation import Situation
+
+JUDGING_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.PROMOTING, Phase.WATCHING})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time in which a revision's metrics are read."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRequest:
+    """What has to be read to judge a revision now."""
+
+    moves: int
+    """`status.moves` at the time of asking; the answer is only used while it is still this."""
+    judged: str
+    """The revision under judgement."""
+    judged_pods: tuple[PodState, ...]
+    """Its pods: those with traffic have to report."""
+    window: Window
+    pass_since: datetime
+    """Evidence for Pass counts from here."""
+    baseline: str | None
+    """The revision to compare with."""
+    baseline_window: Window | None
+    """Its window: the same one, or the time before the switch (then `concurrent` is false)."""
+    concurrent: bool
+    """Whether the baseline serves at the same time."""
+    baseline_pods: tuple[PodState, ...] = ()
+
+
+def evidence_request(s: Situation) -> EvidenceRequest | None:
+    """The evidence that is due in this phase; None where nothing is judged now."""
+    rollout, analysis = s.rollout, s.spec.analysis
+    started = rollout.evidence_started_at
+    if analysis.disabled or not s.observation.capabilities.metric_source or rollout.phase not in JUDGING_PHASES:
+        return None
+    if started is None or s.now < started + timedelta(seconds=analysis.interval_seconds):
+        return None
+    judged = s.stable if rollout.phase is Phase.WATCHING else s.candidate
+    if judged is None:
+        return None
+    window = Window(started, s.now)
+    concurrent = rollout.phase is not Phase.WATCHING
+    baseline = s.stable if concurrent else s.previous
+    past = _past_window(s)
+    return EvidenceRequest(
+        moves=s.status.moves,
+        judged=judged,
+        judged_pods=s.children.pods_of(judged),
+        window=window,
+        pass_since=rollout.pass_evidence_since or started,
+        baseline=baseline,
+        baseline_window=window if concurrent else past,
+        concurrent=concurrent,
+        baseline_pods=s.children.pods_of(baseline) if baseline else (),
+    )
+
+
+def _past_window(s: Situation) -> Window | None:
+    start, end = s.rollout.baseline_started_at, s.rollout.baseline_ended_at
+    return Window(start, end) if start and end and start < end else None

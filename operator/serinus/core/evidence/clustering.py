@@ -1,0 +1,107 @@
+"""How much failures cluster: by what factor counts say less than as many independent requests would.
+
+Computed by `serinus.core.evidence.shares`, used by `increase` to weaken the evidence of requests that fail together.
+The factor (the *design effect*) is 1 when requests fail independently, about 10 when failures come ten at a time, and
+1 + (n−1)ρ for a correlation ρ inside intervals of n requests.
+
+It is estimated as a ratio of two estimates of the same variance: from successive differences of a share,
+Σ (Xₜ − Xₜ₋₁)² (von Neumann, "Distribution of the ratio of the mean square successive difference to the variance",
+1941), and from the requests inside the intervals as if they were independent, Σ (vₜ + vₜ₋₁) with vₜ = x(1−x)/(n−1).
+Successive differences, unlike those from the mean, hardly take a lasting change for clustering.
+
+The limits of this: clustering that has not been seen can't be estimated. A candidate without a single failure looks
+unclustered; only stable's failures can say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from serinus.core.evidence.pairs import Pair
+from serinus.core.verdicts import Counts
+
+_LONE_FAILURES = 2.0
+"""Failures that are imagined to have come alone, so that the first real one is not taken for a pattern."""
+
+_FEWEST = 2.0
+"""Requests below which an interval says nothing about clustering."""
+
+
+class _SuccessiveDifferences:
+    """Running sums of the two variance estimates of one series of shares."""
+
+    __slots__ = ("_expected", "_last", "_squares")
+
+    def __init__(self, first: tuple[float, float, float] | None) -> None:
+        self._last = first
+        self._squares = _LONE_FAILURES
+        self._expected = _LONE_FAILURES
+
+    def add(self, share: float, variance: float, requests: float) -> None:
+        """One more share, its variance if requests were independent, and the requests that it rests on."""
+        if self._last is not None:
+            last_share, last_variance, last_requests = self._last
+            size = 2 * requests * last_requests / (requests + last_requests) if last_requests else requests
+            self._squares += (size * (share - last_share)) ** 2
+            self._expected += size * size * (variance + last_variance)
+        self._last = (share, variance, requests)
+
+    @property
+    def factor(self) -> float:
+        return max(1.0, self._squares / self._expected)
+
+
+def of_differences(pairs: Sequence[Pair]) -> list[float]:
+    """Clustering of the differences between candidate and stable: 1 at first, then after each pair; at least 1.
+
+    What both revisions share (an incident, the time of day) cancels in the differences and is not clustering here.
+    The first difference counts as one from zero.
+    """
+    result = [1.0]
+    by_stratum: dict[str, _SuccessiveDifferences] = {}
+    for pair in pairs:
+        for stratum, total, bad, stable_total, stable_bad in pair.cells:
+            if total < _FEWEST or stable_total < _FEWEST:
+                continue
+            share, stable_share = bad / total, stable_bad / stable_total
+            variance = share * (1 - share) / (total - 1) + stable_share * (1 - stable_share) / (stable_total - 1)
+            if stratum not in by_stratum:
+                by_stratum[stratum] = _SuccessiveDifferences(first=(0.0, 0.0, 0.0))
+            by_stratum[stratum].add(share - stable_share, variance, min(total, stable_total))
+        result.append(max((each.factor for each in by_stratum.values()), default=1.0))
+    return result
+
+
+def of_shares(pairs: Sequence[Pair]) -> list[float]:
+    """Clustering of the candidate's failures in time: 1 at first, then after each pair; at least 1.
+
+    The larger of what the candidate shows itself and of what stable shows: stable's is turned into a correlation ρ
+    inside its intervals first, as its intervals hold more (or fewer) requests.
+    """
+    result = [1.0]
+    own, other = _SuccessiveDifferences(first=None), _SuccessiveDifferences(first=None)
+    requests = stable_requests = stable_intervals = 0.0
+    for intervals, pair in enumerate(pairs, start=1):
+        candidate, stable = pair.candidate, pair.stable
+        requests += candidate.total
+        _add(own, candidate)
+        factor = own.factor
+        if stable.total >= _FEWEST:
+            stable_requests += stable.total
+            stable_intervals += 1
+            _add(other, stable)
+            correlation = min((other.factor - 1) / (stable_requests / stable_intervals - 1), 1.0)
+            factor = max(factor, 1 + (requests / intervals - 1) * correlation)
+        result.append(max(factor, 1.0))
+    return result
+
+
+def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:
+    if counts.total >= _FEWEST:
+        share = counts.bad / counts.total
+        differences.add(share, share * (1 - share) / (counts.total - 1), counts.total)
+
+
+def none(pairs: Iterable[Pair]) -> list[float]:
+    """No clustering: every request fails by itself."""
+    return [1.0, *(1.0 for _ in pairs)]

@@ -1,0 +1,82 @@
+"""Bounds of a share: for people to read, and for a baseline that can't be had at the same time any more.
+
+Called by `serinus.core.evidence.shares`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from serinus.core.verdicts import Counts
+
+_HALVINGS = 50
+
+
+def always_valid_interval(counts: Counts, alpha: float, clustering: float = 1.0) -> tuple[float, float]:
+    """A confidence sequence of the share: over all times together, the true one is left out with chance ≤ alpha.
+
+    All shares p that the mixture over Beta(½, ½) of Bernoulli likelihood ratios does not reject (Robbins,
+    "Statistical methods related to the law of the iterated logarithm", 1970):
+    B(b+½, n−b+½) / B(½, ½) < pᵇ (1−p)ⁿ⁻ᵇ / alpha. Requests are divided by their `clustering` first (approximate then).
+    """
+    bad, total = counts.bad / clustering, counts.total / clustering
+    if total <= 0:
+        return 0.0, 1.0
+    good = total - bad
+    evidence = _log_beta(bad + 0.5, good + 0.5) - _log_beta(0.5, 0.5)
+
+    def rejected(share: float) -> bool:
+        return evidence - _log_likelihood(bad, good, share) >= math.log(1 / alpha)
+
+    estimate = bad / total
+    return _edge(rejected, 0.0, estimate), _edge(rejected, 1.0, estimate)
+
+
+def upper_bound(counts: Counts, alpha: float) -> float:
+    """The share that is not exceeded with confidence 1 − alpha, for a fixed window of independent requests.
+
+    By Chernoff's bound: the largest q with n · KL(b/n ‖ q) ≤ log(1/alpha). 1 where there were none.
+    """
+    return _chernoff(counts, alpha, 1.0)
+
+
+def lower_bound(counts: Counts, alpha: float) -> float:
+    """The share that is reached with confidence 1 − alpha, as in `upper_bound`. 0 where there were none."""
+    return _chernoff(counts, alpha, 0.0)
+
+
+def _chernoff(counts: Counts, alpha: float, end: float) -> float:
+    share = counts.share
+    if share is None:
+        return end
+    good = counts.total - counts.bad
+    best = _log_likelihood(counts.bad, good, share)
+
+    def rejected(q: float) -> bool:
+        return best - _log_likelihood(counts.bad, good, q) >= math.log(1 / alpha)
+
+    return _edge(rejected, end, share)
+
+
+def _edge(rejected: Callable[[float], bool], outside: float, inside: float) -> float:
+    """Where rejection begins between a share that is not rejected and one end of the scale."""
+    if not rejected(outside):
+        return outside
+    for _ in range(_HALVINGS):
+        middle = (outside + inside) / 2
+        outside, inside = (middle, inside) if rejected(middle) else (outside, middle)
+    return outside
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _log_likelihood(bad: float, good: float, share: float) -> float:
+    result = 0.0
+    if bad > 0:
+        result += bad * math.log(share) if share > 0 else -math.inf
+    if good > 0:
+        result += good * math.log1p(-share) if share < 1 else -math.inf
+    return result

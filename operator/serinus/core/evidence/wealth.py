@@ -1,0 +1,65 @@
+"""Bookkeeping of e-processes: mixtures over bets and over starting times, in numbers that don't overflow.
+
+Used by `betting` and `increase`. A *factor* is the e-value of one interval for one bet: non-negative, with an
+expectation of at most 1 under the hypothesis given the past. Products of factors, and mixtures of such products with
+fixed weights, are e-processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+_AT_ONCE = 0.7
+"""Share of the capital that is bet from the first interval on; the rest waits for a later start."""
+
+_CEILING = 1e250
+"""Wealth is cut here, which keeps it valid and keeps it from overflowing."""
+
+
+class Evidence(NamedTuple):
+    """Evidence against a hypothesis, as natural logarithms of e-values."""
+
+    now: float
+    peak: float
+    """The largest it ever was: by Ville's inequality the one to hold against log(1/alpha)."""
+
+
+NO_EVIDENCE = Evidence(0.0, 0.0)
+
+
+def peak_over_starts(factors: Iterable[Sequence[float]], bets: int) -> Evidence:
+    """Mixture over equally weighted bets and over the intervals at which one could have begun to bet.
+
+    A candidate that turns bad after a long good time has lost almost all wealth that was bet on its being bad from the
+    beginning. So 70 % of the capital is bet at once, and the remainder r(1) = 0.3 is released so that after interval t
+    r(t) = 0.3 · log 3 / log(t + 2) is left; a mixture over starting times with these fixed weights (what is not bet
+    counts as it is). The price is log(1/0.7) = 0.36 in the logarithm for a candidate that is bad from the beginning.
+
+    Args:
+        factors: per interval, one factor for each bet.
+        bets: number of bets.
+
+    """
+    wealth = [0.0] * bets
+    reserve = 1.0
+    peak = 1.0
+    e_value = 1.0
+    log_3 = math.log(3.0)
+    for interval, row in enumerate(factors, start=1):
+        left = (1.0 - _AT_ONCE) * log_3 / math.log(interval + 2)
+        released = reserve - left
+        reserve = left
+        wealth = [min((each + released) * factor, _CEILING) for each, factor in zip(wealth, row, strict=True)]
+        e_value = sum(wealth) / bets + reserve
+        peak = max(peak, e_value)
+    return Evidence(math.log(e_value), math.log(peak))
+
+
+def log_mixture(logs: Sequence[float], weights: Sequence[float]) -> float:
+    """The mixture log Σ wᵢ exp(logsᵢ), without overflow; logs may be -inf."""
+    top = max(logs)
+    if top == -math.inf:
+        return -math.inf
+    return top + math.log(sum(weight * math.exp(each - top) for each, weight in zip(logs, weights, strict=True)))

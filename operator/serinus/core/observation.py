@@ -1,0 +1,171 @@
+"""What one pass sees: the resource, its children, the evidence and the time.
+
+Built by `serinus.kube.observation` from the informers' caches (and by the simulated world in the same way), read by
+everything in `serinus.core`. Nothing here is looked up later: `decide` gets one observation and no other input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from serinus.api.deployment import ModelDeployment
+from serinus.api.reasons import Reason
+from serinus.core.plan import Manifest
+from serinus.core.verdicts import MetricVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """One pod of a revision."""
+
+    name: str
+    revision: str
+    ready: bool
+    ready_since: datetime | None
+    """When it became ready, if it is."""
+    scheduled_at: datetime | None
+    """When it got a node; None while it waits for one."""
+    started_at: datetime | None
+    """When the model's container last started."""
+    restarts: int
+    """Restarts of the model's container since the pod was made."""
+    trouble: str | None = None
+    """The pod's own words for why it is not ready, e.g. `ImagePullBackOff: …`."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetState:
+    """The ReplicaSet of a revision."""
+
+    revision: str
+    name: str
+    uid: str
+    resource_version: str
+    desired: int
+    """`spec.replicas`."""
+    ready: int
+    """`status.readyReplicas`, whichever size the controller saw last: the pods are the same."""
+    current: int
+    """`status.replicas`: pods that exist and are not being deleted."""
+    failure: str | None = None
+    """Message of its ReplicaFailure condition: pods that could not be made, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParentState:
+    """What one Gateway says of the route (an entry of `status.parents`)."""
+
+    gateway: str
+    accepted: bool
+    message: str
+    """The gateway's own words where it does not accept the route."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """The HTTPRoute of the resource."""
+
+    weights: Mapping[str, int]
+    """Weight by revision, as the route's spec has it; revisions without a backend are absent."""
+    parents: tuple[ParentState, ...]
+    """One per parentRef of the route's spec: those that no gateway has answered are not accepted."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every parent reports Accepted and ResolvedRefs for the current generation."""
+        return bool(self.parents) and all(parent.accepted for parent in self.parents)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildObject:
+    """A child as the API server has it."""
+
+    manifest: Manifest
+    uid: str
+    resource_version: str
+    moves: int
+    """The fence: `status.moves` when it was last written by Serinus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """Every object that belongs to the resource."""
+
+    objects: Mapping[tuple[str, str], ChildObject] = field(default_factory=dict)
+    """By (kind, name)."""
+    replica_sets: Mapping[str, ReplicaSetState] = field(default_factory=dict)
+    """By revision."""
+    pods: tuple[PodState, ...] = ()
+    route: RouteState | None = None
+    stable_selector: Mapping[str, str] | None = None
+    """Selector of the stable Service; None where the Service does not exist."""
+
+    def ready(self, revision: str | None) -> int:
+        """Ready pods of a revision."""
+        state = self.replica_sets.get(revision) if revision else None
+        return state.ready if state else 0
+
+    def pods_of(self, revision: str) -> tuple[PodState, ...]:
+        """Pods of a revision that are not being deleted."""
+        return tuple(pod for pod in self.pods if pod.revision == revision and not pod.deleting)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Verdicts of one evaluation."""
+
+    at: datetime
+    moves: int
+    """`status.moves` when the reading was asked for: evidence of an earlier step never decides a later one."""
+    verdicts: tuple[MetricVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this operator and this cluster can do."""
+
+    metric_source: bool = True
+    """Whether a metric source is configured."""
+    gateway_api: bool = True
+    """Whether the HTTPRoute kind is installed."""
+    pod_monitor: bool = False
+    """Whether the PodMonitor kind is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How long to wait for what can't be observed."""
+
+    route_seconds: float = 3.0
+    """A gateway reports a route as accepted before its data plane has it (Traefik batches changes for up to 2 s)."""
+    drain_seconds: float = 30.0
+    """After its traffic is off, a revision's pods stay this long for requests and connections under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A write that was refused for good: trying again as it is will not help."""
+
+    reason: Reason
+    """`NameTaken` or `WriteRejected`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that `decide` gets to see."""
+
+    now: datetime
+    deployment: ModelDeployment
+    children: Children
+    evidence: Evidence | None = None
+    """A fresh evaluation, or None when none was due since the last pass."""
+    previous_pass_at: datetime | None = None
+    """When this process last passed over the resource; None in the first pass after a start."""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    margins: Margins = field(default_factory=Margins)
+    refusal: Refusal | None = None
+    """Why a child could not be written when it was last tried."""

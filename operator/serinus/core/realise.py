@@ -1,0 +1,244 @@
+"""From the persisted status to the writes that make the children so.
+
+Everything is computed from what was decided before (status), never from what is being decided; a pass that realises
+decides nothing. The order of the intents is the safety order: what takes traffic off dead pods first, then what has to
+exist, then the route, then sizes up, then sizes down, then deletions. Called by `serinus.core.decide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from serinus.api.kinds import (
+    ANNOTATION_MOVES,
+    CONTROLLER_REVISION,
+    HTTP_ROUTE,
+    LABEL_REVISION,
+    LABEL_ROLE,
+    POD_MONITOR,
+    REPLICA_SET,
+    SERVICE,
+    Kind,
+)
+from serinus.api.reasons import Phase
+from serinus.api.revision import child_name
+from serinus.core import render
+from serinus.core.diff import covers
+from serinus.core.observation import ChildObject
+from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Scale
+from serinus.core.rollout.situation import Situation
+from serinus.core.traffic import pods_for_share
+
+
+def intents(s: Situation) -> tuple[Intent, ...]:
+    """The writes that are missing between the children as observed and as the status wants them."""
+    revisions = _revisions(s)
+    objects = [intent for revision in revisions for intent in _objects_of(s, revision)]
+    route = _route(s)
+    urgent = route if _traffic_on_dead_pods(s) else []
+    return (
+        *urgent,
+        *objects,
+        *_shared_services(s),
+        *([] if urgent else route),
+        *_scales(s),
+        *_deletions(s),
+        *_pod_monitor(s),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRevision:
+    """A ControllerRevision of the resource, and the age of its revision."""
+
+    revision: str
+    ordinal: int
+    manifest: Manifest
+
+
+def kept_revisions(s: Situation) -> dict[str, KeptRevision]:
+    """The ControllerRevisions that are there, by revision."""
+    found: dict[str, KeptRevision] = {}
+    for (kind, _), child in s.children.objects.items():
+        if kind == CONTROLLER_REVISION.kind:
+            revision = child.manifest["metadata"]["labels"][LABEL_REVISION]
+            found[revision] = KeptRevision(revision, int(child.manifest.get("revision", 0)), child.manifest)
+    return found
+
+
+def target_replicas(s: Situation) -> dict[str, int]:
+    """How many pods each revision should have now, for every revision that has a role or a ReplicaSet."""
+    targets = {revision: _unused_target(s, revision) for revision in s.children.replica_sets}
+    if s.previous:
+        targets[s.previous] = max(s.replicas, _observed_replicas(s, s.previous))
+    if s.stable:
+        targets[s.stable] = s.replicas
+    if s.candidate:
+        targets[s.candidate] = _candidate_target(s, s.candidate)
+    return targets
+
+
+def _candidate_target(s: Situation, candidate: str) -> int:
+    in_force = s.in_force.get(candidate, 0)
+    match s.rollout.phase:
+        case Phase.ROLLING_BACK:
+            return _observed_replicas(s, candidate)
+        case Phase.STARTING:
+            wanted = s.replicas if s.stable is None else s.first_share_pods
+        case Phase.PROMOTING:
+            wanted = pods_for_share(s.replicas, 100)
+        case _:
+            wanted = pods_for_share(s.replicas, s.rollout.weight_percent)
+    return max(wanted, pods_for_share(s.replicas, in_force))
+
+
+def _unused_target(s: Situation, revision: str) -> int:
+    """None, once its traffic is confirmed to be elsewhere."""
+    relieved = revision not in s.in_force and revision not in s.split and (s.split_confirmed or not s.split)
+    return 0 if relieved else _observed_replicas(s, revision)
+
+
+def _observed_replicas(s: Situation, revision: str) -> int:
+    state = s.children.replica_sets.get(revision)
+    return state.desired if state else 0
+
+
+def _revisions(s: Situation) -> tuple[str, ...]:
+    """Revisions that must have all their objects: those with a role."""
+    roles = (s.stable, s.candidate, s.previous)
+    return tuple(dict.fromkeys(revision for revision in roles if revision))
+
+
+def _objects_of(s: Situation, revision: str) -> Iterable[Intent]:
+    deployment, moves = s.observation.deployment, s.status.moves
+    name = child_name(deployment.metadata.name, revision)
+    kept = kept_revisions(s)
+    record = kept[revision].manifest if revision in kept else _new_record(s, revision, kept)
+    if record is None:
+        return
+    if revision not in kept:
+        yield Create(CONTROLLER_REVISION, record)
+    template = render.template_of(record)
+    observed = _observed(s, REPLICA_SET, name)
+    if observed is None:
+        replicas = target_replicas(s).get(revision, 0)
+        yield Create(REPLICA_SET, render.replica_set(deployment, revision, template, replicas, moves))
+    else:
+        yield from _put_back(REPLICA_SET, observed, render.replica_set(deployment, revision, template, None, moves))
+    yield from _ensure(s, SERVICE, render.revision_service(deployment, revision, moves=moves, template=template))
+
+
+def _new_record(s: Situation, revision: str, kept: Mapping[str, KeptRevision]) -> Manifest | None:
+    """The ControllerRevision that a revision lacks: rendered for the spec's, else restored from the ReplicaSet."""
+    deployment, moves = s.observation.deployment, s.status.moves
+    ordinal = max((each.ordinal for each in kept.values()), default=0) + 1
+    if revision == s.revision:
+        return render.controller_revision(deployment, revision, ordinal, moves)
+    replica_set = _observed(s, REPLICA_SET, child_name(deployment.metadata.name, revision))
+    if replica_set is None:
+        return None
+    return render.restored_revision(deployment, revision, ordinal, moves, replica_set.manifest["spec"]["template"])
+
+
+def _shared_services(s: Situation) -> Iterable[Intent]:
+    deployment, moves = s.observation.deployment, s.status.moves
+    selected = _stable_service_revision(s)
+    if selected is not None:
+        yield from _ensure(s, SERVICE, render.stable_service(deployment, selected, moves))
+    if s.candidate is not None:
+        yield from _ensure(s, SERVICE, render.candidate_service(deployment, s.candidate, moves))
+
+
+def _stable_service_revision(s: Situation) -> str | None:
+    if s.spec.traffic.gateway is None:
+        return max(s.split, key=lambda revision: s.split[revision], default=None)
+    return s.stable or s.candidate
+
+
+def _route(s: Situation) -> list[Intent]:
+    if s.spec.traffic.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
+        return []
+    wanted = render.http_route(s.observation.deployment, s.split, s.status.moves, _request_timeout_seconds(s))
+    return list(_ensure(s, HTTP_ROUTE, wanted))
+
+
+def _request_timeout_seconds(s: Situation) -> int | None:
+    """The longest request timeout of the revisions that serve: a new spec never cuts off what the stable one allows."""
+    kept = kept_revisions(s)
+    records = [kept[revision].manifest for revision in s.split if revision in kept]
+    return max((render.request_timeout_of(record) for record in records), default=None)
+
+
+def _traffic_on_dead_pods(s: Situation) -> bool:
+    """Whether a revision with weight has no ready pod while another one has."""
+    return any(s.children.ready(revision) == 0 and revision not in s.split for revision in s.in_force)
+
+
+def _scales(s: Situation) -> Iterable[Intent]:
+    ups: list[Intent] = []
+    downs: list[Intent] = []
+    for revision, target in target_replicas(s).items():
+        state = s.children.replica_sets.get(revision)
+        if state is None or state.desired == target:
+            continue
+        scale = Scale(state.name, target, state.resource_version)
+        (ups if target > state.desired else downs).append(scale)
+    return (*ups, *downs)
+
+
+def _deletions(s: Situation) -> Iterable[Intent]:
+    for (kind, name), child in s.children.objects.items():
+        role = child.manifest["metadata"].get("labels", {}).get(LABEL_ROLE)
+        if kind == SERVICE.kind and role == "candidate" and s.candidate is None:
+            yield Delete(SERVICE, name, child.uid)
+        if kind == HTTP_ROUTE.kind and s.spec.traffic.gateway is None:
+            yield Delete(HTTP_ROUTE, name, child.uid)
+    for revision in _beyond_history(s):
+        name = child_name(s.observation.deployment.metadata.name, revision)
+        for owned in (SERVICE, REPLICA_SET, CONTROLLER_REVISION):
+            observed = _observed(s, owned, name)
+            if observed is not None:
+                yield Delete(owned, name, observed.uid)
+
+
+def _beyond_history(s: Situation) -> tuple[str, ...]:
+    """Revisions without a role, pods or traffic that are older than the history that is kept."""
+    in_use = {*_revisions(s), s.revision, *s.in_force, *s.split}
+    kept = kept_revisions(s)
+    loose = [revision for revision in {*kept, *s.children.replica_sets} if revision not in in_use]
+    newest_first = sorted(loose, key=lambda r: (kept[r].ordinal if r in kept else 0, r), reverse=True)
+    return tuple(
+        revision
+        for revision in newest_first[s.spec.rollout.revision_history_limit :]
+        if _observed_replicas(s, revision) == 0 and not s.children.pods_of(revision)
+    )
+
+
+def _pod_monitor(s: Situation) -> Iterable[Intent]:
+    if s.observation.capabilities.pod_monitor:
+        yield from _ensure(s, POD_MONITOR, render.pod_monitor(s.observation.deployment, s.status.moves))
+
+
+def _observed(s: Situation, kind: Kind, name: str) -> ChildObject | None:
+    return s.children.objects.get((kind.kind, name))
+
+
+def _ensure(s: Situation, kind: Kind, wanted: Manifest) -> Iterable[Intent]:
+    observed = _observed(s, kind, wanted["metadata"]["name"])
+    if observed is None:
+        yield Create(kind, wanted)
+    else:
+        yield from _put_back(kind, observed, wanted)
+
+
+def _put_back(kind: Kind, observed: ChildObject, wanted: Manifest) -> Iterable[Intent]:
+    """An apply, if the observed object does not say all that is wanted. The fence alone is no reason to write."""
+    if not covers(observed.manifest, _without_fence(wanted)):
+        yield Apply(kind, wanted, observed.resource_version)
+
+
+def _without_fence(manifest: Manifest) -> Manifest:
+    metadata = dict(manifest["metadata"])
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != ANNOTATION_MOVES}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}

@@ -1,0 +1,42 @@
+"""The children of a ModelDeployment as plain manifests: pure functions of the resource, the same bytes every time.
+
+Called by `serinus.core.realise`, which compares the result with what is observed and writes what differs. A revision's
+pod template is rendered once, into its ControllerRevision; everything else is rendered on every pass.
+"""
+
+from serinus.core.render.bentoml import request_timeout_seconds
+from serinus.core.render.identity import model_version
+from serinus.core.render.metadata import FENCE, metadata, owner_labels, pod_selector
+from serinus.core.render.pod_template import pod_template
+from serinus.core.render.refusal import ReservedField
+from serinus.core.render.revisions import (
+    controller_revision,
+    identity_of,
+    replica_set,
+    request_timeout_of,
+    restored_revision,
+    template_of,
+)
+from serinus.core.render.routing import candidate_service, http_route, pod_monitor, revision_service, stable_service
+
+__all__ = [
+    "FENCE",
+    "ReservedField",
+    "candidate_service",
+    "controller_revision",
+    "http_route",
+    "identity_of",
+    "metadata",
+    "model_version",
+    "owner_labels",
+    "pod_monitor",
+    "pod_selector",
+    "pod_template",
+    "replica_set",
+    "request_timeout_of",
+    "request_timeout_seconds",
+    "restored_revision",
+    "revision_service",
+    "stable_service",
+    "template_of",
+]

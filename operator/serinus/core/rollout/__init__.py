@@ -1,0 +1,25 @@
+"""The rollout's state machine: from one observation to at most one move.
+
+`next_move` is asked once in every pass, by `serinus.core.decide`. The order of what it asks stands here and in
+`serinus.core.rollout.policies`; what a move changes stands in `serinus.core.rollout.moves`.
+"""
+
+from __future__ import annotations
+
+from serinus.core.plan import Move
+from serinus.core.rollout.actions import action_move
+from serinus.core.rollout.policies import POLICIES, PROTECTIVE, recover_lost_status
+from serinus.core.rollout.situation import Situation
+
+
+def next_move(s: Situation, *, frozen: bool = False) -> Move | None:
+    """The next decision, or None when there is nothing to decide now.
+
+    `frozen` leaves only what protects users: the spec asks for something that this version can't carry out.
+    """
+    if (recovered := recover_lost_status(s)) is not None:
+        return recovered
+    if not frozen and (acted := action_move(s)) is not None:
+        return acted
+    policies = (PROTECTIVE if frozen else POLICIES).get(s.rollout.phase, ())
+    return next((found for policy in policies if (found := policy(s)) is not None), None)

@@ -1,0 +1,56 @@
+"""The clock of a hold: when it may run, when it has to stand still.
+
+Held time counts only while the step's weight is in force and accepted by the gateway, the candidate's pods carry it
+and the evidence is there. It is persisted as `heldSeconds` plus `countingSince`, so that a restart never advances
+early. Called by the holding policies.
+"""
+
+from __future__ import annotations
+
+from serinus.api.reasons import Phase, Reason
+from serinus.core.plan import Move
+from serinus.core.rollout import moves
+from serinus.core.rollout.situation import Situation
+from serinus.core.verdicts import VerdictKind
+
+
+def clock_move(s: Situation) -> Move | None:
+    """The move that starts, stops or corrects the clock, if one is due."""
+    if s.rollout.counting_since is None:
+        return _start(s)
+    if (stopped := _obstacle(s)) is not None:
+        lost = s.children.ready(s.candidate) == 0
+        return moves.stop_clock(s, stopped, lost=lost)
+    if s.clock_has_gap and s.now > s.rollout.counting_since:
+        return moves.skip_gap(s)
+    if s.evidence_missing:
+        return moves.stop_clock(s, moves.evidence_in_words(s, VerdictKind.MISSING), missing=True)
+    return None
+
+
+def _start(s: Situation) -> Move | None:
+    if _obstacle(s) is not None or _paused_by_person(s):
+        return None
+    if s.rollout.missing_since is not None and (s.verdict is None or s.evidence_missing):
+        return None
+    return moves.start_clock(s)
+
+
+def _obstacle(s: Situation) -> str | None:
+    """Why the step's weight is not what the requests see now."""
+    step = s.step
+    if step is None:
+        return "the spec no longer has this step"
+    if not s.stable_serves:
+        return f"stable {s.stable} has no ready pod; nothing advances while its traffic is on loan"
+    if s.children.ready(s.candidate) == 0:
+        return f"candidate {s.candidate} has no ready pod ({s.trouble})"
+    if s.split.get(s.candidate or "", 0) != step.weight_percent:
+        return f"candidate {s.candidate} has too few ready pods for {step.weight_percent} %"
+    if not s.split_confirmed:
+        return s.route_trouble or "the weights are not in force yet"
+    return None
+
+
+def _paused_by_person(s: Situation) -> bool:
+    return s.rollout.phase is Phase.PAUSED and s.rollout.reason == Reason.PAUSED_BY_PERSON

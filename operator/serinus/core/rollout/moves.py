@@ -1,0 +1,405 @@
+"""The decisions themselves: each function returns the status after one decision, and what to tell about it.
+
+Called by the policies beside this file. Every move raises `status.moves`, and the ones that people should find again
+later leave an entry in `status.history`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
+from serinus.api.status import (
+    HandledAction,
+    HistoryEntry,
+    ModelDeploymentStatus,
+    PodRestarts,
+    RejectedRevision,
+    RevisionStatus,
+    RolloutStatus,
+)
+from serinus.core.plan import Move, Note
+from serinus.core.rollout.situation import Situation
+from serinus.core.verdicts import VerdictKind
+
+HISTORY_LENGTH = 20
+BECAUSE_LENGTH = 700
+MESSAGE_LENGTH = 1000
+BASELINE_SECONDS = 3600
+"""Length of stable's window before a switch, where no canary preceded it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a move is told: as an Event and a log line, and in the history if it concerns a revision."""
+
+    happening: Happening
+    message: str
+    revision: str | None = None
+    warning: bool = False
+    by: str = "serinus"
+
+
+def move(s: Situation, telling: Telling, **changes: Any) -> Move:
+    """The move that applies `changes` to the fields of status, raises `moves` and records `telling`."""
+    history = s.status.history
+    if telling.revision is not None:
+        entry = HistoryEntry(
+            at=s.now,
+            event=telling.happening,
+            revision=telling.revision,
+            by=telling.by,
+            because=telling.message[:BECAUSE_LENGTH],
+        )
+        history = (entry, *history)[:HISTORY_LENGTH]
+    status: ModelDeploymentStatus = s.status.model_copy(
+        update={"moves": s.status.moves + 1, "history": history, **changes}
+    )
+    note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], "Warning" if telling.warning else "Normal")
+    return Move(status, (note,))
+
+
+def start(s: Situation) -> Move:
+    """Make the spec's revision the candidate; its pods come up without traffic."""
+    first = s.stable is None
+    message = (
+        f"Revision {s.revision} is the first one: it takes over as soon as a pod is ready"
+        if first
+        else f"Revision {s.revision} becomes the candidate beside stable {s.stable}"
+    )
+    return move(
+        s,
+        Telling(Happening.CANDIDATE_STARTED, message, s.revision),
+        candidate=RevisionStatus(revision=s.revision, since=s.now),
+        previous=None if s.previous == s.revision else s.status.previous,
+        rollout=RolloutStatus(phase=Phase.STARTING, step_count=len(s.steps), started_at=s.now, step_started_at=s.now),
+        rejected=(),
+        analysis=(),
+    )
+
+
+def take_over_first(s: Situation) -> Move:
+    """Make the candidate stable because nothing serves that it could be compared with."""
+    candidate = _candidate(s)
+    message = f"Revision {candidate.revision} is ready and takes over: there was no revision that served before it"
+    return move(
+        s,
+        Telling(Happening.FIRST_DEPLOYMENT, message, candidate.revision),
+        stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
+        candidate=None,
+        previous=s.status.stable.model_copy(update={"since": s.now}) if s.status.stable else None,
+        rollout=RolloutStatus(judged_by=JudgedBy.READINESS, started_at=s.rollout.started_at),
+    )
+
+
+def enter_step(s: Situation, index: int, judged_by: JudgedBy | None, because: str) -> Move:
+    """Give the candidate the weight of step `index`; hold and Pass evidence start anew, Fail evidence goes on."""
+    step = s.steps[index]
+    message = f"Step {step.name} ({step.weight_percent} %): {because}"
+    happening = Happening.STEP_ENTERED if index == 0 else Happening.STEP_PASSED
+    return move(
+        s,
+        Telling(happening, message, s.candidate),
+        rollout=RolloutStatus(
+            phase=Phase.HOLDING,
+            step=step.name,
+            step_index=index,
+            step_count=len(s.steps),
+            weight_percent=step.weight_percent,
+            started_at=s.rollout.started_at,
+            step_started_at=s.now,
+            evidence_started_at=s.rollout.evidence_started_at,
+            restarts=_restarts_before(s),
+            judged_by=judged_by,
+        ),
+    )
+
+
+def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "serinus") -> Move:
+    """Scale the candidate to full size and give it all traffic once it can carry it."""
+    telling = Telling(Happening.STEP_PASSED, f"Revision {s.candidate} is to take all traffic: {because}", None, by=by)
+    return move(
+        s,
+        telling,
+        rollout=s.rollout.model_copy(
+            update={
+                "phase": Phase.PROMOTING,
+                "step_started_at": s.now,
+                "counting_since": None,
+                "missing_since": None,
+                "restarts": s.rollout.restarts or _restarts_before(s),
+                "judged_by": judged_by,
+                "reason": because[:BECAUSE_LENGTH],
+            }
+        ),
+    )
+
+
+def promote(s: Situation) -> Move:
+    """Make the candidate stable: all traffic is confirmed to go there. The old one stays warm, and the watch begins."""
+    candidate, stable = _candidate(s), s.status.stable
+    watched = s.spec.rollout.watch_seconds > 0
+    judged_by = s.rollout.judged_by or JudgedBy.READINESS
+    happening = Happening.PROMOTED_UNDECIDED if judged_by is JudgedBy.POLICY else Happening.PROMOTED
+    message = f"Revision {candidate.revision} serves all requests, judged by {judged_by}: {s.rollout.reason or ''}"
+    return move(
+        s,
+        Telling(happening, message.rstrip(": "), candidate.revision),
+        stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
+        candidate=None,
+        previous=stable.model_copy(update={"since": s.now}) if stable else None,
+        rollout=RolloutStatus(
+            phase=Phase.WATCHING if watched else Phase.IDLE,
+            started_at=s.rollout.started_at,
+            step_started_at=s.now,
+            evidence_started_at=s.now + s.route_margin,
+            pass_evidence_since=s.now + s.route_margin,
+            baseline_started_at=s.rollout.evidence_started_at or s.now - timedelta(seconds=BASELINE_SECONDS),
+            baseline_ended_at=s.now,
+            restarts=_restarts_before(s),
+            judged_by=judged_by,
+        ),
+    )
+
+
+def reject(s: Situation, reason: Reason, message: str) -> Move:
+    """Roll the candidate back and remember that it was worse; its traffic goes off first."""
+    candidate = _candidate(s)
+    rejected = RejectedRevision(revision=candidate.revision, reason=reason, message=message[:MESSAGE_LENGTH], at=s.now)
+    return move(
+        s,
+        Telling(Happening.ROLLED_BACK, f"{reason}: {message}", candidate.revision, warning=True),
+        rejected=(rejected,),
+        rollout=_rolling_back(s, reason, message),
+    )
+
+
+def supersede(s: Situation) -> Move:
+    """Take the candidate back because the spec asks for something else now; it is not remembered as worse."""
+    message = f"The spec asks for revision {s.revision} now: candidate {s.candidate} goes, its traffic first"
+    return move(
+        s,
+        Telling(Happening.SUPERSEDED, message, s.candidate),
+        rollout=_rolling_back(s, Reason.SUPERSEDED, message),
+    )
+
+
+def return_to_previous(s: Situation, reason: Reason, message: str) -> Move:
+    """During the watch: make the revision that served before stable again, and roll back the one that replaced it."""
+    failed, previous = s.status.stable, s.status.previous
+    assert failed is not None  # noqa: S101 -- only called while watching, when both are there
+    assert previous is not None  # noqa: S101
+    worse = reason is not Reason.SUPERSEDED
+    rejected = RejectedRevision(revision=failed.revision, reason=reason, message=message[:MESSAGE_LENGTH], at=s.now)
+    return move(
+        s,
+        Telling(
+            Happening.RETURNED, f"{reason}: back to {previous.revision}: {message}", failed.revision, warning=worse
+        ),
+        stable=previous.model_copy(update={"since": s.now}),
+        candidate=failed.model_copy(update={"since": s.now}),
+        previous=None,
+        rejected=(rejected,) if worse else (),
+        rollout=_rolling_back(s, reason, message),
+    )
+
+
+def drain(s: Situation) -> Move:
+    """The candidate's traffic is confirmed to be off: its pods may go after the drain."""
+    seconds = s.drain.total_seconds()
+    message = f"The traffic of revision {s.candidate} is off; its pods stay {seconds:.0f} s for what is under way"
+    return move(
+        s,
+        Telling(Happening.COUNTING_STOPPED, message),
+        rollout=s.rollout.model_copy(update={"drained_at": s.now + s.drain}),
+    )
+
+
+def finish_rollback(s: Situation) -> Move:
+    """Let the candidate go."""
+    rejected = s.is_rejected
+    message = f"Revision {s.candidate} is gone; {s.stable or 'nothing'} serves"
+    return move(
+        s,
+        Telling(Happening.ROLLBACK_FINISHED, message),
+        candidate=None,
+        rollout=RolloutStatus(
+            phase=Phase.REJECTED if rejected else Phase.IDLE,
+            started_at=s.rollout.started_at,
+            reason=s.rollout.reason if rejected else None,
+        ),
+    )
+
+
+def settle(s: Situation) -> Move:
+    """The spec asks for the stable revision again: what was rejected is forgotten, and may be tried again."""
+    message = f"The spec asks for the stable revision {s.stable} again"
+    return move(s, Telling(Happening.ROLLBACK_FINISHED, message), rejected=(), rollout=RolloutStatus())
+
+
+def end_watch(s: Situation) -> Move:
+    """The watch after the promotion is over without a Fail."""
+    message = f"Revision {s.stable} was watched for {s.spec.rollout.watch_seconds} s without a failing metric"
+    return move(
+        s,
+        Telling(Happening.WATCH_ENDED, message, s.stable),
+        rollout=RolloutStatus(started_at=s.rollout.started_at, judged_by=s.rollout.judged_by),
+    )
+
+
+def retire(s: Situation) -> Move:
+    """Let the previous revision's pods go; its objects stay for a return."""
+    return move(
+        s, Telling(Happening.RETIRED, f"Revision {s.previous} is no longer kept warm", s.previous), previous=None
+    )
+
+
+def start_over(s: Situation) -> Move:
+    """Begin the rollout of the same candidate again because its steps changed beyond recognition."""
+    message = f"The steps changed and {s.rollout.step} is no longer among them: the rollout starts over"
+    return move(
+        s,
+        Telling(Happening.CANDIDATE_STARTED, message, s.candidate),
+        rollout=RolloutStatus(phase=Phase.STARTING, step_count=len(s.steps), started_at=s.now, step_started_at=s.now),
+        analysis=(),
+    )
+
+
+def renumber_step(s: Situation, index: int) -> Move:
+    """Follow the current step to its new place in the list, found by its name."""
+    return move(
+        s,
+        Telling(Happening.STEP_ENTERED, f"Step {s.rollout.step} is now step {index + 1} of {len(s.steps)}"),
+        rollout=s.rollout.model_copy(update={"step_index": index, "step_count": len(s.steps)}),
+    )
+
+
+def start_clock(s: Situation) -> Move:
+    """The step's weight is confirmed: hold and evidence count after the data plane's margin."""
+    begins = s.now + s.route_margin
+    return move(
+        s,
+        Telling(Happening.COUNTING_STARTED, f"The weights {_weights(s)} are in force: the hold counts"),
+        rollout=s.rollout.model_copy(
+            update={
+                "phase": Phase.HOLDING,
+                "counting_since": begins,
+                "missing_since": None,
+                "evidence_started_at": s.rollout.evidence_started_at or begins,
+                "pass_evidence_since": s.rollout.pass_evidence_since or begins,
+            }
+        ),
+    )
+
+
+def stop_clock(s: Situation, because: str, *, missing: bool = False, lost: bool = False) -> Move:
+    """Hold the clock: what has counted so far is kept."""
+    return move(
+        s,
+        Telling(Happening.COUNTING_STOPPED, f"The hold stands still: {because}", warning=True),
+        rollout=s.rollout.model_copy(
+            update={
+                "held_seconds": s.held_seconds,
+                "counting_since": None,
+                "missing_since": s.now if missing else s.rollout.missing_since,
+                "weight_losses": s.rollout.weight_losses + (1 if lost else 0),
+            }
+        ),
+    )
+
+
+def skip_gap(s: Situation) -> Move:
+    """Go on counting from now: the time since the last pass is not vouched for and does not count."""
+    last = s.observation.previous_pass_at
+    since = s.rollout.counting_since
+    vouched = max(0.0, (last - since).total_seconds()) if last and since and since < last <= s.now else 0.0
+    return move(
+        s,
+        Telling(Happening.COUNTING_STARTED, "The hold goes on; the time in which nobody looked does not count"),
+        rollout=s.rollout.model_copy(
+            update={"held_seconds": s.rollout.held_seconds + vouched, "counting_since": max(s.now, since or s.now)}
+        ),
+    )
+
+
+def pause(s: Situation, reason: Reason, message: str) -> Move:
+    """Stop the progress; a Fail still rolls back."""
+    person = reason is Reason.PAUSED_BY_PERSON
+    return move(
+        s,
+        Telling(Happening.PAUSED, message, s.candidate, warning=not person),
+        rollout=s.rollout.model_copy(
+            update={
+                "phase": Phase.PAUSED,
+                "reason": reason,
+                **({"held_seconds": s.held_seconds, "counting_since": None} if person else {}),
+            }
+        ),
+    )
+
+
+def resume(s: Situation, message: str) -> Move:
+    """Go on after a pause."""
+    return move(
+        s,
+        Telling(Happening.RESUMED, message),
+        rollout=s.rollout.model_copy(update={"phase": Phase.HOLDING, "reason": None}),
+    )
+
+
+def recover(s: Situation, stable: str) -> Move:
+    """Status was lost: what the stable Service selects is stable."""
+    highest = max((child.moves for child in s.children.objects.values()), default=0)
+    message = (
+        f"The status was lost; the Service {s.observation.deployment.metadata.name} selects {stable}: it is stable"
+    )
+    recovered = move(
+        s,
+        Telling(Happening.STATUS_RECOVERED, message, stable, warning=True),
+        stable=RevisionStatus(revision=stable, since=s.now, ever_ready=True),
+    )
+    return Move(recovered.status.model_copy(update={"moves": highest + 1}), recovered.notes)
+
+
+def handled(s: Situation, action: str, value: str, done: Move) -> Move:
+    """`done`, with the action's value recorded in the same write, so that it takes effect once."""
+    others = tuple(each for each in s.status.actions if each.action != action)
+    record = HandledAction(action=action, value=value[:256])
+    return Move(done.status.model_copy(update={"actions": (*others, record)}), done.notes)
+
+
+def evidence_in_words(s: Situation, *kinds: VerdictKind) -> str:
+    """The messages of the enforced metrics' verdicts, of the given kinds or all."""
+    told = [m.message for m in s.judged_metrics if m.enforced and (not kinds or m.kind in kinds)]
+    return "; ".join(told)
+
+
+def _candidate(s: Situation) -> RevisionStatus:
+    assert s.status.candidate is not None  # noqa: S101 -- called only in phases that have one
+    return s.status.candidate
+
+
+def _rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
+    never_had_traffic = s.rollout.phase is Phase.STARTING and s.candidate not in s.in_force
+    return s.rollout.model_copy(
+        update={
+            "phase": Phase.ROLLING_BACK,
+            "step_started_at": s.now,
+            "held_seconds": s.held_seconds,
+            "counting_since": None,
+            "missing_since": None,
+            "drained_at": s.now if never_had_traffic else None,
+            "reason": reason,
+            "message": message[:MESSAGE_LENGTH],
+        }
+    )
+
+
+def _restarts_before(s: Situation) -> tuple[PodRestarts, ...]:
+    return tuple(PodRestarts(pod=pod.name, before=pod.restarts) for pod in s.judged_pods if pod.restarts)
+
+
+def _weights(s: Situation) -> str:
+    return " / ".join(f"{share} % {revision}" for revision, share in s.split.items())

@@ -1,0 +1,267 @@
+"""What happens next in each phase: small policies in the order in which they are asked.
+
+Every policy looks at a `Situation` and returns the one move it wants, or None. The first move wins, so the order is the
+priority: protecting users' traffic stands before making progress. Called by `next_move`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from serinus.api.analysis import MissingAction, UndecidedAction
+from serinus.api.kinds import LABEL_REVISION
+from serinus.api.reasons import JudgedBy, Phase, Reason
+from serinus.core.plan import Move
+from serinus.core.rollout import moves
+from serinus.core.rollout.actions import wants_pause
+from serinus.core.rollout.clock import clock_move
+from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
+from serinus.core.traffic import WeightStep
+from serinus.core.verdicts import Undecided, VerdictKind
+
+Policy = Callable[[Situation], Move | None]
+
+
+# Whatever the phase ---------------------------------------------------------------------------------------------------
+
+
+def recover_lost_status(s: Situation) -> Move | None:
+    """Status gone and children there: the stable Service says who is stable."""
+    if s.status.moves or not s.children.replica_sets:
+        return None
+    selected = lost_stable(s)
+    return moves.recover(s, selected) if selected else None
+
+
+def lost_stable(s: Situation) -> str | None:
+    """The revision that the stable Service selects, if its ReplicaSet is there."""
+    selected = (s.children.stable_selector or {}).get(LABEL_REVISION)
+    return selected if selected in s.children.replica_sets else None
+
+
+def retire_previous(s: Situation) -> Move | None:
+    """The previous revision has been warm for long enough."""
+    due = s.retire_at is not None and s.now >= s.retire_at
+    return moves.retire(s) if due and s.rollout.phase is not Phase.WATCHING else None
+
+
+# Idle, Rejected -------------------------------------------------------------------------------------------------------
+
+
+def begin(s: Situation) -> Move | None:
+    """Start the spec's revision, unless it is stable already or was rejected."""
+    if s.revision == s.stable:
+        return moves.settle(s) if s.status.rejected or s.rollout.phase is Phase.REJECTED else None
+    return None if s.is_rejected else moves.start(s)
+
+
+# With a candidate -----------------------------------------------------------------------------------------------------
+
+
+def follow_the_spec(s: Situation) -> Move | None:
+    """The spec asks for another revision than the candidate."""
+    if s.revision == s.candidate:
+        return None
+    return moves.start(s) if s.stable is None else moves.supersede(s)
+
+
+def reject_failing(s: Situation) -> Move | None:
+    """A metric fails, the candidate's container keeps restarting, or it keeps losing its last ready pod."""
+    if s.fails:
+        return moves.reject(s, Reason.METRIC_FAILED, moves.evidence_in_words(s, VerdictKind.FAIL))
+    if s.restarts >= MAX_RESTARTS:
+        message = f"the model's container restarted {s.restarts} times after it was ready; {s.trouble}"
+        return moves.reject(s, Reason.CONTAINER_RESTARTED, message)
+    if s.rollout.weight_losses >= MAX_WEIGHT_LOSSES:
+        message = f"the last ready pod was lost {s.rollout.weight_losses} times in step {s.rollout.step}; {s.trouble}"
+        return moves.reject(s, Reason.READINESS_LOST, message)
+    return None
+
+
+def reject_late(s: Situation) -> Move | None:
+    """The candidate is not ready within the progress deadline."""
+    if s.stable is None or not s.deadline_passed:
+        return None
+    seconds = s.spec.rollout.progress_deadline_seconds
+    message = f"not ready within rollout.progressDeadlineSeconds ({seconds} s): {s.trouble}"
+    return moves.reject(s, Reason.PROGRESS_DEADLINE_EXCEEDED, message)
+
+
+# Starting -------------------------------------------------------------------------------------------------------------
+
+
+def take_over(s: Situation) -> Move | None:
+    """Nothing serves that the candidate could be compared with: it takes over as soon as it is ready."""
+    if s.stable is not None and not s.stable_never_served:
+        return None
+    return moves.take_over_first(s) if s.children.ready(s.candidate) or s.replicas == 0 else None
+
+
+def enter_first_step(s: Situation) -> Move | None:
+    """The candidate has the pods for its first share."""
+    if not s.stable_serves or s.children.ready(s.candidate) < s.first_share_pods:
+        return None
+    ready = f"{s.children.ready(s.candidate)} pods are ready"
+    if s.steps:
+        return moves.enter_step(s, 0, None, ready)
+    return moves.begin_promotion(s, JudgedBy.READINESS, ready)
+
+
+# Holding, Paused ------------------------------------------------------------------------------------------------------
+
+
+def follow_the_steps(s: Situation) -> Move | None:
+    """The steps were edited: the current one is found by its name, or the rollout starts over."""
+    index = next((i for i, step in enumerate(s.steps) if step.name == s.rollout.step), None)
+    if index is None:
+        return moves.start_over(s)
+    if s.steps[index].weight_percent != s.rollout.weight_percent:
+        return moves.enter_step(s, index, s.rollout.judged_by, "its weight was edited")
+    unchanged = index == s.rollout.step_index and s.rollout.step_count == len(s.steps)
+    return None if unchanged else moves.renumber_step(s, index)
+
+
+def obey_pause(s: Situation) -> Move | None:
+    """A person pauses or resumes."""
+    by_person = s.rollout.phase is Phase.PAUSED and s.rollout.reason == Reason.PAUSED_BY_PERSON
+    if wants_pause(s) and not by_person:
+        return moves.pause(s, Reason.PAUSED_BY_PERSON, "Paused by annotation; a failing metric still rolls back")
+    if by_person and not wants_pause(s):
+        return moves.resume(s, "The pause annotation is gone")
+    return None
+
+
+def act_on_missing(s: Situation) -> Move | None:
+    """Evidence has been missing for too long: do what the spec says."""
+    since, policy = s.rollout.missing_since, s.spec.analysis.missing
+    if since is None or s.now < since + timedelta(seconds=policy.after_seconds):
+        return None
+    message = f"evidence has been missing since {since:%H:%M:%S} UTC, longer than analysis.missing.afterSeconds"
+    if policy.action is MissingAction.ROLLBACK:
+        return moves.reject(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
+    already = s.rollout.phase is Phase.PAUSED
+    return None if already else moves.pause(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
+
+
+def advance(s: Situation) -> Move | None:
+    """The hold has passed and every metric passes."""
+    step = s.step
+    paused_by_person = s.rollout.phase is Phase.PAUSED and s.rollout.reason == Reason.PAUSED_BY_PERSON
+    if step is None or paused_by_person or s.rollout.counting_since is None or s.held_seconds < step.hold_seconds:
+        return None
+    if s.passes:
+        judged_by = JudgedBy.POLICY if s.spec.analysis.disabled else JudgedBy.METRICS
+        because = moves.evidence_in_words(s) or "analysis is disabled"
+        return _next_step(s, judged_by, f"step {step.name} passed: {because}")
+    return _act_on_undecided(s, step)
+
+
+def _act_on_undecided(s: Situation, step: WeightStep) -> Move | None:
+    policy = s.spec.analysis.undecided
+    if s.held_seconds < step.hold_seconds + policy.after_seconds or not isinstance(s.verdict, Undecided):
+        return None
+    message = f"undecided for longer than analysis.undecided.afterSeconds ({policy.after_seconds} s): "
+    message += moves.evidence_in_words(s, VerdictKind.UNDECIDED)
+    match policy.action:
+        case UndecidedAction.ROLLBACK:
+            return moves.reject(s, Reason.UNDECIDED_TOO_LONG, message)
+        case UndecidedAction.PROMOTE if _has_min_samples(s):
+            return _next_step(s, JudgedBy.POLICY, message)
+        case _:
+            already = s.rollout.phase is Phase.PAUSED
+            return None if already else moves.pause(s, Reason.UNDECIDED_TOO_LONG, message)
+
+
+def _has_min_samples(s: Situation) -> bool:
+    minimum = {metric.name: metric.min_samples for metric in s.metrics}
+    return all(
+        verdict.samples >= minimum.get(verdict.name, 0)
+        for verdict in s.judged_metrics
+        if verdict.enforced and verdict.candidate is not None
+    )
+
+
+def _next_step(s: Situation, judged_by: JudgedBy, because: str) -> Move:
+    index = (s.rollout.step_index or 0) + 1
+    strongest = JudgedBy.POLICY if s.rollout.judged_by is JudgedBy.POLICY else judged_by
+    if index < len(s.steps):
+        return moves.enter_step(s, index, strongest, because)
+    return moves.begin_promotion(s, strongest, because)
+
+
+# Promoting, Watching, RollingBack -------------------------------------------------------------------------------------
+
+
+def complete_promotion(s: Situation) -> Move | None:
+    """All traffic is confirmed to go to the candidate."""
+    all_traffic = s.split == {s.candidate: 100} and s.split_confirmed
+    return moves.promote(s) if all_traffic and s.has_full_size and s.stable_serves else None
+
+
+def reject_late_promotion(s: Situation) -> Move | None:
+    """The candidate did not reach its full size within the deadline."""
+    return None if s.has_full_size else reject_late(s)
+
+
+def return_failing(s: Situation) -> Move | None:
+    """During the watch a metric fails or the container keeps restarting: the old revision serves again."""
+    if s.previous is None:
+        return None
+    if s.fails:
+        return moves.return_to_previous(s, Reason.METRIC_FAILED, moves.evidence_in_words(s, VerdictKind.FAIL))
+    if s.restarts >= MAX_RESTARTS:
+        message = f"the model's container restarted {s.restarts} times after it was ready"
+        return moves.return_to_previous(s, Reason.CONTAINER_RESTARTED, message)
+    return None
+
+
+def return_by_spec(s: Situation) -> Move | None:
+    """During the watch the spec was put back to the revision that served before: it serves again at once."""
+    if s.previous is None or s.revision != s.previous:
+        return None
+    return moves.return_to_previous(s, Reason.SUPERSEDED, "the spec asks for it again")
+
+
+def finish_watch(s: Situation) -> Move | None:
+    """The watch is over."""
+    return moves.end_watch(s) if s.watch_ends_at is not None and s.now >= s.watch_ends_at else None
+
+
+def finish_rollback(s: Situation) -> Move | None:
+    """First the traffic, confirmed; then a drain; then the pods."""
+    if s.candidate in s.split or not s.split_confirmed:
+        return None
+    if s.rollout.drained_at is None:
+        return moves.drain(s)
+    return moves.finish_rollback(s) if s.now >= s.rollout.drained_at else None
+
+
+PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
+    Phase.HOLDING: (reject_failing, act_on_missing, clock_move),
+    Phase.PAUSED: (reject_failing, act_on_missing, clock_move),
+    Phase.PROMOTING: (reject_failing, reject_late_promotion),
+    Phase.WATCHING: (return_failing, finish_watch),
+    Phase.ROLLING_BACK: (finish_rollback,),
+}
+"""What still happens while the spec asks for something that can't be carried out: nothing starts, nothing advances."""
+
+POLICIES: dict[Phase, tuple[Policy, ...]] = {
+    Phase.IDLE: (retire_previous, begin),
+    Phase.REJECTED: (retire_previous, begin),
+    Phase.STARTING: (follow_the_spec, take_over, reject_late, enter_first_step, retire_previous),
+    Phase.HOLDING: (
+        follow_the_spec,
+        reject_failing,
+        follow_the_steps,
+        obey_pause,
+        act_on_missing,
+        clock_move,
+        advance,
+        retire_previous,
+    ),
+    Phase.PROMOTING: (follow_the_spec, reject_failing, complete_promotion, reject_late_promotion),
+    Phase.WATCHING: (return_failing, return_by_spec, finish_watch),
+    Phase.ROLLING_BACK: (finish_rollback,),
+}
+POLICIES[Phase.PAUSED] = POLICIES[Phase.HOLDING]

@@ -1,0 +1,279 @@
+"""One observation, with what every policy of a rollout asks of it worked out once.
+
+Made by `serinus.core.rollout.next_move`, read by the policies beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from serinus.api import defaults
+from serinus.api.analysis import Metric
+from serinus.api.reasons import Phase
+from serinus.api.spec import ModelDeploymentSpec
+from serinus.api.status import ModelDeploymentStatus, RolloutStatus
+from serinus.core.observation import Children, Evidence, Observation, PodState
+from serinus.core.readings import Missing
+from serinus.core.traffic import (
+    WeightStep,
+    desired_split,
+    pods_for_share,
+    split_is_confirmed,
+    wanted_replicas,
+    weight_steps,
+    weights_in_force,
+)
+from serinus.core.verdicts import Fail, MetricVerdict, Pass, Verdict, combine
+
+MAX_RESTARTS = 2
+"""Container restarts of a candidate after readiness that make a Fail."""
+MAX_WEIGHT_LOSSES = 3
+"""Losses of the last ready pod within one step that make a Fail."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """An observation and its derived facts."""
+
+    observation: Observation
+
+    @property
+    def route_margin(self) -> timedelta:
+        """Time between a route's confirmation and its being in force in the data plane."""
+        return timedelta(seconds=self.observation.margins.route_seconds)
+
+    @property
+    def drain(self) -> timedelta:
+        """How long pods stay after their traffic is off."""
+        return timedelta(seconds=self.observation.margins.drain_seconds)
+
+    @property
+    def now(self) -> datetime:
+        """The time of this pass."""
+        return self.observation.now
+
+    @property
+    def spec(self) -> ModelDeploymentSpec:
+        """What the user wants."""
+        return self.observation.deployment.spec
+
+    @property
+    def status(self) -> ModelDeploymentStatus:
+        """What was decided so far."""
+        return self.observation.deployment.status
+
+    @property
+    def rollout(self) -> RolloutStatus:
+        """Where the rollout stands."""
+        return self.status.rollout
+
+    @property
+    def children(self) -> Children:
+        """The objects of the resource."""
+        return self.observation.children
+
+    @property
+    def revision(self) -> str:
+        """The revision that the spec asks for."""
+        return self.observation.deployment.revision
+
+    @property
+    def stable(self) -> str | None:
+        """The revision that serves."""
+        return self.status.stable.revision if self.status.stable else None
+
+    @property
+    def candidate(self) -> str | None:
+        """The revision under judgement."""
+        return self.status.candidate.revision if self.status.candidate else None
+
+    @property
+    def previous(self) -> str | None:
+        """The revision that served before the last promotion, while it is kept warm."""
+        return self.status.previous.revision if self.status.previous else None
+
+    @cached_property
+    def steps(self) -> tuple[WeightStep, ...]:
+        """The canary's weight steps."""
+        return weight_steps(self.spec)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that judge, the operator's where the spec names none."""
+        return self.spec.analysis.metrics or defaults.METRICS
+
+    @property
+    def step(self) -> WeightStep | None:
+        """The current step, if the rollout is in one that the spec still has."""
+        index = self.rollout.step_index
+        return self.steps[index] if index is not None and index < len(self.steps) else None
+
+    @property
+    def replicas(self) -> int:
+        """Pods that the serving revision should have."""
+        return wanted_replicas(self.spec)
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the revision in the spec was rolled back before."""
+        return any(each.revision == self.revision for each in self.status.rejected)
+
+    @cached_property
+    def split(self) -> dict[str, int]:
+        """The shares that should be in force."""
+        return desired_split(self.spec, self.status, self.children)
+
+    @cached_property
+    def in_force(self) -> Mapping[str, int]:
+        """The shares that the route (or the stable Service) has now."""
+        return weights_in_force(self.children)
+
+    @cached_property
+    def split_confirmed(self) -> bool:
+        """Whether the shares that should be in force are."""
+        return split_is_confirmed(self.spec, self.children, self.split)
+
+    @property
+    def stable_serves(self) -> bool:
+        """Whether the stable revision is able to serve, so that the rollout may advance beside it."""
+        return self.replicas == 0 or self.children.ready(self.stable) > 0
+
+    @property
+    def stable_never_served(self) -> bool:
+        """Whether there is nothing to protect and nothing to compare with."""
+        stable = self.status.stable
+        return stable is not None and not stable.ever_ready and self.children.ready(stable.revision) == 0
+
+    @property
+    def first_share_pods(self) -> int:
+        """Pods that the candidate needs before it gets any traffic."""
+        first = self.steps[0].weight_percent if self.steps else 100
+        return pods_for_share(self.replicas, first)
+
+    @property
+    def has_full_size(self) -> bool:
+        """Whether the candidate has the pods that all traffic takes."""
+        return self.children.ready(self.candidate) >= pods_for_share(self.replicas, 100)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """A fresh evaluation that was asked for after the last move."""
+        evidence = self.observation.evidence
+        return evidence if evidence is not None and evidence.moves == self.status.moves else None
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """What all enforced metrics say together; None where there is no fresh evidence."""
+        if self.evidence is None:
+            return None
+        return combine(self.evidence.verdicts)
+
+    @property
+    def fails(self) -> bool:
+        """Whether a metric says that the judged revision is worse than allowed."""
+        return isinstance(self.verdict, Fail)
+
+    @property
+    def passes(self) -> bool:
+        """Whether every enforced metric passes, or the user asked for no analysis."""
+        return self.spec.analysis.disabled or isinstance(self.verdict, Pass)
+
+    @property
+    def evidence_missing(self) -> bool:
+        """Whether fresh evidence was asked for and could not be had."""
+        return isinstance(self.verdict, Missing)
+
+    @property
+    def judged_pods(self) -> tuple[PodState, ...]:
+        """Pods of the revision under judgement: the candidate, or the stable one during its watch."""
+        judged = self.candidate or (self.stable if self.rollout.phase is Phase.WATCHING else None)
+        return self.children.pods_of(judged) if judged else ()
+
+    @property
+    def restarts(self) -> int:
+        """Container restarts of the judged revision since its pods were first ready."""
+        before = {each.pod: each.before for each in self.rollout.restarts}
+        return sum(max(0, pod.restarts - before.get(pod.name, 0)) for pod in self.judged_pods)
+
+    @property
+    def held_seconds(self) -> float:
+        """Seconds that the step's hold has counted until now."""
+        since = self.rollout.counting_since
+        running = max(0.0, (self.now - since).total_seconds()) if since else 0.0
+        return self.rollout.held_seconds + running
+
+    @property
+    def clock_has_gap(self) -> bool:
+        """Whether the time since the last pass can't be vouched for: a restart, a long pause, a clock that jumped."""
+        last = self.observation.previous_pass_at
+        if last is None:
+            return True
+        elapsed = (self.now - last).total_seconds()
+        return elapsed < 0 or elapsed > 2 * self.spec.analysis.interval_seconds + 5
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        """When the candidate has to be ready; None while one of its pods still waits for a node."""
+        pods = self.children.pods_of(self.candidate) if self.candidate else ()
+        if any(pod.scheduled_at is None for pod in pods):
+            return None
+        entered = self.rollout.step_started_at or self.rollout.started_at or self.now
+        running_since = max([entered, *(pod.scheduled_at for pod in pods if pod.scheduled_at)])
+        return running_since + timedelta(seconds=self.spec.rollout.progress_deadline_seconds)
+
+    @property
+    def deadline_passed(self) -> bool:
+        """Whether the candidate should have been ready by now."""
+        return self.deadline_at is not None and self.now >= self.deadline_at
+
+    @property
+    def trouble(self) -> str:
+        """Why the candidate's pods are not ready, in their own words."""
+        if self.candidate is None:
+            return ""
+        replica_set = self.children.replica_sets.get(self.candidate)
+        told = [f"pod {pod.name}: {pod.trouble}" for pod in self.children.pods_of(self.candidate) if pod.trouble]
+        if replica_set and replica_set.failure:
+            told.append(replica_set.failure)
+        return "; ".join(told[:2]) or "its pods are starting"
+
+    @property
+    def route_trouble(self) -> str | None:
+        """What the gateway says against the route, quoted; None where there is nothing to say."""
+        if self.spec.traffic.gateway is None or self.split_confirmed:
+            return None
+        route = self.children.route
+        if route is None:
+            return "the HTTPRoute is not there yet"
+        refused = [f"{parent.gateway}: {parent.message}" for parent in route.parents if not parent.accepted]
+        return "; ".join(refused) or "the gateway has not confirmed the newest weights yet"
+
+    @property
+    def judged_metrics(self) -> tuple[MetricVerdict, ...]:
+        """The newest verdicts, if fresh."""
+        return self.evidence.verdicts if self.evidence else ()
+
+    @property
+    def retire_at(self) -> datetime | None:
+        """When the previous revision's pods may go: after the longer of watch and scale-down delay, and its drain."""
+        previous = self.status.previous
+        if previous is None or previous.since is None:
+            return None
+        rollout = self.spec.rollout
+        warm = max(rollout.watch_seconds, rollout.scale_down_delay_seconds, self.drain.total_seconds())
+        return previous.since + timedelta(seconds=warm)
+
+    @property
+    def watch_ends_at(self) -> datetime | None:
+        """When the watch after a promotion is over."""
+        since = self.rollout.step_started_at
+        return since + timedelta(seconds=self.spec.rollout.watch_seconds) if since else None
+
+    @property
+    def startup_seconds(self) -> int:
+        """Budget of the candidate's startup probe."""
+        configured = self.spec.serving.startup_seconds
+        return defaults.STARTUP_SECONDS if configured is None else configured

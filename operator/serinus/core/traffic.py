@@ -1,0 +1,116 @@
+"""Who gets which share of the requests, and how many pods that takes.
+
+The persisted status says which share a revision *may* have; what it *gets* follows from the pods that are ready now, so
+that losing the last ready pod takes the traffic off without waiting for a decision. Called by the rollout policies (is
+the share in force?) and by `serinus.core.realise` (what to write).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from serinus.api import defaults
+from serinus.api.kinds import LABEL_REVISION
+from serinus.api.reasons import Phase
+from serinus.api.spec import ModelDeploymentSpec
+from serinus.api.status import ModelDeploymentStatus
+from serinus.core.observation import Children
+
+SHARE_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL})
+"""Phases in which the candidate has the weight of its step."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightStep:
+    """A canary step that gives the candidate a share of the requests."""
+
+    name: str
+    weight_percent: int
+    hold_seconds: int
+
+
+def weight_steps(spec: ModelDeploymentSpec) -> tuple[WeightStep, ...]:
+    """The canary's weight steps in order; none for blue-green, which switches in one write."""
+    if spec.rollout.canary is None:
+        return ()
+    return tuple(
+        WeightStep(step.name, step.weight_percent, step.hold_seconds)
+        for step in spec.rollout.canary.steps
+        if step.weight_percent is not None
+    )
+
+
+def wanted_replicas(spec: ModelDeploymentSpec) -> int:
+    """Pods that the revision in charge should have."""
+    return defaults.replicas(spec.scaling.replicas)
+
+
+def pods_for_share(replicas: int, weight_percent: int) -> int:
+    """Pods that carry `weight_percent` of the traffic that `replicas` pods carry, at least one; none for no traffic."""
+    return max(1, math.ceil(replicas * weight_percent / 100)) if weight_percent else 0
+
+
+def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[WeightStep]) -> tuple[int, ...]:
+    """The candidate's weights so far in this rollout, rising; the last one is the weight that it is meant to have."""
+    rollout = status.rollout
+    if rollout.phase not in SHARE_PHASES and rollout.phase is not Phase.PROMOTING:
+        return (0,)
+    below = sorted(step.weight_percent for step in steps if step.weight_percent < rollout.weight_percent)
+    switched = (100,) if rollout.phase is Phase.PROMOTING else ()
+    return (0, *below, rollout.weight_percent, *switched)
+
+
+def candidate_weight(status: ModelDeploymentStatus, steps: Sequence[WeightStep], replicas: int, ready: int) -> int:
+    """The largest weight, up to the one it is meant to have, that the candidate's `ready` pods can carry."""
+    return max(w for w in allowed_weights(status, steps) if pods_for_share(replicas, w) <= ready)
+
+
+def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> dict[str, int]:
+    """Weight in percent by revision, those without any left out; empty before there is any revision.
+
+    While stable has no ready pod, a revision that has some takes all traffic: the previous one during its watch, or a
+    candidate that is not on its way out. That is a loan: nothing advances on it.
+    """
+    stable = status.stable.revision if status.stable else None
+    candidate = status.candidate.revision if status.candidate else None
+    if stable is None:
+        return {candidate: 100} if candidate else {}
+    lender = _lender(status, children)
+    if children.ready(stable) == 0 and lender is not None:
+        return {lender: 100}
+    if candidate is None:
+        return {stable: 100}
+    weight = candidate_weight(status, weight_steps(spec), wanted_replicas(spec), children.ready(candidate))
+    split = {stable: 100 - weight, candidate: weight}
+    return {revision: share for revision, share in split.items() if share > 0}
+
+
+def _lender(status: ModelDeploymentStatus, children: Children) -> str | None:
+    candidate = status.candidate.revision if status.candidate else None
+    previous = status.previous.revision if status.previous else None
+    if candidate and children.ready(candidate):
+        leaving = status.rollout.phase is Phase.ROLLING_BACK
+        if not leaving or weights_in_force(children).get(candidate, 0) > 0:
+            return candidate
+    if previous and children.ready(previous):
+        return previous
+    return None
+
+
+def weights_in_force(children: Children) -> Mapping[str, int]:
+    """Weight by revision as the route has it now; without a route, the revision that the stable Service selects."""
+    if children.route is not None:
+        return children.route.weights
+    selected = (children.stable_selector or {}).get(LABEL_REVISION)
+    return {selected: 100} if selected else {}
+
+
+def split_is_confirmed(spec: ModelDeploymentSpec, children: Children, split: Mapping[str, int]) -> bool:
+    """Whether `split` is in force: written, and with a gateway accepted for the route's current generation."""
+    if spec.traffic.gateway is None:
+        selected = (children.stable_selector or {}).get(LABEL_REVISION)
+        return selected is not None and split.get(selected) == 100
+    route = children.route
+    return route is not None and dict(route.weights) == dict(split) and route.accepted

@@ -1,0 +1,263 @@
+"""Caches of what is in the cluster, kept up to date by watches.
+
+An `Informer` lists one kind page by page and then follows its watch with bookmarks. It survives broken connections and
+API servers that restart, lists again when its version is forgotten (410) and sweeps out what vanished in the gap, and
+waits for a kind that is not installed. Started by the shell, which reads the cache when it builds an observation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from serinus.api.kinds import LABEL_DEPLOYMENT, Kind
+from serinus.core.plan import Manifest
+from serinus.kube.client import HttpCluster, WatchEvent
+from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected
+
+logger = logging.getLogger(__name__)
+
+OnChange = Callable[[Manifest | None, Manifest | None], None]
+"""Called with the object before and after: (None, new) added, (old, new) changed, (old, None) gone."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+_WATCH_SECONDS: Final = 300
+_SHORT_WATCH_SECONDS: Final = 1.0
+_FAILURES_BEFORE_RELIST: Final = 3
+"""Watches that fail in a row are no longer trusted to come back from their version: after a restore of etcd the API
+server knows only lower ones, and never says 410."""
+
+
+def without_managed_fields(manifest: dict[str, Any]) -> Manifest:
+    """The object without `metadata.managedFields`, which are most of its size."""
+    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
+    return {**manifest, "metadata": metadata}
+
+
+@dataclass(slots=True)
+class _Scope:
+    """Where one list and its watch look: one namespace, or all."""
+
+    namespace: str | None
+    version: str | None = None
+    """None: to be listed."""
+    listed: bool = False
+    contact_at: float | None = None
+    failures: int = 0
+
+
+class Informer:
+    """A cache of one kind. `run` keeps it; the rest may be called at any time from the same event loop."""
+
+    def __init__(
+        self,
+        cluster: HttpCluster,
+        kind: Kind,
+        on_change: OnChange,
+        *,
+        label_selector: str | None = None,
+        namespaces: Sequence[str] = (),
+        strip: Callable[[dict[str, Any]], Manifest] = without_managed_fields,
+        page_size: int = 500,
+        recheck_seconds: float = 60.0,
+        on_installed: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Follow `kind` in `namespaces` (none: in all of them) where `label_selector` matches.
+
+        `strip` keeps of an object what is used. `on_change` is called in the event loop and must not block; what it
+        raises ends `run`. A kind that is not installed is looked for again every `recheck_seconds`; `on_installed`
+        hears when that changes.
+        """
+        self.kind = kind
+        self.synced = asyncio.Event()
+        """Set once the cache has been complete, or the kind is known not to be installed."""
+        self.installed = True
+        self._cluster = cluster
+        self._on_change = on_change
+        self._on_installed = on_installed
+        self._label_selector = label_selector
+        self._strip = strip
+        self._page_size = page_size
+        self._recheck_seconds = recheck_seconds
+        self._scopes = tuple(_Scope(namespace) for namespace in namespaces) or (_Scope(None),)
+        self._objects: dict[tuple[str, str], Manifest] = {}
+        self._of_deployment: dict[tuple[str, str], set[tuple[str, str]]] = {}
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        """The object of this name as the cache has it."""
+        return self._objects.get((namespace, name))
+
+    def of_deployment(self, namespace: str, deployment: str) -> tuple[Manifest, ...]:
+        """Objects with the label `serinus.dev/deployment: <deployment>`, by name."""
+        keys = self._of_deployment.get((namespace, deployment), ())
+        return tuple(self._objects[key] for key in sorted(keys))
+
+    def __iter__(self) -> Iterator[Manifest]:
+        return iter(tuple(self._objects.values()))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    @property
+    def last_contact_at(self) -> float | None:
+        """`time.monotonic()` of the last sign of life (an answer, an event, a bookmark) of the most silent watch.
+
+        None until every list has been answered once.
+        """
+        contacts = [scope.contact_at for scope in self._scopes]
+        return None if None in contacts else min(at for at in contacts if at is not None)
+
+    async def run(self) -> None:
+        """Keep the cache until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for scope in self._scopes:
+                group.create_task(self._follow(scope), name=f"informer {self.kind.plural} {scope.namespace or '*'}")
+
+    async def _follow(self, scope: _Scope) -> None:
+        while True:
+            try:
+                if scope.version is None:
+                    await self._list(scope)
+                await self._watch(scope)
+                scope.failures, pause = 0, 0.0
+            except NotFound as error:
+                self._not_installed(scope, error)
+                pause = self._recheck_seconds
+            except Expired as error:
+                logger.info("%s", error)
+                scope.version = None
+                scope.failures += 1
+                pause = _pause_seconds(scope.failures)
+            except ApiError as error:
+                pause = self._failed(scope, error)
+            await asyncio.sleep(pause)
+
+    async def _list(self, scope: _Scope) -> None:
+        """Bring the cache to what the API server has now, and sweep out what is no longer there."""
+        seen: set[tuple[str, str]] = set()
+        version = ""
+        async for page in self._cluster.list_pages(
+            self.kind, scope.namespace, label_selector=self._label_selector, page_size=self._page_size
+        ):
+            for item in page.items:
+                seen.add(self._put(item))
+            version = page.resource_version
+            self._touch(scope)
+        for key in [key for key in self._objects if self._is_in(scope, key) and key not in seen]:
+            self._drop(key)
+        scope.version = version
+        self._set_installed(True)
+        self._listed(scope)
+
+    async def _watch(self, scope: _Scope) -> None:
+        """Follow changes until the API server ends the watch, normally after five minutes."""
+        assert scope.version is not None  # noqa: S101 -- _list has set it
+        seconds = int(_WATCH_SECONDS * (0.8 + 0.4 * _jitter()))
+        opened_at = time.monotonic()
+        events = self._cluster.watch(
+            self.kind, scope.namespace, scope.version, label_selector=self._label_selector, timeout_seconds=seconds
+        )
+        async for event in events:
+            self._touch(scope)
+            scope.failures = 0
+            self._take(event)
+            scope.version = event.manifest["metadata"]["resourceVersion"]
+        if time.monotonic() - opened_at < _SHORT_WATCH_SECONDS:
+            await asyncio.sleep(_SHORT_WATCH_SECONDS * _jitter())  # a proxy that closes at once must not make us spin
+
+    def _take(self, event: WatchEvent) -> None:
+        match event.type:
+            case "ADDED" | "MODIFIED":
+                self._put(event.manifest)
+            case "DELETED":
+                self._drop(_key(event.manifest))
+            case "BOOKMARK":
+                pass
+
+    def _failed(self, scope: _Scope, error: ApiError) -> float:
+        scope.failures += 1
+        if scope.failures >= _FAILURES_BEFORE_RELIST:
+            scope.version = None
+        level = logging.WARNING if scope.failures > 1 or isinstance(error, Rejected) else logging.INFO
+        logger.log(level, "%s", error)
+        return _LONGEST_PAUSE_SECONDS if isinstance(error, Rejected) else _pause_seconds(scope.failures)
+
+    def _not_installed(self, scope: _Scope, error: NotFound) -> None:
+        if self.installed:
+            kind, version, pause = self.kind.kind, self.kind.api_version, self._recheck_seconds
+            logger.info("%s of %s is not installed; looked for again every %g s: %s", kind, version, pause, error)
+        self._set_installed(False)
+        scope.version = None
+        for key in [key for key in self._objects if self._is_in(scope, key)]:
+            self._drop(key)
+        self._touch(scope)
+        self._listed(scope)
+
+    def _set_installed(self, installed: bool) -> None:
+        changed, self.installed = installed != self.installed, installed
+        if changed and self._on_installed is not None:
+            self._on_installed(installed)
+
+    def _listed(self, scope: _Scope) -> None:
+        scope.listed = True
+        if all(each.listed for each in self._scopes):
+            self.synced.set()
+
+    def _touch(self, scope: _Scope) -> None:
+        scope.contact_at = time.monotonic()
+
+    @staticmethod
+    def _is_in(scope: _Scope, key: tuple[str, str]) -> bool:
+        return scope.namespace is None or scope.namespace == key[0]
+
+    def _put(self, raw: dict[str, Any]) -> tuple[str, str]:
+        key = _key(raw)
+        old = self._objects.get(key)
+        if old is not None and old["metadata"]["resourceVersion"] == raw["metadata"]["resourceVersion"]:
+            return key
+        new = self._strip(raw)
+        self._unindex(key, old)
+        self._objects[key] = new
+        if deployment := _deployment(new):
+            self._of_deployment.setdefault((key[0], deployment), set()).add(key)
+        self._on_change(old, new)
+        return key
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        old = self._objects.pop(key, None)
+        if old is not None:
+            self._unindex(key, old)
+            self._on_change(old, None)
+
+    def _unindex(self, key: tuple[str, str], old: Manifest | None) -> None:
+        deployment = _deployment(old) if old is not None else None
+        if deployment and (keys := self._of_deployment.get((key[0], deployment))):
+            keys.discard(key)
+            if not keys:
+                del self._of_deployment[key[0], deployment]
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    metadata = manifest["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _deployment(manifest: Manifest) -> str | None:
+    labels = manifest["metadata"].get("labels") or {}
+    name = labels.get(LABEL_DEPLOYMENT)
+    return str(name) if name else None
+
+
+def _pause_seconds(failures: int) -> float:
+    longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
+    return longest * (0.5 + 0.5 * _jitter())
+
+
+def _jitter() -> float:
+    return random.random()  # noqa: S311 -- spreads load, keeps no secret

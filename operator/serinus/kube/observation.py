@@ -1,0 +1,291 @@
+"""Raw objects into what `serinus.core` reads. Pure: no I/O, no clock.
+
+Called by the shell with the informers' caches, and by the simulated world with its own objects, so that both see alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from serinus.api.kinds import ANNOTATION_MOVES, CONTAINER, HTTP_ROUTE, LABEL_REVISION, POD, REPLICA_SET, SERVICE
+from serinus.api.revision import REVISION_LENGTH, child_name
+from serinus.core.observation import ChildObject, Children, ParentState, PodState, ReplicaSetState, RouteState
+from serinus.core.plan import Manifest
+
+_PARENT_DEFAULTS: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "sectionName": None, "port": None}
+_ROUTE_CONDITIONS: Final = ("Accepted", "ResolvedRefs")
+_UNREMARKABLE_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
+_LONGEST_MESSAGE: Final = 500
+
+
+def observe_children(name: str, uid: str, objects: Iterable[Manifest], pods: Iterable[Manifest] = ()) -> Children:
+    """What belongs to the ModelDeployment `name` with `uid`.
+
+    `objects` are child kinds of its namespace, each with its `kind`; those whose controller is somebody else are left
+    out. `pods` count where their controller is one of its ReplicaSets.
+    """
+    ours = [manifest for manifest in objects if controller_uid(manifest) == uid]
+    replica_sets = [manifest for manifest in ours if manifest["kind"] == REPLICA_SET.kind]
+    owners = {manifest["metadata"]["uid"] for manifest in replica_sets}
+    states = [replica_set_state(manifest) for manifest in replica_sets if _revision(manifest)]
+    route = next((manifest for manifest in ours if _is(manifest, HTTP_ROUTE.kind, name)), None)
+    service = next((manifest for manifest in ours if _is(manifest, SERVICE.kind, name)), None)
+    return Children(
+        objects={(manifest["kind"], manifest["metadata"]["name"]): child_object(manifest) for manifest in ours},
+        replica_sets={state.revision: state for state in states},
+        pods=tuple(pod_state(pod) for pod in pods if controller_uid(pod) in owners and _revision(pod)),
+        route=route_state(name, route) if route is not None else None,
+        stable_selector=(service.get("spec", {}).get("selector") or {}) if service is not None else None,
+    )
+
+
+def controller_of(manifest: Manifest) -> Mapping[str, Any] | None:
+    """The owner reference that says who controls the object."""
+    owners = manifest.get("metadata", {}).get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def controller_uid(manifest: Manifest) -> str | None:
+    """The uid of the object's controller."""
+    owner = controller_of(manifest)
+    return str(owner["uid"]) if owner is not None else None
+
+
+def child_object(manifest: Manifest) -> ChildObject:
+    """The object with its fence; one without a readable number has 0 moves."""
+    metadata = manifest["metadata"]
+    moves = str((metadata.get("annotations") or {}).get(ANNOTATION_MOVES, ""))
+    return ChildObject(
+        manifest=manifest,
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        moves=int(moves) if moves.isascii() and moves.isdigit() and len(moves) < 19 else 0,
+    )
+
+
+def replica_set_state(manifest: Manifest) -> ReplicaSetState:
+    """The ReplicaSet's numbers.
+
+    Its template never changes, so its ready pods count whichever size its controller saw last: to take them for none
+    while a new size is on its way would move the traffic off pods that serve.
+    """
+    metadata, spec, status = manifest["metadata"], manifest.get("spec", {}), manifest.get("status") or {}
+    failure = _condition(status.get("conditions"), "ReplicaFailure")
+    failing = failure is not None and failure.get("status") == "True"
+    return ReplicaSetState(
+        revision=_revision(manifest),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        desired=spec.get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        current=status.get("replicas", 0),
+        failure=_short(f"{failure.get('reason', '')}: {failure.get('message', '')}") if failure and failing else None,
+    )
+
+
+def pod_state(pod: Manifest) -> PodState:
+    """The pod's readiness, restarts and, where it is not ready, its own words for why."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    conditions = status.get("conditions")
+    ready, scheduled = _condition(conditions, "Ready"), _condition(conditions, "PodScheduled")
+    container = _container(status, CONTAINER)
+    is_ready = _is_true(ready)
+    return PodState(
+        name=metadata["name"],
+        revision=_revision(pod),
+        ready=is_ready,
+        ready_since=_instant(ready.get("lastTransitionTime")) if ready and is_ready else None,
+        scheduled_at=_instant(scheduled.get("lastTransitionTime")) if scheduled and _is_true(scheduled) else None,
+        started_at=_started_at(container),
+        restarts=container.get("restartCount", 0),
+        trouble=None if is_ready else _trouble(status),
+        deleting=metadata.get("deletionTimestamp") is not None,
+    )
+
+
+def route_state(deployment: str, route: Manifest) -> RouteState:
+    """Weights by revision and what each gateway says of the route.
+
+    A backend that is no per-revision Service counts under its own name, so that its share is not mistaken for nothing.
+    Where rules with header matches stand beside the one that splits by weight, the latter counts.
+    """
+    namespace = route["metadata"].get("namespace", "")
+    spec = route.get("spec") or {}
+    answers = (route.get("status") or {}).get("parents") or ()
+    generation = route["metadata"].get("generation", 0)
+    weights: dict[str, int] = {}
+    for backend in _weighted_backends(spec.get("rules") or ()):
+        revision = _revision_of_service(deployment, str(backend.get("name", "")))
+        weights[revision] = weights.get(revision, 0) + int(backend.get("weight", 1))
+    return RouteState(
+        weights=weights,
+        parents=tuple(
+            _parent_state(reference, answers, generation, namespace) for reference in spec.get("parentRefs") or ()
+        ),
+    )
+
+
+def only_what_is_observed(pod: dict[str, Any]) -> Manifest:
+    """The part of a pod that `pod_state` reads: what an informer of pods needs to keep."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "deletionTimestamp")
+    said = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+    return {
+        "apiVersion": POD.api_version,
+        "kind": POD.kind,
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "status": {key: status[key] for key in said if key in status},
+    }
+
+
+def _trouble(status: Mapping[str, Any]) -> str | None:
+    """Why a pod is not ready: the first cause in the order in which a pod comes up."""
+    if status.get("phase") == "Failed" or status.get("reason"):  # evicted, node lost, deadline
+        return _words(status.get("reason") or "Failed", status.get("message"))
+    scheduled = _condition(status.get("conditions"), "PodScheduled")
+    if scheduled is not None and scheduled.get("status") == "False":
+        return _words(scheduled.get("reason") or "Unschedulable", scheduled.get("message"))
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if words := _container_trouble(container):
+            model = container.get("name") == CONTAINER
+            return _short(words if model else f"container {container.get('name')}: {words}")
+    container = _container(status, CONTAINER)
+    if "running" in (container.get("state") or {}):
+        stage = "the readiness probe fails" if container.get("started") else "the startup probe has not succeeded yet"
+        last = (container.get("lastState") or {}).get("terminated")
+        ended = f"; it last ended with {_end(last)}" if last else ""
+        return _short(f"NotReady: the container runs, and {stage}{ended}")
+    return None
+
+
+def _container_trouble(container: Mapping[str, Any]) -> str | None:
+    state = container.get("state") or {}
+    waiting, terminated = state.get("waiting"), state.get("terminated")
+    if waiting is not None and waiting.get("reason") not in _UNREMARKABLE_WAITS:
+        words = _words(waiting.get("reason") or "Waiting", waiting.get("message"))
+        last = (container.get("lastState") or {}).get("terminated")
+        return f"{words}; it last ended with {_end(last)}" if last else words
+    if terminated is not None and (terminated.get("exitCode") or terminated.get("signal")):
+        return f"Terminated: it ended with {_end(terminated)}"
+    return None
+
+
+def _end(terminated: Mapping[str, Any]) -> str:
+    """`OOMKilled, exit code 137: <the container's last words>`."""
+    reason, code = terminated.get("reason") or "Error", terminated.get("exitCode")
+    message = str(terminated.get("message") or "").strip()
+    return f"{reason}, exit code {code}" + (f": {message}" if message else "")
+
+
+def _words(reason: str, message: object) -> str:
+    return _short(f"{reason}: {message}" if message else reason)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"
+
+
+def _started_at(container: Mapping[str, Any]) -> datetime | None:
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    for each in (state.get("running"), state.get("terminated"), last.get("terminated")):
+        if each and each.get("startedAt"):
+            return _instant(each["startedAt"])
+    return None
+
+
+def _weighted_backends(rules: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    plain = [rule for rule in rules if not any(match.get("headers") for match in rule.get("matches") or ())]
+    chosen = plain or rules
+    return (chosen[0].get("backendRefs") or ()) if chosen else ()
+
+
+def _revision_of_service(deployment: str, service: str) -> str:
+    revision = service[-REVISION_LENGTH:]
+    return revision if child_name(deployment, revision) == service else service
+
+
+def _parent_state(
+    reference: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], generation: int, namespace: str
+) -> ParentState:
+    identity = _parent_identity(reference, namespace)
+    gateway = _parent_name(identity)
+    problems = [
+        _parent_problem(answer, generation, gateway)
+        for answer in answers
+        if _parent_identity(answer.get("parentRef") or {}, namespace) == identity
+    ]
+    if not problems:
+        message = (
+            f"{gateway} has not answered the route: look whether it exists, has a running controller, "
+            f"and allows routes from namespace {namespace}"
+        )
+        return ParentState(gateway, accepted=False, message=message)
+    # Several controllers may answer for one parent; one that carries the route is enough.
+    accepted = None in problems
+    return ParentState(gateway, accepted, "" if accepted else problems[0] or "")
+
+
+def _parent_problem(answer: Mapping[str, Any], generation: int, gateway: str) -> str | None:
+    conditions = answer.get("conditions")
+    for name in _ROUTE_CONDITIONS:
+        condition = _condition(conditions, name)
+        if condition is None:
+            return f"{gateway} has not said {name} yet"
+        if condition.get("observedGeneration", 0) != generation:
+            seen = condition.get("observedGeneration", 0)
+            return (
+                f"{gateway} has not answered generation {generation} of the route yet; {name} is of generation {seen}"
+            )
+        if condition.get("status") != "True":
+            return _short(
+                f"{gateway} says {name}={condition.get('status')}, {condition.get('reason')}: "
+                f"{condition.get('message') or 'no message'}"
+            )
+    return None
+
+
+def _parent_identity(reference: Mapping[str, Any], namespace: str) -> tuple[tuple[str, Any], ...]:
+    """What makes two parentRefs the same, with the Gateway API's defaults filled in."""
+    given = {key: value for key, value in reference.items() if value is not None}
+    return tuple(sorted({**_PARENT_DEFAULTS, "namespace": namespace, **given}.items(), key=lambda item: item[0]))
+
+
+def _parent_name(identity: tuple[tuple[str, Any], ...]) -> str:
+    fields = dict(identity)
+    listener = f", listener {fields['sectionName']}" if fields["sectionName"] else ""
+    port = f", port {fields['port']}" if fields["port"] else ""
+    return f"{fields['kind']} {fields['namespace']}/{fields.get('name', '')}{listener}{port}"
+
+
+def _container(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any]
+    for found in status.get("containerStatuses") or ():
+        if found.get("name") == name:
+            return found
+    return {}
+
+
+def _condition(conditions: Sequence[Mapping[str, Any]] | None, name: str) -> Mapping[str, Any] | None:
+    return next((condition for condition in conditions or () if condition.get("type") == name), None)
+
+
+def _is_true(condition: Mapping[str, Any] | None) -> bool:
+    return condition is not None and condition.get("status") == "True"
+
+
+def _revision(manifest: Manifest) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(LABEL_REVISION, ""))
+
+
+def _is(manifest: Manifest, kind: str, name: str) -> bool:
+    return bool(manifest["kind"] == kind and manifest["metadata"]["name"] == name)
+
+
+def _instant(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,73 @@
+"""Who owns the fields of a child, in the sense of server-side apply.
+
+Server-side apply removes what its manager applied earlier and leaves out now, and nothing else. Two things would stay
+for good: what the object was made with, since children are made by POST (so that a foreign object is never written) and
+API servers book that as an `Update`; and what somebody added by hand. A Service with another port would have two, and
+one with a selector that was added to would select no pod. So before an apply, all of the spec is booked as applied by
+us, as client-go's `csaupgrade` does with its own fields. What others put into metadata and status stays theirs.
+
+Called by `serinus.kube.client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from serinus.api.kinds import FIELD_MANAGER, REPLICA_SET, Kind
+
+_SPEC: Final = "f:spec"
+_NEVER_APPLIED: Final[Mapping[Kind, frozenset[str]]] = {REPLICA_SET: frozenset({"f:replicas"})}
+"""Fields of the spec that are set at creation and only scaled afterwards: an apply that owned them would reset them."""
+
+
+def booked_as_apply(kind: Kind, managed_fields: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
+    """`metadata.managedFields` with the spec, and all that `serinus` wrote, booked as applied by `serinus`.
+
+    None if they are booked so already. Entries of subresources (status, scale) are left alone.
+    """
+    exempt = _NEVER_APPLIED.get(kind, frozenset())
+    applied: dict[str, Any] = {}
+    others: list[Mapping[str, Any]] = []
+    origin: Mapping[str, Any] | None = None
+    for entry in managed_fields:
+        fields = entry.get("fieldsV1") or {}
+        if _is_applied_by_us(entry):
+            applied = _union(applied, fields)
+        elif entry.get("subresource"):
+            others.append(entry)
+        else:
+            ours = entry.get("manager") == FIELD_MANAGER
+            taken, left = _divide(fields, exempt, whole=ours)
+            if taken:
+                origin = origin or entry
+                applied = _union(applied, taken)
+            if left:
+                others.append({**entry, "fieldsV1": left})
+    if origin is None:
+        return None
+    booked = next((entry for entry in managed_fields if _is_applied_by_us(entry)), origin)
+    return [{**booked, "manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": applied}, *others]
+
+
+def _is_applied_by_us(entry: Mapping[str, Any]) -> bool:
+    ours = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+    return ours and not entry.get("subresource")
+
+
+def _divide(fields: Mapping[str, Any], exempt: frozenset[str], *, whole: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is to be booked as ours, and what the entry keeps; `whole`: all of it but what is exempt, else the spec."""
+    spec = fields.get(_SPEC, {})
+    taken_spec = {key: value for key, value in spec.items() if key not in exempt}
+    kept_spec = {key: value for key, value in spec.items() if key in exempt}
+    rest = {key: value for key, value in fields.items() if key != _SPEC}
+    taken = ({_SPEC: taken_spec} if taken_spec else {}) | (rest if whole else {})
+    kept = ({_SPEC: kept_spec} if kept_spec and not whole else {}) | ({} if whole else rest)
+    return taken, kept
+
+
+def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(one)
+    for key, value in other.items():
+        merged[key] = _union(merged.get(key, {}), value)
+    return merged

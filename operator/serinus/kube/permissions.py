@@ -1,0 +1,80 @@
+"""Every right that the operator needs in the cluster, and what for.
+
+The chart's roles grant exactly this table (a contract test compares them), so a new call to the API server is a new
+line here, a rule in the chart, and a reason that a security review can read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from serinus.api.kinds import GROUP
+
+
+class Scope(StrEnum):
+    """Where a right is granted."""
+
+    WATCHED_NAMESPACES = "WatchedNamespaces"
+    """In every namespace whose ModelDeployments are served; by default in all."""
+    OWN_NAMESPACE = "OwnNamespace"
+    """In the namespace the operator itself runs in."""
+    CLUSTER = "Cluster"
+    """On objects that have no namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Verbs on one resource."""
+
+    group: str
+    """API group; empty for the core group."""
+    resource: str
+    """Plural, with its subresource where the right is on that: `replicasets/scale`."""
+    verbs: frozenset[str]
+    reason: str
+    scope: Scope = Scope.WATCHED_NAMESPACES
+    own_names_only: bool = False
+    """Whether the right is narrowed to the names the operator knows beforehand: its own Lease, its own CRD."""
+
+
+_LIST: Final = frozenset({"list", "watch"})
+_WRITE: Final = _LIST | {"get", "create", "patch"}
+_CHILD: Final = _WRITE | {"delete"}
+
+PERMISSIONS: Final = (
+    Permission(GROUP, "modeldeployments", _LIST, "Read what users ask for; never write it."),
+    Permission(GROUP, "modeldeployments/status", frozenset({"update"}), "Record decisions, each on what was observed."),
+    Permission("apps", "controllerrevisions", _CHILD, "Keep each revision's fields and pod template."),
+    Permission("apps", "replicasets", _CHILD, "Run the pods of each revision."),
+    Permission("apps", "replicasets/scale", frozenset({"patch"}), "Set replicas without owning the field."),
+    Permission("", "services", _CHILD, "Give the model its address, and each revision one of its own."),
+    Permission("gateway.networking.k8s.io", "httproutes", _CHILD, "Split the requests between two revisions."),
+    Permission("monitoring.coreos.com", "podmonitors", _WRITE, "Have the pods scraped by the Prometheus Operator."),
+    Permission("", "pods", _LIST, "See readiness, restarts and why a pod does not start."),
+    Permission("events.k8s.io", "events", frozenset({"create", "patch"}), "Tell users what was decided, and why."),
+    Permission(
+        "coordination.k8s.io",
+        "leases",
+        frozenset({"create"}),
+        "Make the Lease of leader election; a create can't be narrowed to a name.",
+        Scope.OWN_NAMESPACE,
+    ),
+    Permission(
+        "coordination.k8s.io",
+        "leases",
+        frozenset({"get", "update"}),
+        "Take and renew that one Lease.",
+        Scope.OWN_NAMESPACE,
+        own_names_only=True,
+    ),
+    Permission(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        frozenset({"get"}),
+        "Refuse to lead on a CRD older than the operator, which would lose fields of status.",
+        Scope.CLUSTER,
+        own_names_only=True,
+    ),
+)

@@ -1,0 +1,314 @@
+"""Readings from Prometheus, or from anything that speaks its API.
+
+`PrometheusSource` is made once by `serinus.__main__` from the operator's settings. Every call has a hard deadline and
+runs in a small thread pool of its own, so a slow Prometheus delays readings and nothing else. What goes wrong becomes
+`Missing`, in the server's own words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar, assert_never
+
+from serinus.core.readings import Counters, CounterSeries, Gauge, Missing, MissingReason, Part, Reading, Sample
+from serinus.metrics import promql, series
+from serinus.metrics.answers import Series, UnreadableError
+from serinus.metrics.connection import DEFAULT_TIMEOUT_SECONDS, MAX_ANSWER_BYTES, Connection, Endpoint
+from serinus.metrics.promql import Pods, Selector, SelectorError
+from serinus.metrics.series import Counter, Scrapes
+from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare
+
+MAX_POINTS: Final = 10_000
+"""Grid points of one range query; Prometheus refuses more than 11,000. Longer windows are asked for in pieces."""
+MAX_PATTERN_CHARACTERS: Final = 2_000
+"""Longest list of paths in a query; beyond it all paths are asked for. URLs of 8 KiB pass everywhere."""
+_GRACE_SECONDS: Final = 1.0
+"""Between a call's own deadline and the one that no longer waits for its thread."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What there is to count at the end of the window."""
+
+    newest: Mapping[str, float]
+    """Time of the newest scrape by pod of the revision."""
+    paths: frozenset[str] = frozenset()
+    """Paths that exist in the revision or its peers."""
+
+
+class PrometheusSource:
+    """A metric source that reads raw counters and gauges from Prometheus."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        max_concurrent: int = 4,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | None = None,
+        pod_label: str = "pod",
+        namespace_label: str = "namespace",
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        """Nothing is sent yet. `timeout_seconds` is for each call; a reading makes one to five of them.
+
+        Raises ValueError for a URL that is none.
+        """
+        self._endpoint = Endpoint(
+            url=url,
+            headers=dict(headers or {}),
+            timeout_seconds=timeout_seconds,
+            ca_file=ca_file,
+            max_answer_bytes=max_answer_bytes,
+        )
+        self._pod_label = pod_label
+        self._namespace_label = namespace_label
+        self._turns = asyncio.Semaphore(max_concurrent)
+        self._threads = ThreadPoolExecutor(2 * max_concurrent, thread_name_prefix="prometheus")
+        self._closed = False
+        self._own = threading.local()
+        self._connections: list[Connection] = []
+
+    @property
+    def public_url(self) -> str:
+        """Where it reads, without credentials: for the log."""
+        return self._endpoint.public_url
+
+    async def read(self, request: ReadingRequest) -> Reading:
+        """The reading, or why there is none. Never raises but for cancellation; several may be asked at once."""
+        try:
+            return await self._read(request)
+        except UnreadableError as error:
+            return error.missing
+        except SelectorError as error:
+            return Missing(MissingReason.INVALID_QUERY, str(error))
+
+    async def close(self) -> None:
+        """Stop. Readings under way are Missing, and so is every later one."""
+        self._closed = True
+        self._threads.shutdown(wait=False)
+        for connection in self._connections:
+            connection.close()
+
+    async def _read(self, request: ReadingRequest) -> Reading:
+        if request.end < request.grid.anchor:
+            raise UnreadableError(MissingReason.EMPTY, "the window of the reading has not begun yet")
+        match request.measure:
+            case ErrorShare() as measure:
+                found = await self._errors(request, measure)
+            case SlowShare() as measure:
+                found = await self._latency(request, measure)
+            case EventRatio() as measure:
+                found = await self._ratio(request, measure)
+            case QueryValue() as measure:
+                return await self._gauge(request, measure)
+            case _:
+                assert_never(request.measure)
+        return Counters(tuple(found), request.grid)
+
+    async def _errors(self, request: ReadingRequest, measure: ErrorShare) -> list[CounterSeries]:
+        survey = await self._survey(request)
+        counters = await self._requests(request, survey)
+        return series.request_parts(counters, measure.codes, client_errors=measure.client_errors)
+
+    async def _latency(self, request: ReadingRequest, measure: SlowShare) -> list[CounterSeries]:
+        survey, (lower, upper) = await asyncio.gather(self._survey(request), self._bounds(request, measure))
+        total, found = await asyncio.gather(
+            self._requests(request, survey),
+            self._range(request, str(promql.buckets_at(self._pods(request), {*lower, *upper})) if upper else None),
+        )
+        good = await self._compute(series.bentoml_counters, found, self._scrapes(request, survey))
+        if not upper and any(each.code.startswith("2") and each.samples[-1].value > 0 for each in total):
+            raise UnreadableError(
+                MissingReason.EMPTY,
+                f"successful requests were counted, but there is no series {promql.DURATION_BUCKETS} of pods "
+                f"{request.pod_prefix}-…; does a relabelling rule of Prometheus drop histograms?",
+            )
+        bounds = [series.bound_of(next(iter(each))) if each else math.nan for each in (lower, upper)]
+        return series.parts(total, Part.TOTAL) + series.good_parts(good, *bounds)
+
+    async def _ratio(self, request: ReadingRequest, measure: EventRatio) -> list[CounterSeries]:
+        pods = self._pods(request)
+        total_selector = promql.user_selector(measure.total, pods)
+        bad_selector = promql.user_selector(measure.bad, pods)
+        survey, total, bad = await asyncio.gather(
+            self._freshness(request, total_selector),
+            self._range(request, str(total_selector)),
+            self._range(request, str(bad_selector)),
+        )
+        scrapes = self._scrapes(request, survey)
+        return [
+            *series.parts(await self._compute(series.user_counters, total, scrapes), Part.TOTAL),
+            *series.parts(await self._compute(series.user_counters, bad, scrapes), Part.BAD),
+        ]
+
+    async def _gauge(self, request: ReadingRequest, measure: QueryValue) -> Gauge:
+        query = promql.user_query(measure.query, self._pods(request))
+        found = await self._range(request, query)
+        points = sorted(point for each in found for point in each.points)
+        if not points:
+            raise _nothing(query)
+        if len({at for at, _ in points}) < len(points):
+            raise UnreadableError(
+                MissingReason.AMBIGUOUS,
+                f"{_short(query)} gives several series ({len(found)}) where one number is meant; use max(…) or sum(…)",
+            )
+        newest = points[-1][1]
+        if not math.isfinite(newest):
+            raise UnreadableError(MissingReason.NOT_A_NUMBER, f"{_short(query)} gives {newest}")
+        return Gauge(tuple(Sample(at, value) for at, value in points if math.isfinite(value)))
+
+    async def _survey(self, request: ReadingRequest) -> _Survey:
+        """Freshness of the revision's pods, and the paths that it or its peers have, at the end of the window."""
+        own = self._pods(request)
+        everyone = Pods(own.namespace, (request.pod_prefix, *request.peer_prefixes), own.pod_label, own.namespace_label)
+        rows = await self._instant(request, promql.path_survey(everyone))
+        newest = self._newest(request, rows)
+        return _Survey(newest, frozenset(path for row in rows if (path := series.path_of(row.labels))))
+
+    async def _freshness(self, request: ReadingRequest, selector: Selector) -> _Survey:
+        rows = await self._instant(request, promql.freshness(selector, self._pods(request).pod_label))
+        return _Survey(self._newest(request, rows))
+
+    def _newest(self, request: ReadingRequest, rows: Iterable[Series]) -> dict[str, float]:
+        newest: dict[str, float] = {}
+        for row in rows:
+            pod = row.labels.get(request.pod_label or self._pod_label, "")
+            if pod.startswith(f"{request.pod_prefix}-"):
+                newest[pod] = max(row.points[0][1], newest.get(pod, -math.inf))
+        return newest
+
+    async def _requests(self, request: ReadingRequest, survey: _Survey) -> list[Counter]:
+        """BentoML's request counters, without paths that do not exist."""
+        within = sum(map(len, survey.paths)) <= MAX_PATTERN_CHARACTERS
+        query = promql.known_requests(self._pods(request), survey.paths if within else ())
+        found = await self._range(request, query)
+        counters = await self._compute(series.bentoml_counters, found, self._scrapes(request, survey))
+        known = series.known_paths(counters, survey.paths)
+        return [each for each in counters if each.path in known]
+
+    async def _bounds(self, request: ReadingRequest, measure: SlowShare) -> tuple[set[str], set[str]]:
+        """The `le` of the bucket bounds around the threshold, each as it is written; empty without a histogram.
+
+        The upper bound is always one that the peers have too, so that "stable is slow as well" is meant alike; the
+        lower one where it is compared. +Inf is a bound that everybody has.
+        """
+        prefixes = (request.pod_prefix, *request.peer_prefixes)
+        own, *peers = await asyncio.gather(*(self._written_bounds(request, prefix) for prefix in prefixes))
+        if not own:
+            return set(), set()
+        common = set(own).intersection(*(set(peer) for peer in peers if peer))
+        candidates = common if measure.compared else set(own)
+        upper = min((bound for bound in common if bound >= measure.threshold_seconds), default=math.inf)
+        lower = max((bound for bound in candidates if bound <= measure.threshold_seconds), default=None)
+        if lower is None:
+            threshold = f"{measure.threshold_seconds * 1000:g} ms"
+            unlike = min(own) <= measure.threshold_seconds
+            raise UnreadableError(
+                MissingReason.NOT_COMPARABLE if unlike else MissingReason.EMPTY,
+                f"no bucket of {promql.DURATION_BUCKETS} ends at or below {threshold}"
+                f"{' in both revisions' if unlike else ''}, so nothing can be shown to be fast enough; raise the "
+                "threshold, or configure such a bucket in BentoML (metrics.duration)",
+            )
+        return own[lower], own.get(upper, {"+Inf"})
+
+    async def _written_bounds(self, request: ReadingRequest, prefix: str) -> dict[float, set[str]]:
+        own = self._pods(request)
+        selector = str(promql.buckets(Pods(own.namespace, (prefix,), own.pod_label, own.namespace_label)))
+        start, end = request.grid.anchor, max(request.end, request.grid.anchor + 1)
+        written: dict[float, set[str]] = {}
+        for le in await self._call(lambda connection: connection.label_values("le", selector, start, end)):
+            written.setdefault(series.bound_of(le), set()).add(le)
+        return written
+
+    async def _instant(self, request: ReadingRequest, query: str) -> tuple[Series, ...]:
+        at = _last_point(request)
+        return await self._call(lambda connection: connection.at_instant(query, at))
+
+    async def _range(self, request: ReadingRequest, query: str | None) -> list[Series]:
+        """All series on all grid points; in pieces where the grid is longer than Prometheus answers at once."""
+        if query is None:
+            return []
+        step = request.grid.step_seconds
+        found: list[Series] = []
+        for first in range(0, _points(request), MAX_POINTS):
+            start = request.grid.anchor + first * step
+            end = min(start + (MAX_POINTS - 1) * step, _last_point(request))
+            found += await self._call(_range_call(query, start, end, step))
+        return found
+
+    def _scrapes(self, request: ReadingRequest, survey: _Survey) -> Scrapes:
+        return Scrapes(
+            grid=request.grid,
+            pod_label=request.pod_label or self._pod_label,
+            newest=survey.newest,
+        )
+
+    def _pods(self, request: ReadingRequest) -> Pods:
+        return Pods(
+            namespace=request.namespace,
+            prefixes=(request.pod_prefix,),
+            pod_label=request.pod_label or self._pod_label,
+            namespace_label=request.namespace_label or self._namespace_label,
+        )
+
+    async def _call(self, ask: Callable[[Connection], Answer]) -> Answer:
+        """One blocking call in a thread, in its turn, within the hard deadline."""
+        limit = self._endpoint.timeout_seconds + _GRACE_SECONDS
+        async with self._turns:
+            try:
+                return await asyncio.wait_for(self._in_thread(self._ask, ask), limit)
+            except TimeoutError:
+                detail = f"{self._endpoint.public_url} did not answer within {self._endpoint.timeout_seconds:g} s"
+                raise UnreadableError(MissingReason.TIMEOUT, detail) from None
+
+    async def _compute(
+        self, counters: Callable[[Iterable[Series], Scrapes], list[Counter]], found: Iterable[Series], scrapes: Scrapes
+    ) -> list[Counter]:
+        """Make counters in a thread: half a day of many pods is half a million samples."""
+        return await self._in_thread(counters, found, scrapes)
+
+    def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> asyncio.Future[Answer]:
+        if self._closed:
+            raise UnreadableError(MissingReason.SOURCE_UNAVAILABLE, "the operator is shutting down")
+        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _ask(self, ask: Callable[[Connection], Answer]) -> Answer:
+        if not hasattr(self._own, "connection"):
+            self._own.connection = Connection(self._endpoint)
+            self._connections.append(self._own.connection)
+        connection: Connection = self._own.connection
+        return ask(connection)
+
+
+def _range_call(query: str, start: float, end: float, step: float) -> Callable[[Connection], Sequence[Series]]:
+    return lambda connection: connection.over_range(query, start, end, step)
+
+
+def _points(request: ReadingRequest) -> int:
+    """Grid points in the window; the tolerance is for sums of floats."""
+    return math.floor((request.end - request.grid.anchor) / request.grid.step_seconds + 1e-6) + 1
+
+
+def _last_point(request: ReadingRequest) -> float:
+    return request.grid.anchor + (_points(request) - 1) * request.grid.step_seconds
+
+
+def _nothing(query: str) -> UnreadableError:
+    return UnreadableError(
+        MissingReason.EMPTY,
+        f"there is no series {_short(query)} in the window; are the pods scraped, with these labels?",
+    )
+
+
+def _short(query: str) -> str:
+    line = " ".join(query.split())
+    return line if len(line) <= 300 else f"{line[:299]}…"

@@ -1,0 +1,245 @@
+"""What the person who installs the operator decides, read once from `SERINUS_…` environment variables.
+
+The Helm chart writes the variables, `serinus.__main__` reads them, and `serinus.shell` gets the result; nothing below
+the shell knows where a number came from. A variable is named after its field: `lease_name` is `SERINUS_LEASE_NAME`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from serinus.api.values import DNS_LABEL_PATTERN, DNS_SUBDOMAIN_PATTERN, PROMETHEUS_LABEL_PATTERN, matches
+
+PREFIX: Final = "SERINUS_"
+
+
+class LogLevel(StrEnum):
+    """The least severity that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line is written."""
+
+    TEXT = "text"
+    """`key=value` pairs behind the message, for people."""
+    JSON = "json"
+    """One JSON object a line, for log collectors."""
+
+
+class SettingsError(ValueError):
+    """One or more settings make no sense. The message has a line for each: the variable, its value, what to write."""
+
+
+def _identity() -> str:
+    """A name that no other process has, still telling the host (in a pod: the pod) it runs on."""
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of one operator process. The defaults are those of the Helm chart.
+
+    Raises `SettingsError` where values contradict each other.
+    """
+
+    prometheus_url: str | None = None
+    """Base URL of the Prometheus that every metric is read from. None: no metric source, so that canaries are refused
+    unless their analysis is disabled."""
+
+    prometheus_timeout_seconds: float = 5.0
+    """Longest wait for one answer of Prometheus; then the reading is missing, and the rollout holds."""
+
+    prometheus_scrape_interval_seconds: float = 30.0
+    """How often that Prometheus scrapes the models. Readings are at least two of these apart, and a pod has to have
+    reported within a few of them; too small a number makes evidence look missing."""
+
+    metrics_namespace_label: str = "namespace"
+    """Label that carries a pod's namespace in that Prometheus: part of what `%pods%` becomes."""
+
+    metrics_pod_label: str = "pod"
+    """Label that carries a pod's name in that Prometheus: part of what `%pods%` becomes."""
+
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces whose ModelDeployments are served. Empty: all of them."""
+
+    concurrency: int = 16
+    """How many resources are worked on at once."""
+
+    watch_stale_seconds: float = 180.0
+    """Longest silence of a watch (no event, no bookmark, no re-list) before `/healthz` fails and the kubelet restarts
+    the process. API servers send a bookmark about once a minute."""
+
+    route_margin_seconds: float = 3.0
+    """Wait between a route's confirmation and the first consequence: gateways report a route as accepted up to 2 s
+    before their data plane has it."""
+
+    rollback_drain_seconds: float = 30.0
+    """How long a candidate's pods stay after its traffic was taken off in a rollback."""
+
+    lease_name: str = "serinus"
+    """Name of the Lease that decides which replica leads."""
+
+    lease_namespace: str = "serinus-system"
+    """Namespace of that Lease; in the cluster, the operator's own."""
+
+    lease_duration_seconds: float = 15.0
+    """How long a leader that has fallen silent is still believed to lead: a fail-over takes this and one retry."""
+
+    lease_renew_deadline_seconds: float = 10.0
+    """How long the leader goes on without having renewed the Lease; then it stops writing at once."""
+
+    lease_retry_seconds: float = 2.0
+    """Pause between two attempts to take or to renew the Lease."""
+
+    identity: str = field(default_factory=_identity)
+    """Who this process is, in the Lease and in the log. Unique to the process."""
+
+    http_port: int = 8080
+    """Port of `/healthz`, `/readyz` and `/metrics`."""
+
+    log_level: LogLevel = LogLevel.INFO
+    """The least severity that is logged."""
+
+    log_format: LogFormat = LogFormat.TEXT
+    """How a log line is written."""
+
+    def __post_init__(self) -> None:
+        if not self.lease_retry_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
+            raise SettingsError(
+                f"{PREFIX}LEASE_RETRY_SECONDS ({self.lease_retry_seconds:g}) has to be below "
+                f"{PREFIX}LEASE_RENEW_DEADLINE_SECONDS ({self.lease_renew_deadline_seconds:g}), and that below "
+                f"{PREFIX}LEASE_DURATION_SECONDS ({self.lease_duration_seconds:g}): "
+                "otherwise two replicas could lead at once, or none could keep the lease"
+            )
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+class _UnreadableError(ValueError):
+    """A text that is no value of its setting. The message says what to write instead."""
+
+
+def _number(at_least: float, at_most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not at_least <= number <= at_most:
+            raise _UnreadableError(f"write a number of seconds from {at_least:g} to {at_most:g}, such as {at_least:g}")
+        return number
+
+    return parse
+
+
+def _integer(at_least: int, at_most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not at_least <= int(text) <= at_most:
+            raise _UnreadableError(f"write a whole number from {at_least} to {at_most}")
+        return int(text)
+
+    return parse
+
+
+def _pattern(pattern: str, example: str, longest: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if len(text) > longest or not matches(pattern, text):
+            raise _UnreadableError(f"write a name of at most {longest} characters such as {example}")
+        return text
+
+    return parse
+
+
+def _prometheus_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        whole = url.scheme in {"http", "https"} and bool(url.hostname) and not url.query and not url.fragment
+        _ = url.port  # raises where it is no port
+    except ValueError:
+        whole = False
+    if not whole or re.search(r"\s", text):
+        raise _UnreadableError("write the base URL, such as http://prometheus.monitoring:9090")
+    if url.username is not None or url.password is not None:
+        raise _UnreadableError("leave user and password out of the URL: it is shown in pod specs and logs")
+    return text.rstrip("/")
+
+
+def _namespaces(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(len(name) <= 63 and matches(DNS_LABEL_PATTERN, name) for name in names):
+        raise _UnreadableError("write names of namespaces with commas between them, such as team-a,team-b; or nothing")
+    return names
+
+
+def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
+    def parse(text: str) -> _Choice:
+        try:
+            return choices(text.lower())
+        except ValueError:
+            raise _UnreadableError(f"write one of {', '.join(choices)}") from None
+
+    return parse
+
+
+_SECONDS = _number(0, 86_400)
+_POSITIVE_SECONDS = _number(0.1, 86_400)
+
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "prometheus_url": _prometheus_url,
+    "prometheus_timeout_seconds": _number(0.1, 60),
+    "prometheus_scrape_interval_seconds": _number(0.1, 3600),
+    "metrics_namespace_label": _pattern(PROMETHEUS_LABEL_PATTERN, "namespace", 128),
+    "metrics_pod_label": _pattern(PROMETHEUS_LABEL_PATTERN, "pod", 128),
+    "watch_namespaces": _namespaces,
+    "concurrency": _integer(1, 1000),
+    "watch_stale_seconds": _number(90, 86_400),
+    "route_margin_seconds": _SECONDS,
+    "rollback_drain_seconds": _SECONDS,
+    "lease_name": _pattern(DNS_SUBDOMAIN_PATTERN, "serinus", 253),
+    "lease_namespace": _pattern(DNS_LABEL_PATTERN, "serinus-system", 63),
+    "lease_duration_seconds": _POSITIVE_SECONDS,
+    "lease_renew_deadline_seconds": _POSITIVE_SECONDS,
+    "lease_retry_seconds": _POSITIVE_SECONDS,
+    "identity": _pattern(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "serinus-7d9c5b-x2x9k", 253),
+    "http_port": _integer(1, 65_535),
+    "log_level": _one_of(LogLevel),
+    "log_format": _one_of(LogFormat),
+}
+
+VARIABLES: Final = {f"{PREFIX}{setting.name.upper()}": setting.name for setting in fields(Settings)}
+"""Every environment variable that is read, and the field it fills."""
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings that these variables give; unset and empty ones leave the default.
+
+    Raises `SettingsError`, which names every variable that makes no sense at once.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for variable, name in VARIABLES.items():
+        text = environment.get(variable, "").strip()
+        if not text:
+            continue
+        try:
+            values[name] = _PARSERS[name](text)
+        except _UnreadableError as problem:
+            shown = "(hidden)" if "@" in text else repr(text)  # a URL may carry a password
+            problems.append(f"{variable}={shown}: {problem}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(**values)

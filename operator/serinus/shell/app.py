@@ -1,0 +1,244 @@
+"""The operator as one process: puts its parts together, runs them, and ends them in order.
+
+    caches ──mark──▶ loop ──pass──▶ reconciler ──▶ cluster (only while leading)
+      ▲                ▲
+      │                └─ start, halt: leadership, once caches are filled and the CRD is new enough
+    kopf (ModelDeployments), informers (children)
+
+Called by `serinus.__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import serinus
+from serinus.api.kinds import MODEL_DEPLOYMENT
+from serinus.core.observation import Margins
+from serinus.core.readings import Missing, MissingReason, Reading
+from serinus.kube.client import HttpCluster, open_cluster
+from serinus.kube.credentials import Credentials
+from serinus.kube.informers import Informer
+from serinus.metrics.prometheus import PrometheusSource
+from serinus.metrics.source import MetricSource, ReadingRequest
+from serinus.settings import Settings
+from serinus.shell import schema
+from serinus.shell.caches import Caches
+from serinus.shell.events import EventRecorder
+from serinus.shell.health import ContactAt, Health, serve
+from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
+from serinus.shell.loop import ReconcileLoop
+from serinus.shell.readings import EvidenceReader
+from serinus.shell.reconciler import Key, Reconciler
+from serinus.shell.telemetry import CountedCluster, CountedSource, Telemetry, Teller
+from serinus.shell.watching import DeploymentWatch
+
+logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS: Final = 1.0
+"""At the end, passes under way may take this long."""
+
+
+async def run(settings: Settings, credentials: Credentials) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises `SettingsError` where the port can't be had; any other exception is a defect and ends the process.
+    """
+    stopping = _StopSignal()
+    stopping.listen()
+    async with open_cluster(credentials) as cluster, _metric_source(settings) as source:
+        operator = _Operator(settings, credentials, cluster, source, stopping)
+        async with serve(settings.http_port, operator.health, operator.telemetry) as port:
+            logger.info("started", extra={"version": serinus.__version__, "identity": settings.identity, "port": port})
+            await operator.run()
+    logger.info("stopped", extra={"identity": settings.identity})
+
+
+class _StopSignal:
+    """SIGTERM and SIGINT, as something to wait for."""
+
+    def __init__(self) -> None:
+        self._received = asyncio.Event()
+
+    def listen(self) -> None:
+        """Take the signals, also from whoever took them in between."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received.set)
+
+    async def wait(self) -> None:
+        """Wait for one of them."""
+        await self._received.wait()
+
+
+class _Operator:
+    """The parts, and who speaks to whom."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        cluster: HttpCluster,
+        source: MetricSource,
+        stopping: _StopSignal,
+    ) -> None:
+        self.telemetry = telemetry = Telemetry(settings.identity)
+        self._settings = settings
+        self._cluster = cluster
+        self._source = source
+        self._stopping = stopping
+        self._loop = ReconcileLoop(settings.concurrency, telemetry)
+        self._caches = Caches(
+            cluster,
+            self._loop.mark,
+            namespaces=settings.watch_namespaces,
+            metric_source=settings.prometheus_url is not None,
+        )
+        self._watch = DeploymentWatch(
+            cluster,
+            credentials,
+            self._caches.deployments,
+            telemetry,
+            namespaces=settings.watch_namespaces,
+            on_kopf_started=stopping.listen,
+        )
+        self._events = EventRecorder(cluster, settings.identity)
+        self._leadership = Leadership(
+            cluster, _lease_terms(settings), settings.identity, on_gained=self._work, on_lost=self._stand_by
+        )
+        self.health = Health(
+            contacts={
+                MODEL_DEPLOYMENT.plural: lambda: self._watch.contact_at,
+                **{informer.kind.plural: _contact_at(informer) for informer in self._caches.informers},
+            },
+            stale_after_seconds=settings.watch_stale_seconds,
+            longest_pass_seconds=lambda: self._loop.longest_pass_seconds,
+            defects=(self._loop.problem,),
+            unready=self._unready,
+        )
+        self._measure()
+
+    async def run(self) -> None:
+        """Run all parts until a signal; if one fails, all end and its exception is raised."""
+        async with asyncio.TaskGroup() as group:
+            watching = [
+                group.create_task(self._caches.run(), name="caches"),
+                group.create_task(self._watch.run(), name="watch"),
+                group.create_task(self._events.run(), name="events"),
+            ]
+            leading = group.create_task(self._lead(), name="leadership")
+            try:
+                await self._stopping.wait()
+                logger.info("stopping")
+            finally:
+                await self._end(leading, watching)
+
+    async def _lead(self) -> None:
+        """Take part in the election as soon as this process could do the work."""
+        await self._caches.wait_until_synced()
+        await self._watch.synced.wait()
+        logger.info("caches are filled", extra={"deployments": len(self._caches.deployments)})
+        await schema.wait_for_new_enough(self._cluster)
+        await self._leadership.run()
+
+    async def _end(self, leading: asyncio.Task[None], watching: list[asyncio.Task[None]]) -> None:
+        """First the work, then the Lease, then the rest."""
+        await self._loop.stop(_GRACE_SECONDS)
+        await _cancelled(leading)
+        await _cancelled(*watching)
+
+    def _work(self) -> None:
+        """From now on this process leads: work on everything, with nothing remembered of an earlier term."""
+        settings = self._settings
+        reader = EvidenceReader(
+            CountedSource(self._source, self.telemetry), settings.prometheus_scrape_interval_seconds
+        )
+        reconciler = Reconciler(
+            cluster=LeaderOnly(CountedCluster(self._cluster, self.telemetry), lambda: self._leadership.leading),
+            view=self._caches,
+            read_evidence=reader.read,
+            now=lambda: datetime.now(UTC),
+            tell=Teller(self._events, self.telemetry).tell,
+            margins=Margins(settings.route_margin_seconds, settings.rollback_drain_seconds),
+        )
+        self._loop.start(reconciler, self._keys())
+
+    def _stand_by(self, why: str) -> None:
+        """Another process may lead by now: not one write more."""
+        self._loop.halt()
+        logger.warning("standing by", extra={"because": why})
+
+    def _keys(self) -> tuple[Key, ...]:
+        return self._caches.deployments.names()
+
+    def _unready(self) -> str | None:
+        if not self._watch.synced.is_set():
+            return "the ModelDeployments are not listed yet"
+        return None if self._caches.synced else "the children are not listed yet"
+
+    def _measure(self) -> None:
+        gauge = self.telemetry.gauge
+        gauge("serinus_leading", "1 while this process holds the Lease.", lambda: self._leadership.leading)
+        gauge("serinus_deployments", "ModelDeployments in the cache.", lambda: len(self._caches.deployments))
+        gauge("serinus_queue_length", "ModelDeployments that wait for a worker.", lambda: self._loop.waiting)
+        gauge("serinus_events_sent", "Notes told as Events since the start.", lambda: self._events.sent)
+        gauge("serinus_events_lost", "Notes that could not be told as Events.", lambda: self._events.lost)
+        self.telemetry.gauge_per_kind(
+            "serinus_watch_silence_seconds",
+            "Time since the last sign of life of a watch.",
+            {watch: partial(self.health.silence_seconds, watch) for watch in self.health.contacts},
+        )
+
+
+class _NoSource:
+    """In place of a metric source where none is configured. Nothing is ever asked of it, since nothing is judged."""
+
+    async def read(self, _: ReadingRequest) -> Reading:
+        return Missing(MissingReason.SOURCE_UNAVAILABLE, "no metric source is configured (prometheus.url)")
+
+
+@asynccontextmanager
+async def _metric_source(settings: Settings) -> AsyncIterator[MetricSource]:
+    if settings.prometheus_url is None:
+        logger.info("no metric source is configured: canaries are refused unless their analysis is disabled")
+        yield _NoSource()
+        return
+    source = PrometheusSource(
+        settings.prometheus_url,
+        timeout_seconds=settings.prometheus_timeout_seconds,
+        pod_label=settings.metrics_pod_label,
+        namespace_label=settings.metrics_namespace_label,
+    )
+    logger.info("metric source", extra={"url": source.public_url})
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+def _lease_terms(settings: Settings) -> LeaseTerms:
+    return LeaseTerms(
+        settings.lease_namespace,
+        settings.lease_name,
+        settings.lease_duration_seconds,
+        settings.lease_renew_deadline_seconds,
+        settings.lease_retry_seconds,
+    )
+
+
+def _contact_at(informer: Informer) -> ContactAt:
+    return lambda: informer.last_contact_at
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait for their end, whatever it is."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -1,0 +1,177 @@
+"""What is known of the cluster now: the ModelDeployments, their children, and what the cluster can do.
+
+The ModelDeployments are put in by `serinus.shell.watching`, the children by informers of our own. Whatever changes is
+reported as the key of the ModelDeployment it belongs to. `serinus.shell.reconciler` reads it as its `View`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from serinus.api.kinds import CHILD_KINDS, HTTP_ROUTE, LABEL_DEPLOYMENT, POD, POD_MONITOR
+from serinus.core.observation import Capabilities, Children
+from serinus.core.plan import Manifest
+from serinus.kube.client import HttpCluster
+from serinus.kube.informers import Informer, without_managed_fields
+from serinus.kube.observation import observe_children, only_what_is_observed
+from serinus.shell.reconciler import Key
+
+OnChange = Callable[[Key], None]
+
+
+class DeploymentCache:
+    """The ModelDeployments as last told."""
+
+    def __init__(self, on_change: OnChange) -> None:
+        self._on_change = on_change
+        self._deployments: dict[Key, Manifest] = {}
+        self._audits: list[set[Key]] = []
+        """For each audit under way, the keys that the watch has told of since it began."""
+
+    def __len__(self) -> int:
+        return len(self._deployments)
+
+    def names(self) -> tuple[Key, ...]:
+        """Namespace and name of all that there are."""
+        return tuple(self._deployments)
+
+    def get(self, key: Key) -> Manifest | None:
+        """The ModelDeployment as last told."""
+        return self._deployments.get(key)
+
+    def put(self, manifest: dict[str, Any]) -> None:
+        """The watch tells of one that is there."""
+        self._told(_key(manifest))
+        self._put(manifest)
+
+    def drop(self, manifest: Mapping[str, Any]) -> None:
+        """The watch tells of one that is gone. Its successor of the same name stays."""
+        key = _key(manifest)
+        self._told(key)
+        known = self._deployments.get(key)
+        if known is not None and known["metadata"]["uid"] == manifest["metadata"]["uid"]:
+            del self._deployments[key]
+            self._on_change(key)
+
+    async def audit(self, listed: AsyncIterable[dict[str, Any]]) -> int:
+        """Bring the cache to what a list has that begins now; says how much was wrong.
+
+        What the watch tells of meanwhile is left alone: it may be newer than the list.
+        """
+        told: set[Key] = set()
+        self._audits.append(told)
+        before = set(self._deployments)
+        corrections = 0
+        try:
+            async for manifest in listed:
+                key = _key(manifest)
+                before.discard(key)
+                if key not in told:
+                    corrections += self._put(manifest)
+        finally:
+            self._audits.remove(told)
+        for key in before - told:
+            del self._deployments[key]
+            self._on_change(key)
+            corrections += 1
+        return corrections
+
+    def _told(self, key: Key) -> None:
+        for told in self._audits:
+            told.add(key)
+
+    def _put(self, manifest: dict[str, Any]) -> bool:
+        """Whether that was news."""
+        key = _key(manifest)
+        known = self._deployments.get(key)
+        if known is not None and _version(known) == _version(manifest):
+            return False
+        self._deployments[key] = without_managed_fields(manifest)
+        self._on_change(key)
+        return True
+
+
+class Caches:
+    """All that a pass looks at. `run` keeps the children up to date; the rest may be called at any time."""
+
+    def __init__(
+        self, cluster: HttpCluster, on_change: OnChange, *, namespaces: Sequence[str], metric_source: bool
+    ) -> None:
+        """Follow these namespaces (none: all of them); `metric_source` says whether one is configured."""
+        self._on_change = on_change
+        self._metric_source = metric_source
+        self.deployments = DeploymentCache(on_change)
+        self.informers: Final = tuple(
+            Informer(
+                cluster,
+                kind,
+                self._child_changed,
+                label_selector=LABEL_DEPLOYMENT,
+                namespaces=namespaces,
+                strip=only_what_is_observed if kind is POD else without_managed_fields,
+                on_installed=self._capabilities_changed,
+            )
+            for kind in (*CHILD_KINDS, POD)
+        )
+        self._of_kind = {informer.kind: informer for informer in self.informers}
+
+    async def run(self) -> None:
+        """Keep the caches of the children until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self.informers:
+                group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
+
+    @property
+    def synced(self) -> bool:
+        """Whether every child kind has been listed."""
+        return all(informer.synced.is_set() for informer in self.informers)
+
+    async def wait_until_synced(self) -> None:
+        """Wait until every child kind has been listed."""
+        for informer in self.informers:
+            await informer.synced.wait()
+
+    def deployment(self, key: Key) -> Manifest | None:
+        """The ModelDeployment as last told."""
+        return self.deployments.get(key)
+
+    def children(self, key: Key, uid: str) -> Children:
+        """The children of the ModelDeployment with this uid, as last told."""
+        objects = (each for kind in CHILD_KINDS for each in self._of_kind[kind].of_deployment(*key))
+        return observe_children(key[1], uid, objects, self._of_kind[POD].of_deployment(*key))
+
+    def capabilities(self) -> Capabilities:
+        """What the cluster and this operator can do now."""
+        return Capabilities(
+            metric_source=self._metric_source,
+            gateway_api=self._of_kind[HTTP_ROUTE].installed,
+            pod_monitor=self._of_kind[POD_MONITOR].installed,
+        )
+
+    def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        """An object that changed its label concerns both."""
+        for key in {_deployment_of(manifest) for manifest in (old, new) if manifest is not None}:
+            if key is not None:
+                self._on_change(key)
+
+    def _capabilities_changed(self, _: bool) -> None:
+        for key in self.deployments.names():
+            self._on_change(key)
+
+
+def _deployment_of(manifest: Manifest) -> Key | None:
+    metadata = manifest["metadata"]
+    name = (metadata.get("labels") or {}).get(LABEL_DEPLOYMENT)
+    return (metadata.get("namespace", ""), name) if name else None
+
+
+def _key(manifest: Mapping[str, Any]) -> Key:
+    metadata = manifest["metadata"]
+    return metadata["namespace"], metadata["name"]
+
+
+def _version(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = manifest["metadata"]
+    return metadata["uid"], metadata["resourceVersion"]

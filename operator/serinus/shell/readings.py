@@ -1,0 +1,133 @@
+"""Reads the evidence that a pass asked for and turns it into verdicts.
+
+Runs beside the passes, in a task of its own, so that a slow metric source delays nothing but its own rollout. Called by
+`serinus.shell.reconciler`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from serinus.api import defaults
+from serinus.api.analysis import Metric
+from serinus.api.deployment import ModelDeployment
+from serinus.api.revision import child_name
+from serinus.core.due import EvidenceRequest, Window
+from serinus.core.evidence.baseline import baseline_counts
+from serinus.core.evidence.circumstances import Circumstances
+from serinus.core.evidence.judge import judge
+from serinus.core.evidence.policy import MetricPolicy, SharePolicy, alpha_fail, alpha_pass, policy_of
+from serinus.core.observation import Evidence, PodState
+from serinus.core.readings import Counters, Grid, PodStart, Reading
+from serinus.core.verdicts import Counts, MetricVerdict
+from serinus.metrics.source import MetricSource, request_for
+
+FRESH_POD_SECONDS = 15.0
+"""A pod need not report until it has been ready for this long, or three scrapes if that is longer."""
+LONGEST_SERIES = 2000
+"""Points of a grid at most: a longer window is read on a wider grid (Prometheus refuses more than 11,000)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReader:
+    """Reads and judges all metrics of one rollout."""
+
+    source: MetricSource
+    scrape_interval_seconds: float
+    settle_seconds: float = 1.0
+    """Scrapes are stored a moment after their time stamp: windows end this long before now."""
+
+    async def read(self, deployment: ModelDeployment, request: EvidenceRequest) -> Evidence:
+        """The verdicts of all metrics over the windows of `request`, read at once."""
+        metrics = deployment.spec.analysis.metrics or defaults.METRICS
+        policies = policy_of(deployment.spec.analysis)
+        judged = [
+            self._verdict(deployment, metric, policy, request) for metric, policy in zip(metrics, policies, strict=True)
+        ]
+        return Evidence(at=request.window.end, moves=request.moves, verdicts=tuple(await asyncio.gather(*judged)))
+
+    async def _verdict(
+        self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest
+    ) -> MetricVerdict:
+        end = request.window.end.timestamp() - self.settle_seconds
+        grid = self._grid(deployment, request.window)
+        concurrent = request.concurrent and isinstance(policy, SharePolicy)
+        candidate, stable, baseline = await asyncio.gather(
+            self._reading(deployment, metric, request, request.judged, grid=grid, end=end),
+            self._reading(deployment, metric, request, request.baseline if concurrent else None, grid=grid, end=end),
+            self._baseline(deployment, metric, policy, request),
+        )
+        assert candidate is not None  # noqa: S101 -- there is always a judged revision
+        analysis = deployment.spec.analysis
+        fresh = max(FRESH_POD_SECONDS, 3 * self.scrape_interval_seconds, 2 * grid.step_seconds)
+        circumstances = Circumstances(
+            now=end,
+            step_started_at=request.pass_since.timestamp(),
+            alpha_fail=alpha_fail(analysis),
+            alpha_pass=alpha_pass(analysis),
+            candidate_pods=_pod_starts(request.judged_pods, end, fresh),
+            stable_pods=_pod_starts(request.baseline_pods, end, fresh) if concurrent else (),
+            stale_after_seconds=max(3 * grid.step_seconds, 4 * self.scrape_interval_seconds),
+            baseline=baseline,
+        )
+        return judge(policy, candidate, stable, circumstances)
+
+    async def _reading(
+        self,
+        deployment: ModelDeployment,
+        metric: Metric,
+        request: EvidenceRequest,
+        revision: str | None,
+        *,
+        grid: Grid,
+        end: float,
+    ) -> Reading | None:
+        if revision is None:
+            return None
+        name = deployment.metadata.name
+        peers = (request.judged, request.baseline)
+        question = request_for(
+            metric,
+            namespace=deployment.metadata.namespace,
+            pod_prefix=child_name(name, revision),
+            grid=grid,
+            end=end,
+            peer_prefixes=tuple(child_name(name, peer) for peer in peers if peer and peer != revision),
+        )
+        return await self.source.read(question)
+
+    async def _baseline(
+        self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest
+    ) -> Counts | None:
+        """The previous revision's counts from before the switch; None while it serves beside the judged one."""
+        window = request.baseline_window
+        if window is None or request.concurrent or not isinstance(policy, SharePolicy):
+            return None
+        grid = self._grid(deployment, window)
+        end = window.end.timestamp()
+        reading = await self._reading(deployment, metric, request, request.baseline, grid=grid, end=end)
+        return baseline_counts(policy, reading) if isinstance(reading, Counters) else None
+
+    def _grid(self, deployment: ModelDeployment, window: Window) -> Grid:
+        """The grid of a window: the same after a restart, and wide enough for what is asked of Prometheus."""
+        finest = max(float(deployment.spec.analysis.interval_seconds), 2 * self.scrape_interval_seconds)
+        length = (window.end - window.start).total_seconds()
+        step = finest
+        while length / step > LONGEST_SERIES:
+            step *= 2
+        return Grid(anchor=window.start.timestamp(), step_seconds=step)
+
+
+def _pod_starts(pods: Iterable[PodState], now: float, fresh_seconds: float) -> tuple[PodStart, ...]:
+    return tuple(
+        PodStart(pod.name, pod.started_at.timestamp(), _has_to_report(pod.ready_since, now, fresh_seconds))
+        for pod in pods
+        if pod.started_at is not None
+    )
+
+
+def _has_to_report(ready_since: datetime | None, now: float, fresh_seconds: float) -> bool:
+    return ready_since is not None and now - ready_since.timestamp() >= fresh_seconds

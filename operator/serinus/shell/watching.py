@@ -1,0 +1,239 @@
+"""ModelDeployments into the cache: kopf watches them, and an audit mends what a watch can't tell.
+
+kopf logs in, lists, watches and reconnects; its one handler puts the raw object into the cache, and it writes nothing.
+Two things that it leaves undone are done here. When it fails it is started again. And after each of its lists (at the
+start, and when its version is forgotten) the cache is compared with a list of our own, since kopf takes no notice of
+what has vanished from a list. Run by `serinus.shell.app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from typing import Any, Final
+
+import aiohttp
+import kopf
+
+from serinus.api.kinds import FIELD_MANAGER, GROUP, MODEL_DEPLOYMENT, VERSION
+from serinus.kube.client import HttpCluster
+from serinus.kube.cluster import ApiError, NotFound
+from serinus.kube.credentials import Credentials, open_session
+from serinus.shell.caches import DeploymentCache
+from serinus.shell.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+AUDIT_SECONDS: Final = 600.0
+_RENEW_SECONDS: Final = 60
+"""A watch is renewed this often; that the API server grants it is the sign of life that `contact_at` shows."""
+_RECHECK_SECONDS: Final = 5.0
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+_PAGE: Final = 500
+
+
+class DeploymentWatch:
+    """Keeps the cache of ModelDeployments while `run` runs."""
+
+    def __init__(
+        self,
+        cluster: HttpCluster,
+        credentials: Credentials,
+        cache: DeploymentCache,
+        telemetry: Telemetry,
+        *,
+        namespaces: Sequence[str],
+        on_kopf_started: Callable[[], None],
+    ) -> None:
+        """Follow these namespaces (none: all). kopf takes the process's signals: `on_kopf_started` takes them back."""
+        self.synced = asyncio.Event()
+        """Set once the cache has been complete."""
+        self._cluster = cluster
+        self._credentials = credentials
+        self._cache = cache
+        self._telemetry = telemetry
+        self._namespaces = tuple(namespaces)
+        self._on_kopf_started = on_kopf_started
+        self._audit_due = asyncio.Event()
+        self._listed: set[str] = set()
+        """Paths that kopf has listed and not watched since."""
+        self._contacts: dict[str, float] = {}
+        """By path, when the API server last granted a list or a watch; by the monotonic clock."""
+        self._unreachable = False
+
+    @property
+    def contact_at(self) -> float | None:
+        """`time.monotonic()` of the last sign of life of the most silent watch; None until each had one."""
+        whole = len(self._contacts) >= max(1, len(self._namespaces))
+        return min(self._contacts.values()) if whole else None
+
+    async def run(self) -> None:
+        """Keep the cache until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._audit_again_and_again(), name="audit")
+            group.create_task(self._watch_again_and_again(), name="kopf")
+
+    # kopf --------------------------------------------------------------------------------------------------------
+
+    async def _watch_again_and_again(self) -> None:
+        failures = 0
+        while True:
+            await self._wait_for_the_kind()
+            started_at = time.monotonic()
+            try:
+                await self._run_kopf()
+                logger.warning("kopf ended by itself; it is started again")
+            except Exception:  # it fails when its kind vanishes, or an outage outlasts its retries
+                logger.warning("kopf failed; it is started again", exc_info=True)
+            failures = 0 if time.monotonic() - started_at > _RENEW_SECONDS else failures + 1
+            await asyncio.sleep(min(2.0**failures, _LONGEST_PAUSE_SECONDS))
+
+    async def _wait_for_the_kind(self) -> None:
+        """Return when the kind is installed: kopf looks for it only at its start."""
+        told = False
+        while True:
+            try:
+                if await self._cluster.discover(MODEL_DEPLOYMENT):
+                    return
+            except ApiError as error:
+                self._lost_touch(str(error))
+            else:
+                for path in self._paths():
+                    self._in_touch(path)
+                if not told:
+                    logger.warning("the ModelDeployment CRD is not installed; waiting for it")
+                    told = True
+            await asyncio.sleep(_RECHECK_SECONDS)
+
+    async def _run_kopf(self) -> None:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._log_in)
+        kopf.on.event(GROUP, VERSION, MODEL_DEPLOYMENT.plural, registry=registry)(self._hear)
+        identity: Any = FIELD_MANAGER  # else kopf asks for the user's name, and the image's user has none
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=_kopf_settings(),
+            standalone=True,
+            identity=identity,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+        )
+        self._on_kopf_started()
+        await kopf.run_tasks(tasks, ignored=_AllTasks())
+
+    async def _log_in(self, **_: Any) -> kopf.AiohttpSession:
+        session = open_session(self._credentials)  # kopf closes it
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._answered)
+        trace.on_request_exception.append(self._unanswered)
+        trace.freeze()
+        session.trace_configs.append(trace)
+        return kopf.AiohttpSession(server=self._credentials.server, aiohttp_session=session)
+
+    async def _hear(self, event: kopf.RawEvent, **_: Any) -> None:
+        manifest: Any = event["object"]
+        if event["type"] == "DELETED":
+            self._cache.drop(manifest)
+        else:
+            self._cache.put(manifest)
+
+    async def _answered(self, _: object, __: object, answer: aiohttp.TraceRequestEndParams) -> None:
+        """Watch kopf's conversation: which lists and watches are granted."""
+        path = answer.url.path
+        if path not in self._paths():
+            return
+        if answer.response.status != 200:
+            self._lost_touch(f"the API server answered {answer.response.status} {answer.response.reason}")
+            return
+        self._in_touch(path)
+        if "watch" not in answer.url.query:
+            self._listed.add(path)
+        elif path in self._listed:
+            self._listed.discard(path)
+            self._audit_due.set()
+
+    async def _unanswered(self, _: object, __: object, question: aiohttp.TraceRequestExceptionParams) -> None:
+        if not isinstance(question.exception, asyncio.CancelledError):
+            self._lost_touch(str(question.exception) or type(question.exception).__name__)
+
+    def _paths(self) -> tuple[str, ...]:
+        root, plural = f"/apis/{GROUP}/{VERSION}", MODEL_DEPLOYMENT.plural
+        return tuple(f"{root}/namespaces/{each}/{plural}" for each in self._namespaces) or (f"{root}/{plural}",)
+
+    def _in_touch(self, path: str) -> None:
+        self._contacts[path] = time.monotonic()
+        if self._unreachable:
+            self._unreachable = False
+            logger.info("ModelDeployments are watched again")
+
+    def _lost_touch(self, why: str) -> None:
+        if not self._unreachable:
+            self._unreachable = True
+            logger.warning("ModelDeployments can't be watched; trying on", extra={"because": why})
+
+    # The audit ---------------------------------------------------------------------------------------------------
+
+    async def _audit_again_and_again(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AUDIT_SECONDS):
+                    await self._audit_due.wait()
+            self._audit_due.clear()
+            try:
+                corrections = await self._cache.audit(self._list())
+            except ApiError as error:
+                logger.warning("ModelDeployments could not be audited; trying on", extra={"because": str(error)})
+                self._audit_due.set()
+                await asyncio.sleep(_RECHECK_SECONDS)
+                continue
+            if corrections and self.synced.is_set():
+                self._telemetry.corrections.inc(corrections)
+                logger.info("the audit knew better than the watch", extra={"corrections": corrections})
+            self.synced.set()
+
+    async def _list(self) -> AsyncIterator[dict[str, Any]]:
+        """All ModelDeployments; none where the kind is not installed."""
+        for namespace in self._namespaces or (None,):
+            try:
+                async for page in self._cluster.list_pages(MODEL_DEPLOYMENT, namespace, page_size=_PAGE):
+                    for manifest in page.items:
+                        yield manifest
+            except NotFound:
+                continue
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    """A mere watcher: it stores nothing in the objects, posts nothing, scans nothing, and gives up early."""
+    settings = kopf.OperatorSettings()
+    settings.persistence.progress_storage = kopf.MultiProgressStorage([])
+    settings.persistence.diffbase_storage = kopf.MultiDiffBaseStorage([])
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = _RENEW_SECONDS
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = _PAGE
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3)
+    settings.queueing.exit_timeout = 0.5
+    settings.process.ultimate_exiting_timeout = None  # it would kill the process ten minutes after kopf's failure
+    return settings
+
+
+class _AllTasks(Collection["asyncio.Task[Any]"]):
+    """Tasks that kopf shall leave alone when it ends: all it did not stop by then.
+
+    It takes every task that began after itself for its own and cancels it; but most are ours.
+    """
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(asyncio.all_tasks())
+
+    def __len__(self) -> int:
+        return len(asyncio.all_tasks())

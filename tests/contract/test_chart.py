@@ -1,0 +1,317 @@
+"""The chart as Helm renders it: rights, settings, security, and what it says to nonsense."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+import serinus
+from e2e.cluster import tools
+from serinus.kube.permissions import PERMISSIONS, Scope
+from serinus.settings import VARIABLES, Settings, from_environment
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "serinus"
+CRD = "serinus.dev_modeldeployments.yaml"
+
+Manifest = dict[str, Any]
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([tools.packaged() / "helm", *arguments], capture_output=True, text=True, check=False)
+
+
+def template(values: Mapping[str, Any] | None = None, release: str = "serinus") -> subprocess.CompletedProcess[str]:
+    """`helm template` in the namespace `ops`, with these values over the chart's."""
+    return _template(release, *(f"--set-json={name}={json.dumps(value)}" for name, value in (values or {}).items()))
+
+
+@functools.cache
+def _template(release: str, *settings: str) -> subprocess.CompletedProcess[str]:
+    return helm("template", release, str(CHART), "--namespace=ops", *settings)
+
+
+def rendered(values: Mapping[str, Any] | None = None, release: str = "serinus") -> list[Manifest]:
+    result = template(values, release)
+    assert result.returncode == 0, result.stderr
+    return [manifest for manifest in yaml.safe_load_all(result.stdout) if manifest]
+
+
+def only(manifests: list[Manifest], kind: str, name: str | None = None) -> Manifest:
+    found = [each for each in manifests if each["kind"] == kind and name in {None, each["metadata"]["name"]}]
+    assert len(found) == 1, f"{len(found)} of {kind} {name or ''}"
+    return found[0]
+
+
+def operator_container(manifests: list[Manifest]) -> Manifest:
+    (container,) = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return container  # type: ignore[no-any-return]
+
+
+def settings_of(manifests: list[Manifest]) -> Settings:
+    """What the operator makes of the environment that the chart gives it, in the pod `serinus-0` in `ops`."""
+    pod = {"metadata.name": "serinus-0", "metadata.namespace": "ops"}
+    environment = {
+        entry["name"]: entry["value"] if "value" in entry else pod[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+        for entry in operator_container(manifests)["env"]
+    }
+    return from_environment(environment)
+
+
+Grant = tuple[Scope, str, str, bool]
+
+
+def grants(manifests: list[Manifest], account: str) -> dict[Grant, set[str]]:
+    """Verbs that the service account has, by (where, group, resource, narrowed to names)."""
+    roles = {(m["kind"], m["metadata"]["name"]): m["rules"] for m in manifests if m["kind"] in {"Role", "ClusterRole"}}
+    granted: dict[Grant, set[str]] = {}
+    for binding in (m for m in manifests if m["kind"] in {"RoleBinding", "ClusterRoleBinding"}):
+        if account not in {subject["name"] for subject in binding["subjects"]}:
+            continue
+        reference = binding["roleRef"]
+        for rule in roles[reference["kind"], reference["name"]]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    if reference["kind"] == "Role":
+                        assert binding["metadata"]["namespace"] == "ops"
+                        scope = Scope.OWN_NAMESPACE
+                    elif resource == "customresourcedefinitions":
+                        scope = Scope.CLUSTER
+                    else:
+                        scope = Scope.WATCHED_NAMESPACES
+                    key = (scope, group, resource, "resourceNames" in rule)
+                    granted.setdefault(key, set()).update(rule["verbs"])
+    return granted
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a", "team-b"]}], ids=["all", "two namespaces"])
+def test_roles_grant_exactly_what_the_operator_uses(values: dict[str, Any]) -> None:
+    declared = {(p.scope, p.group, p.resource, p.own_names_only): set(p.verbs) for p in PERMISSIONS}
+    assert grants(rendered(values), "serinus") == declared
+
+
+def test_every_right_has_one_line_and_a_reason() -> None:
+    keys = [(p.scope, p.group, p.resource, p.own_names_only) for p in PERMISSIONS]
+    assert len(keys) == len(set(keys))
+    assert all(p.reason.endswith(".") for p in PERMISSIONS)
+
+
+def test_rights_stay_within_the_watched_namespaces() -> None:
+    manifests = rendered({"watchNamespaces": ["team-a", "team-b"]})
+    bound = {
+        (each["metadata"].get("namespace"), each["roleRef"]["name"])
+        for each in manifests
+        if each["kind"] in {"RoleBinding", "ClusterRoleBinding"}
+    }
+    assert bound == {
+        ("team-a", "serinus"),
+        ("team-b", "serinus"),
+        ("ops", "serinus-lease"),
+        (None, "serinus-crd"),
+    }
+    assert settings_of(manifests).watch_namespaces == ("team-a", "team-b")
+
+
+def test_narrowed_rights_name_the_lease_and_the_crd_that_the_operator_uses() -> None:
+    manifests = rendered({"fullnameOverride": "canary-bird"})
+    named = {
+        (rule["resources"][0], *rule["resourceNames"])
+        for each in manifests
+        if each["kind"] in {"Role", "ClusterRole"}
+        for rule in each["rules"]
+        if "resourceNames" in rule
+    }
+    assert named == {("leases", "canary-bird"), ("customresourcedefinitions", "modeldeployments.serinus.dev")}
+    assert settings_of(manifests).lease_name == "canary-bird"
+
+
+def test_chart_defaults_are_the_operators_own() -> None:
+    assert settings_of(rendered()) == Settings(identity="serinus-0", lease_namespace="ops")
+
+
+def test_every_variable_of_the_pod_is_a_setting() -> None:
+    names = [entry["name"] for entry in operator_container(rendered())["env"]]
+    assert set(names) <= set(VARIABLES)
+    assert len(names) == len(set(names))
+
+
+def test_values_reach_the_operator() -> None:
+    manifests = rendered(
+        {
+            "prometheus": {
+                "url": "https://metrics.example.com/prom",
+                "timeoutSeconds": 2.5,
+                "scrapeIntervalSeconds": 5,
+                "labels": {"namespace": "kubernetes_namespace", "pod": "kubernetes_pod"},
+            },
+            "leaderElection": {"leaseDurationSeconds": 6, "renewDeadlineSeconds": 4, "retryPeriodSeconds": 0.5},
+            "logLevel": "debug",
+            "logFormat": "json",
+            "concurrency": 3,
+        },
+        release="ml",
+    )
+    settings = settings_of(manifests)
+    assert settings.prometheus_url == "https://metrics.example.com/prom"
+    assert settings.prometheus_timeout_seconds == 2.5
+    assert settings.prometheus_scrape_interval_seconds == 5
+    assert (settings.metrics_namespace_label, settings.metrics_pod_label) == ("kubernetes_namespace", "kubernetes_pod")
+    assert settings.lease_name == "ml-serinus"
+    assert settings.lease_duration_seconds == 6
+    assert settings.lease_renew_deadline_seconds == 4
+    assert settings.lease_retry_seconds == 0.5
+    assert (settings.log_level, settings.log_format, settings.concurrency) == ("debug", "json", 3)
+
+
+def test_operator_runs_restricted() -> None:
+    manifests = rendered()
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & set(pod)
+    container = operator_container(manifests)
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_services_of_the_namespace_do_not_leak_into_the_settings() -> None:
+    assert only(rendered(), "Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_user_roles_join_the_default_ones_only_when_wanted() -> None:
+    def labels(values: dict[str, Any]) -> set[str]:
+        roles = [m for m in rendered(values) if m["kind"] == "ClusterRole"]
+        return {label for role in roles for label in role["metadata"]["labels"] if "aggregate-to" in label}
+
+    assert labels({}) == {f"rbac.authorization.k8s.io/aggregate-to-{role}" for role in ("view", "edit", "admin")}
+    assert labels({"rbac": {"aggregateToDefaultRoles": False}}) == set()
+
+
+def test_single_replica_gets_no_disruption_budget() -> None:
+    assert only(rendered(), "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+    assert "PodDisruptionBudget" not in {each["kind"] for each in rendered({"replicas": 1})}
+
+
+def test_service_monitor_scrapes_the_port_that_the_operator_listens_on() -> None:
+    manifests = rendered({"serviceMonitor": {"enabled": True, "labels": {"release": "prom"}}})
+    monitor, service = only(manifests, "ServiceMonitor"), only(manifests, "Service")
+    assert monitor["metadata"]["labels"]["release"] == "prom"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (port,) = service["spec"]["ports"]
+    assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
+    pod_ports = {each["name"]: each["containerPort"] for each in operator_container(manifests)["ports"]}
+    assert pod_ports[port["targetPort"]] == settings_of(manifests).http_port
+
+
+def test_probes_ask_the_port_that_the_operator_listens_on() -> None:
+    manifests = rendered()
+    container = operator_container(manifests)
+    paths = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert {name: get["path"] for name, get in paths.items()} == {
+        "startupProbe": "/healthz",
+        "livenessProbe": "/healthz",
+        "readinessProbe": "/readyz",
+    }
+    (port,) = container["ports"]
+    assert {get["port"] for get in paths.values()} == {port["name"]}
+    assert port["containerPort"] == settings_of(manifests).http_port
+
+
+def test_chart_holds_the_generated_crd() -> None:
+    assert (CHART / "files" / CRD).read_text() == (ROOT / "crds" / CRD).read_text(), "run `make generate`"
+
+
+def test_crd_is_rendered_unchanged_but_for_its_keep_annotation() -> None:
+    source = yaml.safe_load((ROOT / "crds" / CRD).read_text())
+    crd = only(rendered(), "CustomResourceDefinition")
+    assert crd["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
+    source["metadata"].setdefault("annotations", {})
+    assert crd == source
+
+
+def test_crd_can_be_left_to_something_else() -> None:
+    assert "CustomResourceDefinition" not in {each["kind"] for each in rendered({"crds": {"install": False}})}
+
+
+def test_versions_of_chart_and_package_agree() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == serinus.__version__
+    assert operator_container(rendered())["image"].endswith(f":{serinus.__version__}")
+
+
+def test_digest_wins_over_tag() -> None:
+    digest = f"sha256:{'0' * 64}"
+    image = {"repository": "registry.example.com/serinus", "tag": "1.2.3", "digest": digest}
+    assert operator_container(rendered({"image": image}))["image"] == f"registry.example.com/serinus@{digest}"
+
+
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"promtheus": {"url": "http://p"}}, "Additional property promtheus is not allowed"),
+    ({"image": {"repo": "x"}}, "image: Additional property repo is not allowed"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "image.pullPolicy: image.pullPolicy must be one of"),
+    ({"prometheus": {"url": "prometheus:9090"}}, "such as http://prometheus.monitoring:9090"),
+    ({"prometheus": {"url": "http://me:secret@prometheus:9090"}}, "without user, password"),
+    ({"prometheus": {"timeoutSeconds": 0}}, "prometheus.timeoutSeconds: Must be greater than or equal to 0.1"),
+    ({"replicas": 0}, "replicas: Must be greater than or equal to 1"),
+    ({"replicas": "two"}, "replicas: Invalid type. Expected: integer, given: string"),
+    ({"watchNamespaces": ["Team A"]}, "watchNamespaces.0: Does not match pattern"),
+    ({"watchNamespaces": "team-a"}, "watchNamespaces: Invalid type. Expected: array, given: string"),
+    ({"logLevel": "loud"}, 'logLevel must be one of the following: "debug", "info", "warning", "error"'),
+    ({"leaderElection": {"retryPeriodSeconds": 12}}, "retryPeriodSeconds (12) has to be below renewDeadlineSeconds"),
+    ({"leaderElection": {"leaseDurationSeconds": 10}}, "below leaseDurationSeconds (10)"),
+    ({"resources": {"limits": {"memory": "lots"}}}, "resources.limits.memory: Does not match pattern"),
+    ({"serviceAccount": {"create": False}}, "name the account that the operator runs as"),
+    ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
+    ({"nodeSelector": {"gpu": True}}, "nodeSelector.gpu: Invalid type. Expected: string, given: boolean"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), NONSENSE, ids=[json.dumps(values) for values, _ in NONSENSE])
+def test_nonsense_is_refused_with_the_value_and_the_rule(values: dict[str, Any], message: str) -> None:
+    result = template(values)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_schema_covers_every_value_and_is_strict() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    Draft7Validator.check_schema(schema)
+    Draft7Validator(schema).validate(values)
+
+    def compare(values: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> None:
+        if "properties" in schema:
+            assert schema["additionalProperties"] is False, path
+            assert set(values) == set(schema["properties"]) - {"global"} or path in {".affinity", ".resources"}, path
+            for name, value in values.items():
+                if isinstance(value, dict):
+                    compare(value, schema["properties"][name], f"{path}.{name}")
+
+    compare(values, schema, "")
+
+
+def test_chart_lints_without_a_warning() -> None:
+    result = helm("lint", "--strict", str(CHART))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "[WARNING]" not in result.stdout
+
+
+def test_packaged_chart_renders_the_same(tmp_path: Path) -> None:
+    result = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    (archive,) = tmp_path.iterdir()
+    assert helm("template", "serinus", str(archive), "--namespace=ops").stdout == template().stdout

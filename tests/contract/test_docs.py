@@ -1,0 +1,87 @@
+"""The documentation speaks of what there is: reasons, values, make targets, files and links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serinus.api.reasons import Reason
+from serinus.core.readings import MissingReason
+from serinus.core.verdicts import UndecidedReason, VerdictKind
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "operator" / "adr").glob("*.md")])
+
+
+def tables(page: Path, heading: str) -> set[str]:
+    """The CamelCase words in the first column of the table under a heading."""
+    section = page.read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    return {word for cell in first_cells for word in re.findall(r"`([A-Z]\w+)`", cell)}
+
+
+def test_every_reason_for_a_person_to_act_has_its_cure() -> None:
+    page = DOCS / "understand-a-waiting-rollout.md"
+    told = tables(page, "Reconciling") | tables(page, "Stalled")
+    assert told <= set(Reason), "documented reasons that are never written"
+    means_no_trouble = {
+        Reason.SERVING,
+        Reason.STABLE,
+        Reason.SETTLED,
+        Reason.RUNNING,
+        Reason.NOT_STALLED,
+        Reason.STARTING,
+        Reason.WATCHING,
+        Reason.ROLLOUT_IN_PROGRESS,
+        Reason.SUPERSEDED,
+    }
+    elsewhere = {reason for reason in Reason if f"`{reason}`" in page.read_text()}
+    unwritten = {Reason.AWAITING_APPROVAL, Reason.NO_READY_PODS, Reason.UNDECIDED}
+    assert set(Reason) - means_no_trouble - unwritten == (told | elsewhere) - unwritten
+
+
+def test_verdicts_and_their_reasons_are_told() -> None:
+    waiting = (DOCS / "understand-a-waiting-rollout.md").read_text()
+    assert tables(DOCS / "understand-a-waiting-rollout.md", "The verdict") == set(VerdictKind)
+    assert tables(DOCS / "metrics.md", "When a metric") <= set(MissingReason)
+    assert {word for word in re.findall(r"`(\w+)`", waiting) if word in set(UndecidedReason)}
+
+
+def test_values_named_in_the_pages_are_the_charts() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "serinus" / "values.yaml").read_text())
+
+    def known(path: str, node: Any) -> bool:
+        for part in path.split("."):
+            if not isinstance(node, dict) or part not in node:
+                return False
+            node = node[part]
+        return True
+
+    text = "\n".join(page.read_text() for page in PAGES)
+    set_by_helm = set(re.findall(r"--set[ =]([\w.]+)=", text))
+    in_tables = set(re.findall(r"^\| `([\w.]+)`(?:, `[\w.]+`)? \|", (DOCS / "install.md").read_text(), re.MULTILINE))
+    assert {"prometheus.url", "watchNamespaces"} <= in_tables
+    assert {path for path in set_by_helm | in_tables if not known(path, values)} == set()
+
+
+def test_make_targets_named_in_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target for page in PAGES for target in re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)
+    }
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_files_of_a_page_exist(page: Path) -> None:
+    text = page.read_text()
+    links = [link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)#][^)]*)\)", text)]
+    files = re.findall(r"`((?:operator|examples|charts|docs|crds|tests|requirements)/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [file for file in files if not (ROOT / file).exists()]
+    assert missing == []

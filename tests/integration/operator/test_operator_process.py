@@ -1,0 +1,312 @@
+"""The operator as a process: start, end, fail-over, outages, and a cluster that is not prepared for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster.controlplane import control_plane
+from tests.integration.operator.operator_process import (
+    FAILOVER_SECONDS,
+    ROOT,
+    Cluster,
+    OperatorProcess,
+    eventually,
+)
+from tests.integration.operator.test_operator_resources import (
+    children,
+    deployed,
+    model_deployment,
+    named,
+    revision_of,
+)
+from tests.integration.second_api_server import SecondApiServer
+
+EVERYTHING = "modeldeployments,controllerrevisions,replicasets,services,events.events.k8s.io"
+StartOperator = Callable[..., OperatorProcess]
+
+
+def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], str]:
+    """Resource versions of all that an operator could have written."""
+    return {
+        (each["kind"], each["metadata"]["name"]): each["metadata"]["resourceVersion"]
+        for each in cluster.list(EVERYTHING, namespace)
+    }
+
+
+def lease_holder(cluster: Cluster, namespace: str) -> str:
+    lease = cluster.get("lease", f"{namespace}-serinus", namespace) or {}
+    return str(lease.get("spec", {}).get("holderIdentity", ""))
+
+
+def test_idle_resource_costs_no_write_neither_while_it_runs_nor_after_a_new_start(
+    cluster: Cluster, team: str, operators: StartOperator
+) -> None:
+    operator = operators().start().until_leading()
+    deployed(cluster, team, "iris", rollout={"watchSeconds": 0, "scaleDownDelaySeconds": 0})
+    operator.until_quiet()
+    before = versions(cluster, team)
+    passes = operator.metric("serinus_pass_seconds_count")
+    assert operator.end(signal.SIGTERM)[0] == 0
+
+    operator.start().until_leading()
+    eventually(lambda: operator.metric("serinus_pass_seconds_count") >= 1)
+    operator.until_quiet()
+    assert operator.metric("serinus_writes_total") == 0
+    assert versions(cluster, team) == before
+    assert passes < 40, "one resource, one deployment"
+
+
+def test_sigterm_ends_the_process_in_time_and_gives_the_lease_back(
+    cluster: Cluster, team: str, operators: StartOperator
+) -> None:
+    operator = operators().start().until_leading()
+    deployed(cluster, team, "iris")
+    assert lease_holder(cluster, team) != ""
+    code, seconds = operator.end(signal.SIGTERM)
+    assert code == 0
+    assert seconds < 3
+    assert lease_holder(cluster, team) == ""
+    assert operator.lines()[-1]["message"] == "stopped"
+    assert not [line for line in operator.lines() if line["level"] in {"error", "critical"}]
+
+
+def test_standby_takes_over_within_the_lease_when_the_leader_is_killed(
+    cluster: Cluster, team: str, operators: StartOperator
+) -> None:
+    leader, standby = operators(IDENTITY="first").start().until_leading(), operators(IDENTITY="second").start()
+    eventually(lambda: standby.get("/readyz")[0] == 200, doing="the standby has warm caches")
+    cluster.apply(model_deployment("iris"), namespace=team)
+    revision = eventually(lambda: revision_of(cluster, team, "iris"))
+    assert not standby.leads()
+    assert standby.metric("serinus_writes_total") == 0
+
+    leader.end(signal.SIGKILL)
+    eventually(standby.leads, seconds=FAILOVER_SECONDS + 2, doing="the standby leads")
+    assert lease_holder(cluster, team) == "second"
+    cluster.kubectl("delete", "service", "iris", "-n", team)
+    eventually(lambda: cluster.get("service", "iris", team), doing="the new leader puts the Service back")
+    assert revision_of(cluster, team, "iris") == revision
+
+
+def test_standby_takes_over_at_once_when_the_leader_ends_in_order(
+    cluster: Cluster, team: str, operators: StartOperator
+) -> None:
+    leader, standby = operators(IDENTITY="first").start().until_leading(), operators(IDENTITY="second").start()
+    eventually(lambda: standby.get("/readyz")[0] == 200)
+    leader.end(signal.SIGTERM)
+    eventually(standby.leads, seconds=2, doing="the standby leads before the lease could have run out")
+
+
+def test_leader_whose_lease_is_taken_writes_no_more(cluster: Cluster, team: str, operators: StartOperator) -> None:
+    operator = operators(IDENTITY="first").start().until_leading()
+    deployed(cluster, team, "iris")
+    operator.until_quiet()
+    usurped = {"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 3600}}
+    cluster.patch("lease", f"{team}-serinus", team, usurped)
+    eventually(lambda: not operator.leads())
+    writes = operator.metric("serinus_writes_total")
+    cluster.kubectl("delete", "service", "iris", "-n", team)
+    eventually(lambda: operator.metric("serinus_deployments") == 1)
+    assert operator.metric("serinus_writes_total") == writes
+    assert cluster.get("service", "iris", team) is None
+    assert operator.get("/healthz")[0] == 200, "a standby is well"
+
+    cluster.patch("lease", f"{team}-serinus", team, {"spec": {"holderIdentity": ""}})
+    eventually(lambda: cluster.get("service", "iris", team), doing="it leads again and works on everything")
+
+
+def test_outage_of_the_api_server_is_survived_and_what_changed_meanwhile_is_done(
+    cluster: Cluster, team: str, operators: StartOperator, tmp_path: Path
+) -> None:
+    server = SecondApiServer(cluster.plane, tmp_path / "kube-apiserver.log")
+    try:
+        asyncio.run(server.start())
+        operator = operators()
+        kubeconfig = tmp_path / "kubeconfig"
+        text = kubeconfig.read_text()
+        assert cluster.plane.server in text
+        kubeconfig.write_text(text.replace(cluster.plane.server, server.credentials.server))
+        operator.start().until_leading()
+        deployed(cluster, team, "iris")
+        deployed(cluster, team, "doomed")
+
+        server.kill()
+        eventually(lambda: not operator.leads(), doing="it notices that it can't renew the lease")
+        cluster.kubectl("delete", "service", "iris", "-n", team)
+        cluster.kubectl("delete", "modeldeployment", "doomed", "-n", team)
+        cluster.apply(model_deployment("born"), namespace=team)
+        pid = operator.pid
+        asyncio.run(server.start())
+
+        eventually(lambda: cluster.get("service", "iris", team), doing="the deleted Service is back")
+        eventually(lambda: children(cluster, team, "born"), doing="the new resource has children")
+        eventually(lambda: operator.metric("serinus_deployments") == 2, doing="the deleted one is forgotten")
+        assert operator.pid == pid
+        assert operator.get("/healthz") == (200, "ok\n")
+        assert operator.metric("serinus_crashes_total") == 0
+    finally:
+        server.kill()
+
+
+@pytest.mark.full
+def test_watch_that_stays_silent_fails_the_liveness_probe(
+    cluster: Cluster, team: str, operators: StartOperator, tmp_path: Path
+) -> None:
+    server = SecondApiServer(cluster.plane, tmp_path / "kube-apiserver.log")
+    try:
+        asyncio.run(server.start())
+        operator = operators(WATCH_STALE_SECONDS="90")
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(kubeconfig.read_text().replace(cluster.plane.server, server.credentials.server))
+        operator.start().until_leading()
+        server.kill()
+        eventually(lambda: operator.get("/healthz")[0] == 503, seconds=120)
+        assert "the watch of modeldeployments has been silent" in operator.get("/healthz")[1]
+        asyncio.run(server.start())
+        eventually(lambda: operator.get("/healthz")[0] == 200, seconds=60)
+    finally:
+        server.kill()
+
+
+def test_log_is_one_json_object_a_line_with_a_line_for_each_decision(
+    cluster: Cluster, team: str, operators: StartOperator
+) -> None:
+    operator = operators().start().until_leading()
+    revision = deployed(cluster, team, "iris")
+    operator.end(signal.SIGTERM)
+    decided = [line for line in operator.lines() if line["message"] == "decided"]
+    assert {(line["namespace"], line["deployment"]) for line in decided} == {(team, "iris")}
+    assert decided[0]["happening"] == "CandidateStarted"
+    assert revision in decided[0]["because"]
+    history = (cluster.get("modeldeployment", "iris", team) or {})["status"]["history"]
+    assert {entry["event"] for entry in history} <= {line["happening"] for line in decided}
+
+
+# A cluster that is not prepared -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[tuple[Cluster, OperatorProcess]]:
+    """A control plane of the test's own, without the CRD, and an operator for all of its namespaces."""
+    with control_plane(controller_manager=True) as plane:
+        cluster = Cluster(plane, tmp_path / "kubectl-cache")
+        cluster.kubectl("create", "namespace", "serinus-system")
+        cluster.kubectl("create", "namespace", "team")
+        kubeconfig = cluster.kubeconfig_for_operator("serinus-system", tmp_path / "kubeconfig", watch=())
+        operator = OperatorProcess(kubeconfig, tmp_path / "operator.log", "serinus-system", LOG_FORMAT="json")
+        try:
+            yield cluster, operator
+        finally:
+            operator.close()
+
+
+def crd(schema_version: str = "", *, anything_goes: bool = False) -> dict[str, Any]:
+    """The CRD, as if of another version, or as if it let everything into the spec."""
+    manifest: dict[str, Any] = yaml.safe_load((ROOT / "crds" / "serinus.dev_modeldeployments.yaml").read_text())
+    if schema_version:
+        manifest["metadata"]["annotations"]["serinus.dev/schema-version"] = schema_version
+    if anything_goes:
+        (version,) = manifest["spec"]["versions"]
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"] = {
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+        }
+        version["schema"]["openAPIV3Schema"].pop("x-kubernetes-validations", None)
+        del version["subresources"]["scale"]
+    return manifest
+
+
+def said(operator: OperatorProcess, message: str) -> list[dict[str, Any]]:
+    return [line for line in operator.lines() if line["message"] == message]
+
+
+def test_operator_waits_for_a_crd_that_is_new_enough_and_survives_its_removal(
+    bare: tuple[Cluster, OperatorProcess],
+) -> None:
+    cluster, operator = bare
+    operator.start()
+    eventually(lambda: said(operator, "the ModelDeployment CRD is not installed; waiting for it"))
+    assert operator.get("/readyz") == (503, "the ModelDeployments are not listed yet\n")
+    assert operator.get("/healthz")[0] == 200, "a restart would not help"
+
+    cluster.apply(crd(schema_version="0"))
+    eventually(lambda: operator.get("/readyz")[0] == 200)
+    (line,) = eventually(lambda: said(operator, "standing by until the CRD is mended"))
+    assert "upgrade the CRD" in line["because"]
+    assert not operator.leads()
+
+    cluster.apply(crd())
+    operator.until_leading()
+    deployed(cluster, "team", "iris")
+
+    cluster.kubectl("delete", "crd", "modeldeployments.serinus.dev", "--timeout=30s")
+    eventually(lambda: operator.metric("serinus_deployments") == 0)
+    cluster.apply(crd())
+    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.serinus.dev", "--timeout=30s")
+    deployed(cluster, "team", "rose")
+    assert operator.metric("serinus_crashes_total") == 0
+
+
+def test_spec_that_got_past_the_api_server_stalls_its_resource_and_no_other(
+    bare: tuple[Cluster, OperatorProcess],
+) -> None:
+    cluster, operator = bare
+    cluster.apply(crd(anything_goes=True))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.serinus.dev", "--timeout=30s")
+    operator.start().until_leading()
+    good = deployed(cluster, "team", "iris")
+    before = named(children(cluster, "team", "iris"))
+    broken = model_deployment("iris", scaling={"replicas": "many"}, rollout={"canary": {"steps": 7}})
+    cluster.apply(broken, namespace="team")
+    eventually(lambda: cluster.condition("iris", "team", "Stalled").get("reason") == "InvalidSpec")
+    message = cluster.condition("iris", "team", "Stalled")["message"]
+    assert "spec.scaling.replicas" in message
+    assert "spec.rollout.canary.steps" in message
+    assert named(children(cluster, "team", "iris")) == before, "the last good state stays"
+    assert deployed(cluster, "team", "rose")
+
+    cluster.kubectl("replace", "-n", "team", "-f", "-", stdin=json.dumps(model_deployment("iris")))
+    eventually(lambda: cluster.condition("iris", "team", "Stalled").get("status") == "False")
+    assert revision_of(cluster, "team", "iris") == good
+
+
+# A process that can't even start -----------------------------------------------------------------------------------
+
+
+def run_to_its_end(**environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SERINUS_", "KUBE"))}
+    return subprocess.run(
+        [sys.executable, "-m", "serinus"],
+        cwd=ROOT / "operator",
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_settings_that_make_no_sense_are_all_named_and_end_the_process_with_2() -> None:
+    ended = run_to_its_end(SERINUS_CONCURRENCY="many", SERINUS_HTTP_PORT="0")
+    assert ended.returncode == 2
+    assert "SERINUS_CONCURRENCY='many': write a whole number from 1 to 1000" in ended.stderr
+    assert "SERINUS_HTTP_PORT='0'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_missing_credentials_are_explained_and_end_the_process_with_3(tmp_path: Path) -> None:
+    ended = run_to_its_end(KUBECONFIG=str(tmp_path / "nothing"), HOME=str(tmp_path))
+    assert ended.returncode == 3
+    assert str(tmp_path / "nothing") in ended.stderr
+    assert "Traceback" not in ended.stderr

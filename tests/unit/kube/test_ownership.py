@@ -1,0 +1,72 @@
+"""Moving what was created by POST into the books of server-side apply."""
+
+from typing import Any
+
+from serinus.api.kinds import REPLICA_SET, SERVICE
+from serinus.kube.ownership import booked_as_apply
+
+
+def entry(manager: str, operation: str, fields: dict[str, Any], subresource: str | None = None) -> dict[str, Any]:
+    made = {"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    return {**made, "fieldsV1": fields, **({"subresource": subresource} if subresource else {})}
+
+
+PORT = {"f:spec": {"f:ports": {"f:a": {}}}}
+LABEL = {"f:metadata": {"f:labels": {"f:a": {}}}}
+
+
+def test_what_is_booked_already_is_left_alone():
+    scaled = entry("autoscaler", "Update", {"f:spec": {"f:replicas": {}}}, "scale")
+    assert booked_as_apply(REPLICA_SET, [entry("serinus", "Apply", PORT), scaled]) is None
+    assert booked_as_apply(SERVICE, [entry("serinus", "Apply", PORT), entry("kubectl", "Update", LABEL)]) is None
+
+
+def test_a_create_becomes_an_apply():
+    others = [entry("kubectl", "Update", LABEL), entry("serinus", "Update", PORT, "status")]
+
+    booked = booked_as_apply(SERVICE, [entry("serinus", "Update", PORT), *others])
+
+    assert booked == [entry("serinus", "Apply", PORT), *others]
+
+
+def test_two_entries_of_ours_become_one():
+    booked = booked_as_apply(SERVICE, [entry("serinus", "Apply", LABEL), entry("serinus", "Update", PORT)])
+
+    assert booked == [entry("serinus", "Apply", {**PORT, **LABEL})]
+
+
+def test_what_others_put_into_the_spec_is_taken_and_the_rest_left_to_them():
+    edited = entry("kubectl-edit", "Update", {**LABEL, "f:spec": {"f:selector": {"f:app": {}}}})
+
+    booked = booked_as_apply(SERVICE, [entry("serinus", "Apply", PORT), edited])
+
+    assert booked == [
+        entry("serinus", "Apply", {"f:spec": {"f:ports": {"f:a": {}}, "f:selector": {"f:app": {}}}}),
+        entry("kubectl-edit", "Update", LABEL),
+    ]
+
+
+def test_an_object_that_others_made_becomes_ours():
+    booked = booked_as_apply(SERVICE, [entry("kubectl", "Update", PORT)])
+
+    assert booked == [entry("serinus", "Apply", PORT)]
+
+
+def test_the_replicas_that_somebody_edited_stay_theirs():
+    edited = entry("kubectl-edit", "Update", {"f:spec": {"f:replicas": {}, "f:template": {}}})
+
+    booked = booked_as_apply(REPLICA_SET, [edited])
+
+    assert booked == [
+        entry("serinus", "Apply", {"f:spec": {"f:template": {}}}),
+        entry("kubectl-edit", "Update", {"f:spec": {"f:replicas": {}}}),
+    ]
+    assert booked_as_apply(REPLICA_SET, booked) is None
+
+
+def test_the_replicas_of_a_replica_set_are_never_applied():
+    fields = {"f:spec": {"f:replicas": {}, "f:template": {}}}
+
+    booked = booked_as_apply(REPLICA_SET, [entry("serinus", "Update", fields)])
+
+    assert booked == [entry("serinus", "Apply", {"f:spec": {"f:template": {}}})]

@@ -1,0 +1,114 @@
+"""The cache of ModelDeployments: what the watch tells, what an audit mends, and both at once."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from serinus.shell.caches import DeploymentCache
+from serinus.shell.reconciler import Key
+
+IRIS: Key = ("team", "iris")
+
+
+def deployment(version: int, uid: str = "1", name: str = "iris") -> dict[str, Any]:
+    metadata = {"namespace": "team", "name": name, "uid": uid, "resourceVersion": str(version)}
+    return {"metadata": {**metadata, "managedFields": [{"manager": "kubectl"}]}, "spec": {}}
+
+
+async def listing(*manifests: dict[str, Any], meanwhile: Callable[[], None] = lambda: None) -> AsyncIterator[Any]:
+    """A list whose answer is on its way while `meanwhile` happens."""
+    meanwhile()
+    for manifest in manifests:
+        yield manifest
+
+
+@pytest.fixture
+def changed() -> list[Key]:
+    return []
+
+
+@pytest.fixture
+def cache(changed: list[Key]) -> DeploymentCache:
+    return DeploymentCache(changed.append)
+
+
+def version_of(cache: DeploymentCache) -> str | None:
+    manifest = cache.get(IRIS)
+    return manifest and manifest["metadata"]["resourceVersion"]
+
+
+def test_every_new_version_is_reported_once(cache: DeploymentCache, changed: list[Key]) -> None:
+    cache.put(deployment(1))
+    cache.put(deployment(1))
+    cache.put(deployment(2))
+    assert changed == [IRIS, IRIS]
+    assert version_of(cache) == "2"
+
+
+def test_managed_fields_are_not_kept(cache: DeploymentCache) -> None:
+    cache.put(deployment(1))
+    assert "managedFields" not in cache.get(IRIS)["metadata"]  # type: ignore[index]
+
+
+def test_one_that_is_gone_is_forgotten_and_reported(cache: DeploymentCache, changed: list[Key]) -> None:
+    cache.put(deployment(1))
+    cache.drop(deployment(2))
+    assert cache.get(IRIS) is None
+    assert changed == [IRIS, IRIS]
+
+
+def test_late_end_of_a_predecessor_leaves_its_successor(cache: DeploymentCache) -> None:
+    cache.put(deployment(1))
+    cache.put(deployment(3, uid="2"))
+    cache.drop(deployment(2))
+    assert version_of(cache) == "3"
+
+
+async def test_audit_adds_changes_and_removes(cache: DeploymentCache, changed: list[Key]) -> None:
+    cache.put(deployment(1))
+    cache.put(deployment(1, uid="9", name="vanished"))
+    changed.clear()
+    assert await cache.audit(listing(deployment(2), deployment(1, uid="7", name="missed"))) == 3
+    assert set(cache.names()) == {IRIS, ("team", "missed")}
+    assert version_of(cache) == "2"
+    assert sorted(changed) == [IRIS, ("team", "missed"), ("team", "vanished")]
+
+
+async def test_audit_that_finds_nothing_reports_nothing(cache: DeploymentCache, changed: list[Key]) -> None:
+    cache.put(deployment(1))
+    changed.clear()
+    assert await cache.audit(listing(deployment(1))) == 0
+    assert changed == []
+
+
+async def test_what_the_watch_tells_during_an_audit_is_newer_than_its_list(cache: DeploymentCache) -> None:
+    cache.put(deployment(1))
+    await cache.audit(listing(deployment(2), meanwhile=lambda: cache.put(deployment(3))))
+    assert version_of(cache) == "3"
+
+
+async def test_one_deleted_during_an_audit_does_not_come_back(cache: DeploymentCache) -> None:
+    def meanwhile() -> None:
+        cache.put(deployment(2))
+        cache.drop(deployment(3))
+
+    await cache.audit(listing(deployment(2), meanwhile=meanwhile))
+    assert cache.get(IRIS) is None
+
+
+async def test_one_created_during_an_audit_is_not_swept(cache: DeploymentCache) -> None:
+    await cache.audit(listing(meanwhile=lambda: cache.put(deployment(5))))
+    assert version_of(cache) == "5"
+
+
+async def test_audit_whose_list_breaks_off_sweeps_nothing(cache: DeploymentCache) -> None:
+    cache.put(deployment(1))
+
+    async def broken() -> AsyncIterator[dict[str, Any]]:
+        yield deployment(1, uid="7", name="another")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await cache.audit(broken())
+    assert version_of(cache) == "1"

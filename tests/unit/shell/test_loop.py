@@ -1,0 +1,267 @@
+"""The reconcile loop on a real event loop, with a reconciler that does what each test says."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from serinus.core.due import EvidenceRequest, Window
+from serinus.shell.loop import ReconcileLoop
+from serinus.shell.reconciler import Key, Next
+from serinus.shell.telemetry import Telemetry
+
+A: Key = ("team", "a")
+B: Key = ("team", "b")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REQUEST = EvidenceRequest(
+    moves=3,
+    judged="1234567890",
+    judged_pods=(),
+    window=Window(NOW, NOW),
+    pass_since=NOW,
+    baseline=None,
+    baseline_window=None,
+    concurrent=True,
+)
+IDLE = Next(None)
+
+
+class Scripted:
+    """Does what the test says, and remembers what was asked of it."""
+
+    def __init__(
+        self,
+        one_pass: Callable[[Key], Awaitable[Next]],
+        reading: Callable[[Key], Awaitable[None]] | None = None,
+    ) -> None:
+        self._one_pass = one_pass
+        self._reading = reading
+        self.passes: Counter[Key] = Counter()
+        self.under_way: Counter[Key] = Counter()
+        self.most_under_way = 0
+        self.readings: list[tuple[Key, EvidenceRequest]] = []
+
+    async def pass_over(self, key: Key) -> Next:
+        self.passes[key] += 1
+        self.under_way[key] += 1
+        assert self.under_way[key] == 1, "two passes over one resource at once"
+        self.most_under_way = max(self.most_under_way, self.under_way.total())
+        try:
+            return await self._one_pass(key)
+        finally:
+            self.under_way[key] -= 1
+
+    async def read(self, key: Key, request: EvidenceRequest) -> None:
+        self.readings.append((key, request))
+        if self._reading is not None:
+            await self._reading(key)
+
+
+async def nothing(_: Key) -> Next:
+    return IDLE
+
+
+async def until(met: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():  # noqa: ASYNC110 -- polls what nobody announces
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def telemetry() -> Telemetry:
+    return Telemetry("test")
+
+
+@pytest.fixture
+async def loop(telemetry: Telemetry) -> AsyncIterator[ReconcileLoop]:
+    loop = ReconcileLoop(4, telemetry)
+    yield loop
+    await loop.stop(0)
+
+
+async def test_every_resource_is_passed_over_at_the_start(loop: ReconcileLoop) -> None:
+    scripted = Scripted(nothing)
+    loop.start(scripted, (A, B))
+    await until(lambda: scripted.passes == Counter({A: 1, B: 1}))
+
+
+async def test_burst_of_changes_makes_one_pass(loop: ReconcileLoop) -> None:
+    scripted = Scripted(nothing)
+    loop.start(scripted, ())
+    for _ in range(10):
+        loop.mark(A)
+    loop.mark(B)
+    await until(lambda: scripted.passes[B] == 1)
+    assert scripted.passes[A] == 1
+
+
+async def test_change_during_a_pass_brings_another(loop: ReconcileLoop) -> None:
+    go_on = asyncio.Event()
+
+    async def waiting(_: Key) -> Next:
+        await go_on.wait()
+        return IDLE
+
+    scripted = Scripted(waiting)
+    loop.start(scripted, (A,))
+    await until(lambda: scripted.under_way[A] == 1)
+    loop.mark(A)
+    go_on.set()
+    await until(lambda: scripted.passes[A] == 2)
+
+
+async def test_pass_says_when_it_wants_to_look_again(loop: ReconcileLoop) -> None:
+    times: list[float] = []
+
+    async def twice(_: Key) -> Next:
+        times.append(asyncio.get_running_loop().time())
+        return Next(0.03) if len(times) == 1 else IDLE
+
+    loop.start(Scripted(twice), (A,))
+    await until(lambda: len(times) == 2)
+    assert times[1] - times[0] >= 0.03
+
+
+async def test_at_most_as_many_passes_at_once_as_there_are_workers(loop: ReconcileLoop) -> None:
+    async def slow(_: Key) -> Next:
+        await asyncio.sleep(0.005)
+        return IDLE
+
+    scripted = Scripted(slow)
+    keys = [("team", str(number)) for number in range(20)]
+    loop.start(scripted, keys)
+    await until(lambda: scripted.passes.total() == 20 and not scripted.under_way.total())
+    assert scripted.most_under_way == 4
+
+
+async def test_crashing_resource_is_retried_logged_and_disturbs_no_other(
+    loop: ReconcileLoop, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash(key: Key) -> Next:
+        if key == A:
+            raise ZeroDivisionError("no such number")
+        return Next(0.01)
+
+    scripted = Scripted(crash)
+    loop.start(scripted, (A, B))
+    await until(lambda: scripted.passes[A] == 2)
+    assert scripted.passes[B] > 2, "the other one went on meanwhile"
+    assert loop.problem() is None
+    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert logged[0].exc_info is not None
+    assert logged[0].exc_info[0] is ZeroDivisionError
+    assert vars(logged[0])["deployment"] == "a"
+    assert b'serinus_crashes_total{of="pass"} 2.0' in telemetry.exposition()
+
+
+async def test_reading_runs_beside_the_passes_and_brings_the_next_one(loop: ReconcileLoop) -> None:
+    answer = asyncio.Event()
+
+    async def ask_once(key: Key) -> Next:
+        return Next(None, REQUEST) if scripted.passes[key] == 1 else IDLE
+
+    async def read(_: Key) -> None:
+        await answer.wait()
+
+    scripted = Scripted(ask_once, read)
+    loop.start(scripted, (A,))
+    await until(lambda: scripted.readings == [(A, REQUEST)])
+    loop.mark(A)
+    await until(lambda: scripted.passes[A] == 2)  # a slow metric source delays nothing
+    answer.set()
+    await until(lambda: scripted.passes[A] == 3)
+
+
+async def test_reading_that_crashes_is_followed_by_a_pass_all_the_same(
+    loop: ReconcileLoop, telemetry: Telemetry
+) -> None:
+    async def ask_once(key: Key) -> Next:
+        return Next(None, REQUEST) if scripted.passes[key] == 1 else IDLE
+
+    async def crash(_: Key) -> None:
+        raise ZeroDivisionError
+
+    scripted = Scripted(ask_once, crash)
+    loop.start(scripted, (A,))
+    await until(lambda: scripted.passes[A] == 2)
+    assert b'serinus_crashes_total{of="reading"} 1.0' in telemetry.exposition()
+
+
+async def test_halted_loop_cuts_off_what_is_under_way_and_takes_no_marks(loop: ReconcileLoop) -> None:
+    cut_off: list[str] = []
+
+    async def for_ever(key: Key) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.append(key[1])
+
+    async def stuck(key: Key) -> Next:
+        if key == B:
+            return Next(None, REQUEST)
+        await for_ever(key)
+        return IDLE
+
+    scripted = Scripted(stuck, for_ever)
+    loop.start(scripted, (A, B))
+    await until(lambda: bool(scripted.under_way[A] and scripted.readings))
+    loop.halt()
+    await until(lambda: sorted(cut_off) == ["a", "b"])
+    loop.mark(A)
+    assert (loop.waiting, loop.longest_pass_seconds) == (0, 0.0)
+    assert scripted.passes == Counter({A: 1, B: 1})
+
+
+async def test_new_term_begins_with_a_new_reconciler_and_its_own_keys(loop: ReconcileLoop) -> None:
+    async def stuck(_: Key) -> Next:
+        await asyncio.Event().wait()
+        return IDLE
+
+    first, second = Scripted(stuck), Scripted(nothing)
+    loop.start(first, (A,))
+    await until(lambda: first.under_way[A] == 1)
+    loop.halt()
+    loop.start(second, (A, B))
+    await until(lambda: second.passes == Counter({A: 1, B: 1}))
+    assert first.passes == Counter({A: 1})
+
+
+async def test_orderly_stop_lets_a_pass_end_and_begins_no_other(loop: ReconcileLoop) -> None:
+    finished: list[Key] = []
+
+    async def slow(key: Key) -> Next:
+        await asyncio.sleep(0.02)
+        finished.append(key)
+        return IDLE
+
+    keys = [("team", str(number)) for number in range(9)]
+    scripted = Scripted(slow)
+    loop.start(scripted, keys)
+    await until(lambda: scripted.under_way.total() == 4)
+    await loop.stop(grace_seconds=5)
+    assert finished == keys[:4]
+
+
+async def test_orderly_stop_does_not_wait_for_ever(loop: ReconcileLoop) -> None:
+    async def stuck(_: Key) -> Next:
+        await asyncio.Event().wait()
+        return IDLE
+
+    scripted = Scripted(stuck)
+    loop.start(scripted, (A,))
+    await until(lambda: scripted.under_way[A] == 1)
+    async with asyncio.timeout(2):
+        await loop.stop(grace_seconds=0.01)
+    assert scripted.under_way[A] == 0
+
+
+async def test_age_of_the_oldest_pass_is_known(loop: ReconcileLoop) -> None:
+    async def stuck(_: Key) -> Next:
+        await asyncio.Event().wait()
+        return IDLE
+
+    loop.start(Scripted(stuck), (A,))
+    await until(lambda: loop.longest_pass_seconds > 0.01)

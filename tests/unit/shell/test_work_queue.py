@@ -1,0 +1,160 @@
+"""The work queue, on a real event loop."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from serinus.shell.work_queue import WorkQueue
+
+SOON = 0.02
+
+
+async def until(met: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():  # noqa: ASYNC110 -- polls what nobody announces
+            await asyncio.sleep(0.001)
+
+
+async def taken(queue: WorkQueue[str]) -> str:
+    async with asyncio.timeout(5):
+        return await queue.get()
+
+
+async def test_keys_come_in_the_order_of_their_arrival() -> None:
+    queue = WorkQueue[str]()
+    for key in ("c", "a", "b"):
+        queue.add(key)
+    assert [await taken(queue) for _ in range(3)] == ["c", "a", "b"]
+
+
+async def test_key_that_is_added_often_is_worked_on_once() -> None:
+    queue = WorkQueue[str]()
+    for _ in range(5):
+        queue.add("a")
+    assert len(queue) == 1
+    await taken(queue)
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_key_in_work_is_given_to_nobody_else_and_comes_again_when_it_was_marked_meanwhile() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    await taken(queue)
+    queue.add("a")
+    queue.add("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert await taken(queue) == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_delayed_key_comes_when_its_time_has_come_and_not_before() -> None:
+    queue = WorkQueue[str]()
+    loop = asyncio.get_running_loop()
+    added_at = loop.time()
+    queue.add_after("a", SOON)
+    assert (len(queue), queue.delayed) == (0, 1)
+    assert await taken(queue) == "a"
+    assert loop.time() >= added_at + SOON
+    assert queue.delayed == 0
+
+
+async def test_delayed_keys_come_in_the_order_of_their_times() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("late", 3 * SOON)
+    queue.add_after("early", SOON)
+    queue.add_after("between", 2 * SOON)
+    assert [await taken(queue) for _ in range(3)] == ["early", "between", "late"]
+
+
+@pytest.mark.parametrize("delays", [(3600.0, SOON), (SOON, 3600.0)])
+async def test_earliest_of_several_times_wins(delays: tuple[float, float]) -> None:
+    queue = WorkQueue[str]()
+    for seconds in delays:
+        queue.add_after("a", seconds)
+    assert await taken(queue) == "a"
+    assert queue.delayed == 0
+
+
+async def test_key_that_is_due_now_does_not_come_a_second_time_for_later() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", SOON)
+    queue.add("a")
+    assert await taken(queue) == "a"
+    queue.done("a")
+    queue.add_after("end", 3 * SOON)
+    assert await taken(queue) == "end"
+
+
+async def test_who_takes_a_key_says_anew_when_to_come_back() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    queue.add_after("a", SOON)  # is due already
+    await taken(queue)
+    queue.add_after("a", 2 * SOON)
+    queue.done("a")
+    assert queue.delayed == 1
+    assert await taken(queue) == "a"
+
+
+async def test_key_delayed_while_in_work_waits_for_the_end_of_the_work() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    await taken(queue)
+    queue.add_after("a", SOON)
+    await until(lambda: queue.delayed == 0)
+    assert len(queue) == 0
+    queue.done("a")
+    assert await taken(queue) == "a"
+
+
+async def test_no_delay_means_now() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", 0.0)
+    assert len(queue) == 1
+
+
+async def test_many_workers_never_share_a_key_and_miss_no_mark() -> None:
+    queue = WorkQueue[int]()
+    in_work: set[int] = set()
+    seen = dict.fromkeys(range(20), 0)
+    worked_on = dict.fromkeys(range(20), -1)
+
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            assert key not in in_work
+            in_work.add(key)
+            worked_on[key] = seen[key]
+            await asyncio.sleep(0)
+            in_work.discard(key)
+            queue.done(key)
+
+    workers = [asyncio.create_task(work()) for _ in range(8)]
+    for turn in range(200):
+        seen[turn % 20] = turn
+        queue.add(turn % 20)
+        if turn % 7 == 0:
+            await asyncio.sleep(0)
+    await until(lambda: worked_on == seen or any(worker.done() for worker in workers))
+    assert not any(worker.done() for worker in workers)
+    for worker in workers:
+        worker.cancel()
+
+
+async def test_idle_queue_keeps_no_timer() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", SOON)
+    await taken(queue)
+    queue.done("a")
+    assert queue._timer is None
+
+
+async def test_closed_queue_rings_no_more() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", SOON)
+    queue.close()
+    assert (queue.delayed, queue._timer) == (0, None)

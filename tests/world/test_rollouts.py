@@ -1,0 +1,206 @@
+"""Whole rollouts in a world where nothing goes wrong but the model itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from serinus.api.reasons import JudgedBy
+from tests.world.invariants import check
+from tests.world.traffic import Behaviour
+from tests.world.world import NAME, NAMESPACE, World, spec_of
+
+
+def serving(image: str = "model:1", **world: object) -> World:
+    """A world in which `image` serves with all its pods."""
+    made = World(**world)  # type: ignore[arg-type]
+    made.deploy(spec_of(image))
+    return made.run_until(lambda: made.condition("Ready") == ("True", "Stable"))
+
+
+def stable_is(world: World, image: str) -> bool:
+    stable = world.status.stable
+    return stable is not None and stable.revision == world.revision_of(image)
+
+
+def test_the_first_revision_takes_over_as_soon_as_it_is_ready() -> None:
+    world = serving()
+    assert stable_is(world, "model:1")
+    assert world.weights() == {world.revision_of("model:1"): 100}
+    assert world.status.rollout.judged_by is JudgedBy.READINESS
+    check(world)
+
+
+def test_a_good_revision_passes_every_step_on_evidence_and_takes_all_traffic() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert world.status.rollout.judged_by is JudgedBy.METRICS
+    assert world.weights() == {world.revision_of("model:2"): 100}
+    check(world)
+
+
+def test_a_good_revision_never_costs_a_request() -> None:
+    world = serving()
+    beginning = len(world.moments)
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2")).run(200)
+    assert sum(moment.failed for moment in world.moments[beginning:]) == 0
+
+
+def test_the_old_revision_stays_warm_for_the_watch_and_is_then_scaled_to_zero() -> None:
+    world = serving()
+    old = world.revision_of("model:1")
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Watching")
+    assert world.replicas()[old] == 3
+    world.run(50)
+    assert world.replicas()[old] == 3
+    world.run(30)
+    assert world.replicas()[old] == 0
+    assert world.status.rollout.phase == "Idle"
+    check(world)
+
+
+def test_the_stable_service_selects_the_new_revision_after_promotion() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Watching").run(3)
+    service = world.api.find("Service", NAMESPACE, NAME)
+    assert service is not None
+    assert service["spec"]["selector"]["serinus.dev/revision"] == world.revision_of("model:2")
+    assert world.api.find("Service", NAMESPACE, f"{NAME}-candidate") is None
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [Behaviour(error_share=0.2), Behaviour(error_share=0.05)],
+    ids=["a fifth of its answers are errors", "a twentieth of its answers are errors"],
+)
+def test_a_worse_revision_is_rolled_back_and_remembered(behaviour: Behaviour) -> None:
+    world = serving(behaviours={"model:2": behaviour})
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Rejected")
+    bad = world.revision_of("model:2")
+    assert stable_is(world, "model:1")
+    assert world.weights() == {world.revision_of("model:1"): 100}
+    assert world.replicas()[bad] == 0
+    assert world.condition("Stalled") == ("True", "MetricFailed")
+    assert world.condition("Available") == ("True", "Serving")
+    assert [each.revision for each in world.status.rejected] == [bad]
+    writes = len(world.api.writes)
+    world.run(300)
+    assert len(world.api.writes) == writes, "a rejected revision is quiet"
+    check(world)
+
+
+def test_only_the_candidates_share_fails_while_it_is_broken() -> None:
+    world = serving(behaviours={"model:2": Behaviour(error_share=0.3)})
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Rejected").run(60)
+    stable = world.revision_of("model:1")
+    assert sum(moment.failed_by.get(stable, 0.0) for moment in world.moments[20:]) == 0
+    assert max(moment.failed for moment in world.moments[20:]) <= 0.3 * 5 + 1e-6
+
+
+def test_after_promotion_a_failing_revision_returns_by_itself() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Watching").run(5)
+    world.behaviours["model:2"] = Behaviour(error_share=0.3)
+    world.run_until_phase("Rejected")
+    assert stable_is(world, "model:1")
+    assert world.weights() == {world.revision_of("model:1"): 100}
+    assert [entry.event for entry in world.status.history].count("Returned") == 1
+    check(world)
+
+
+def test_without_traffic_nothing_is_promoted_however_long_it_takes() -> None:
+    world = serving(requests_per_second=0.0)
+    world.deploy(spec_of("model:2"))
+    world.run(1500)
+    assert stable_is(world, "model:1")
+    assert world.status.rollout.phase in {"Holding", "Paused"}
+    check(world)
+
+
+def test_undecided_for_too_long_pauses_and_says_so() -> None:
+    world = serving(requests_per_second=1.0)
+    spec = spec_of("model:2")
+    spec["analysis"]["undecided"] = {"afterSeconds": 120, "action": "Pause"}
+    world.deploy(spec)
+    world.run_until_phase("Paused")
+    assert world.condition("Paused") == ("True", "UndecidedTooLong")
+    check(world)
+
+
+def test_undecided_for_too_long_rolls_back_where_the_spec_says_so() -> None:
+    world = serving(requests_per_second=1.0)
+    spec = spec_of("model:2")
+    spec["analysis"]["undecided"] = {"afterSeconds": 120, "action": "Rollback"}
+    world.deploy(spec)
+    world.run_until_phase("Rejected")
+    assert world.condition("Stalled") == ("True", "UndecidedTooLong")
+
+
+def test_undecided_promotes_only_with_enough_samples() -> None:
+    spec = spec_of("model:2")
+    spec["analysis"]["undecided"] = {"afterSeconds": 30, "action": "Promote"}
+    spec["analysis"]["metrics"][0]["tolerancePercent"] = "0.01"
+    few = serving(requests_per_second=1.0)
+    few.deploy(spec)
+    few.run(200)
+    assert stable_is(few, "model:1")
+    enough = serving(requests_per_second=100.0)
+    enough.deploy(spec)
+    enough.run_until(lambda: stable_is(enough, "model:2"))
+    assert enough.status.rollout.judged_by is JudgedBy.POLICY
+    assert "PromotedUndecided" in [entry.event for entry in enough.status.history]
+
+
+def test_blue_green_switches_in_one_write_when_all_pods_are_ready() -> None:
+    world = World()
+    sections = {"rollout": {"blueGreen": {}, "watchSeconds": 30, "progressDeadlineSeconds": 120}}
+    world.deploy(spec_of("model:1", **sections))
+    world.run_until(lambda: stable_is(world, "model:1")).run(10)
+    world.deploy(spec_of("model:2", **sections))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    seen = [tuple(sorted(moment.weights.values())) for moment in world.moments if moment.weights]
+    assert set(seen) == {(100,)}
+    assert world.status.rollout.judged_by is JudgedBy.READINESS
+    check(world)
+
+
+def test_a_plain_service_switches_without_a_gateway() -> None:
+    world = World()
+    sections = {"traffic": {}, "rollout": {"watchSeconds": 30, "progressDeadlineSeconds": 120}}
+    world.deploy(spec_of("model:1", **sections))
+    world.run_until(lambda: stable_is(world, "model:1")).run(10)
+    world.deploy(spec_of("model:2", **sections))
+    world.run_until(lambda: stable_is(world, "model:2")).run(400)
+    assert world.weights() == {world.revision_of("model:2"): 100}
+    assert world.replicas()[world.revision_of("model:1")] == 0
+    assert list(world.api.of("HTTPRoute")) == []
+    check(world)
+
+
+def test_an_idle_resource_is_quiet() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2")).run(200)
+    writes, readings = len(world.api.writes), world.operator
+    world.run(600)
+    assert len(world.api.writes) == writes
+    assert readings is world.operator
+
+
+def test_old_revisions_beyond_the_history_limit_are_deleted() -> None:
+    world = serving()
+    for version in range(2, 8):
+        spec = spec_of(f"model:{version}")
+        spec["rollout"] |= {"revisionHistoryLimit": 2, "watchSeconds": 5, "scaleDownDelaySeconds": 5, "blueGreen": {}}
+        del spec["rollout"]["canary"]
+        world.deploy(spec)
+        world.run_until(lambda v=version: stable_is(world, f"model:{v}")).run(60)
+    assert sorted(world.replicas().values()) == [0, 0, 3]
+    assert len(list(world.api.of("ControllerRevision"))) == 3
+    check(world)
