@@ -1,0 +1,54 @@
+{{/* The release's full name: the name of everything that there is one of. */}}
+{{- define "serinus.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator's pods are selected by. */}}
+{{- define "serinus.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "serinus.labels" -}}
+{{ include "serinus.selectorLabels" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "serinus.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "serinus.fullname" .) -}}
+{{- else -}}
+{{- required "serviceAccount.name: with serviceAccount.create=false, name the account that the operator runs as" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "serinus.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a schema can't say, or not readably. Called once, from the Deployment. */}}
+{{- define "serinus.check" -}}
+{{- with .Values.prometheus.url -}}
+{{- if not (regexMatch "^https?://[^\\s/?#@]+(/[^\\s?#@]*)?$" .) -}}
+{{- fail "prometheus.url: write the base URL without user, password, query and fragment, such as http://prometheus.monitoring:9090; or leave it empty to go without a metric source" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.leaderElection -}}
+{{- if not (and (lt (float64 .retryPeriodSeconds) (float64 .renewDeadlineSeconds)) (lt (float64 .renewDeadlineSeconds) (float64 .leaseDurationSeconds))) -}}
+{{- fail (printf "leaderElection: retryPeriodSeconds (%v) has to be below renewDeadlineSeconds (%v), and that below leaseDurationSeconds (%v); otherwise two replicas could lead at once, or none could keep the lease" .retryPeriodSeconds .renewDeadlineSeconds .leaseDurationSeconds) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
