@@ -173,6 +173,19 @@ def test_restarting_the_operator_all_the_time_never_advances_a_step_early() -> N
     check(world)
 
 
+def test_a_restart_in_a_long_hold_loses_about_a_minute_of_it_at_most() -> None:
+    world = serving()
+    spec = spec_of("model:2")
+    spec["rollout"]["canary"]["steps"][0]["holdSeconds"] = 600
+    world.deploy(spec)
+    world.run_until(lambda: world.status.rollout.counting_since is not None)
+    started = world.now
+    world.run(500)
+    world.restart_operator()
+    world.run_until(lambda: world.status.rollout.step == "half", 300)
+    assert 600 <= (world.now - started).total_seconds() <= 680
+
+
 def test_time_in_which_the_operator_was_down_does_not_count_as_held() -> None:
     world = holding()
     world.operator_is_up = False

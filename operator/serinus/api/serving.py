@@ -39,12 +39,11 @@ class ConfigChecksum(StrEnum):
 
 
 class BentoML(ApiModel):
-    """Settings of the BentoML server, rendered into the container's `BENTOML_CONFIG_OPTIONS`. They are defaults to
-    BentoML: what the image's own `@bentoml.service(...)` says about the same setting wins, so leave it out there."""
+    """Settings of the BentoML server, rendered into the container's `BENTOML_CONFIG_OPTIONS`."""
 
     workers: Annotated[Integer, Field(ge=1, le=256)] | None = None
-    """Worker processes in each pod. When unset, BentoML's own setting (1). Each worker loads the model once more: raise it for models that use
-    one CPU core and have memory to spare."""
+    """Worker processes in each pod. When unset, BentoML's own setting (1). Each worker loads the model once more: raise
+    it for models that use one CPU core and have memory to spare."""
 
     request_timeout_seconds: PositiveSeconds | None = None
     """Seconds after which a request is answered with 504. When unset, 60. The route's timeout and the pod's grace
@@ -87,12 +86,13 @@ class Serving(ApiModel):
     """Port the container listens on for requests, probes and /metrics. When unset, 3000, BentoML's own."""
 
     bentoml: BentoML | None = None
-    """Settings of the BentoML server. When unset, one worker, 60 s for a request, no bound on concurrency."""
+    """Settings of the BentoML server. When unset, one worker, 60 s for a request, no bound on concurrency. What the
+    image's own `@bentoml.service(...)` says about the same setting wins, so leave it out there."""
 
     env: EnvironmentVariables = ()
-    """Environment variables of the container, in the shape of core/v1. They win over those that
-    Serinus sets itself, with two exceptions: `BENTOML_PORT` is refused (set `port`), and `BENTOML_CONFIG_OPTIONS` (which
-    has to be a plain value) is put before Serinus' own options, which win where both set the same key."""
+    """Environment variables of the container, in the shape of core/v1. They win over those that Serinus sets itself,
+    with two exceptions: `BENTOML_PORT` is refused (set `port`), and `BENTOML_CONFIG_OPTIONS` (which has to be a plain
+    value) is put before Serinus' own options, which win where both set the same key."""
 
     env_from: OpenObjects = ()
     """ConfigMaps and Secrets whose entries become environment variables, in the shape of core/v1."""

@@ -58,6 +58,7 @@ def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
         ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
         ({"rollout": {"blueGreen": {"holdSeconds": 5}}}, "spec.rollout.blueGreen.holdSeconds"),
         ({"rollout": {"recreate": {}}}, "spec.rollout.recreate"),
+        ({"rollout": {"rollbackWindowSeconds": 60}}, "spec.rollout.rollbackWindowSeconds"),
         ({"rollout": {"automation": "Supervised"}}, "spec.rollout.automation"),
         ({"rollout": {"automation": "Manual"}}, "spec.rollout.automation"),
         ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),

@@ -312,7 +312,7 @@ def stop_clock(s: Situation, because: str, *, missing: bool = False, lost: bool 
 
 def skip_gap(s: Situation) -> Move:
     """Go on counting from now: the time since the last pass is not vouched for and does not count."""
-    last = s.observation.previous_pass_at
+    last = s.vouched_until
     since = s.rollout.counting_since
     vouched = max(0.0, (last - since).total_seconds()) if last and since and since < last <= s.now else 0.0
     return move(

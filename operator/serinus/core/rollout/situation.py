@@ -215,6 +215,12 @@ class Situation:
         return elapsed < 0 or elapsed > 2 * self.spec.analysis.interval_seconds + 5
 
     @property
+    def vouched_until(self) -> datetime | None:
+        """Until when somebody looked: this process's last pass, or the newest verdicts that an earlier one wrote."""
+        written = max((metric.at for metric in self.status.analysis), default=None)
+        return self.observation.previous_pass_at or written
+
+    @property
     def deadline_at(self) -> datetime | None:
         """When the candidate has to be ready; None while one of its pods still waits for a node."""
         pods = self.children.pods_of(self.candidate) if self.candidate else ()

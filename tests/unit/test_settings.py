@@ -1,0 +1,92 @@
+"""Settings are read from the environment, and nonsense is refused with what to write instead."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from serinus.settings import VARIABLES, LogFormat, LogLevel, Settings, SettingsError, from_environment
+
+
+def test_empty_environment_gives_the_defaults() -> None:
+    settings = from_environment({"PATH": "/bin", "SERINUS_PROMETHEUS_URL": "", "SERINUS_WATCH_NAMESPACES": " "})
+    assert settings == Settings(identity=settings.identity)
+    assert settings.prometheus_url is None
+    assert settings.watch_namespaces == ()
+
+
+def test_identity_tells_processes_of_one_host_apart() -> None:
+    assert from_environment({}).identity != from_environment({}).identity
+
+
+def test_every_setting_has_a_variable() -> None:
+    assert set(VARIABLES.values()) == {setting.name for setting in fields(Settings)}
+    assert all(variable == f"SERINUS_{name.upper()}" for variable, name in VARIABLES.items())
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("SERINUS_PROMETHEUS_URL", "http://prometheus:9090/", "prometheus_url", "http://prometheus:9090"),
+        ("SERINUS_PROMETHEUS_URL", "https://[::1]:9090/prom", "prometheus_url", "https://[::1]:9090/prom"),
+        ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "2.5", "prometheus_timeout_seconds", 2.5),
+        ("SERINUS_WATCH_NAMESPACES", "team-a, team-b,team-a", "watch_namespaces", ("team-a", "team-b")),
+        ("SERINUS_CONCURRENCY", "4", "concurrency", 4),
+        ("SERINUS_LOG_LEVEL", "WARNING", "log_level", LogLevel.WARNING),
+        ("SERINUS_LOG_FORMAT", "json", "log_format", LogFormat.JSON),
+        ("SERINUS_METRICS_POD_LABEL", "exported_pod", "metrics_pod_label", "exported_pod"),
+        ("SERINUS_IDENTITY", "serinus-7d9c5b-x2x9k", "identity", "serinus-7d9c5b-x2x9k"),
+        ("SERINUS_LEASE_RETRY_SECONDS", "0.5", "lease_retry_seconds", 0.5),
+        ("SERINUS_ROUTE_MARGIN_SECONDS", "0", "route_margin_seconds", 0),
+    ],
+)
+def test_variable_fills_its_field(variable: str, text: str, field: str, value: object) -> None:
+    assert getattr(from_environment({variable: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "advice"),
+    [
+        ("SERINUS_PROMETHEUS_URL", "prometheus:9090", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_URL", "http://", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_URL", "http://prometheus:port", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_URL", "http://prometheus/?query=up", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_URL", "http://pro metheus", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "nan", "write a number of seconds from 0.1 to 60"),
+        ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "5s", "write a number of seconds"),
+        ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "inf", "write a number of seconds"),
+        ("SERINUS_WATCH_NAMESPACES", "Team A", "write names of namespaces"),
+        ("SERINUS_WATCH_NAMESPACES", "a,,b", "write names of namespaces"),
+        ("SERINUS_CONCURRENCY", "0", "write a whole number from 1 to 1000"),
+        ("SERINUS_CONCURRENCY", "3.5", "write a whole number"),
+        ("SERINUS_LOG_LEVEL", "loud", "write one of debug, info, warning, error"),
+        ("SERINUS_METRICS_POD_LABEL", 'pod"', "write a name"),
+        ("SERINUS_LEASE_NAME", "My Lease", "write a name"),
+        ("SERINUS_HTTP_PORT", "70000", "write a whole number from 1 to 65535"),
+        ("SERINUS_WATCH_STALE_SECONDS", "10", "write a number of seconds from 90"),
+    ],
+)
+def test_nonsense_names_the_variable_its_value_and_what_to_write(variable: str, text: str, advice: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        from_environment({variable: text})
+    assert str(refused.value).startswith(f"{variable}={text!r}: ")
+    assert advice in str(refused.value)
+
+
+def test_password_in_a_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError, match="leave user and password out") as refused:
+        from_environment({"SERINUS_PROMETHEUS_URL": "http://me:hunter2@prometheus:9090"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        from_environment({"SERINUS_LOG_LEVEL": "loud", "SERINUS_CONCURRENCY": "many"})
+    assert len(str(refused.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(("retry", "deadline", "duration"), [(2, 10, 10), (10, 10, 15), (2, 20, 15)])
+def test_lease_times_that_let_two_lead_are_refused(retry: float, deadline: float, duration: float) -> None:
+    with pytest.raises(SettingsError, match="has to be below"):
+        Settings(lease_retry_seconds=retry, lease_renew_deadline_seconds=deadline, lease_duration_seconds=duration)
