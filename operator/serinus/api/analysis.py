@@ -134,7 +134,7 @@ class Metric(ApiModel):
     tolerance_percent: SharePoints | None = None
     """How far above its limit a candidate may lie, in percentage points, and still be promoted by mistake with no more
     than falsePromotionPercent: Pass is the proof of "below limit + tolerance". A wider tolerance needs fewer requests.
-    When unset, the limit itself (the allowed increase, for an increase). Not for value."""
+    When unset, maxPercent, or where that is unset maxIncreasePercent. Not for value."""
 
     min_samples: Annotated[Integer, Field(ge=1, le=100_000_000)] = 200
     """Requests (or other countable events) of the candidate without which it is neither passed nor promoted undecided.

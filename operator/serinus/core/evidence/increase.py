@@ -31,7 +31,7 @@ has shown itself, which simulations back (tests/unit/core/evidence).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import add
@@ -219,37 +219,41 @@ def below(
         alone: the bound where stable serves nothing; None: `bound`, as if stable were faultless.
 
     """
-    threshold = math.log(1 / alpha)
-    logs = (0.0,) * len(_FALLS)
-    for logs in wealth_below(pairs, bound, clustering, alpha, alone):  # noqa: B007 -- the last one counts
+    logs, plain = (0.0,) * len(_FALLS), (0.0,) * len(_FALLS)
+    for logs, plain in _falling(pairs, bound, clustering, alpha, alone):  # noqa: B007 -- the last ones count
         pass
-    return Shortfall(logs, _growth(pairs, bound, clustering[-1], alpha, alone), threshold)
+    total = sum(pair.candidate.total for pair in pairs)
+    if total > 0:
+        growth = tuple(min(log / clustering[-1], _cut(alpha) * len(pairs)) / total for log in plain)
+    else:  # before the first request: as if nothing was bad
+        growth = tuple(-cost for cost in _bets(_FALLING_STAKES, bound).costs)
+    return Shortfall(logs, growth, math.log(1 / alpha))
 
 
 def wealth_below(
     pairs: Sequence[Pair], bound: float, clustering: Sequence[float], alpha: float, alone: Alone | None = None
 ) -> Iterator[tuple[float, ...]]:
     """The logarithms of the wealth of each bet of `below`, after each pair. Arguments as there."""
+    return (logs for logs, _ in _falling(pairs, bound, clustering, alpha, alone))
+
+
+def _falling(
+    pairs: Sequence[Pair], bound: float, clustering: Sequence[float], alpha: float, alone: Alone | None
+) -> Iterator[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """The logarithms of the wealth of each bet after each pair, as they count and as if nothing clustered."""
     cut = _cut(alpha)
-    logs = (0.0,) * len(_FALLS)
+    logs = plain = (0.0,) * len(_FALLS)
     for at, (pair, before, after) in enumerate(zip(pairs, clustering[:-1], clustering[1:], strict=True)):
         seen = _falling_logs(pair, at, bound, alone)
         gain, loss = 1 / max(before, after), 1 / before
-        logs = tuple([have + min(log * (gain if log > 0 else loss), cut) for have, log in zip(logs, seen, strict=True)])
-        yield logs
-
-
-def _growth(
-    pairs: Sequence[Pair], bound: float, clustering: float, alpha: float, alone: Alone | None
-) -> tuple[float, ...]:
-    """Gain of each bet per request at the shares seen so far; before the first request, as if nothing was bad."""
-    total = sum(pair.candidate.total for pair in pairs)
-    if total <= 0:
-        return tuple(-cost for cost in _bets(_FALLING_STAKES, bound).costs)
-    logs = [0.0] * len(_FALLS)
-    for at, pair in enumerate(pairs):
-        logs = list(map(add, logs, _falling_logs(pair, at, bound, alone)))
-    return tuple(min(log / clustering, _cut(alpha) * len(pairs)) / total for log in logs)
+        logs = tuple(
+            [
+                have + min(log * gain, cut) if log > 0 else have + log * loss
+                for have, log in zip(logs, seen, strict=True)
+            ]
+        )
+        plain = tuple(map(add, plain, seen))
+        yield logs, plain
 
 
 def _cut(alpha: float) -> float:
@@ -261,7 +265,13 @@ def _falling_logs(pair: Pair, at: int, bound: float, alone: Alone | None) -> lis
     """The logarithms of E of all cells of a pair together, for each bet on "less"."""
     beside = _bets(_FALLING_STAKES, bound)
     unseen = _bets(_FALLING_STAKES, alone.share) if alone is not None and at >= alone.since else beside
-    logs = [0.0] * len(_FALLS)
-    for cell in pair.cells:
-        logs = list(map(add, logs, _log_e_values(cell, beside if cell.stable_total else unseen)))
-    return logs
+    return _sum(_log_e_values(cell, beside if cell.stable_total else unseen) for cell in pair.cells)
+
+
+def _sum(logs: Iterable[list[float]]) -> list[float]:
+    """The sums of the columns of at least one row."""
+    rows = iter(logs)
+    result = next(rows)
+    for row in rows:
+        result = list(map(add, result, row))
+    return result

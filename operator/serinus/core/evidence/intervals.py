@@ -102,13 +102,13 @@ def intervals_of(
 
     histories = _histories(counters, {pod.pod: pod.started_at for pod in pods})
     warm_until = _warm_until(counters, histories, warm_up)
-    sums: dict[tuple[int, str, Part], float] = {}
+    sums: dict[tuple[str, Part], dict[int, float]] = {}
     for series in counters.series:
         first = warm_until.get(series.pod, -1) + 1
+        by_point = sums.setdefault((series.stratum, series.part), {})
         for point, increase in _increases(series, counters.grid, histories[series.pod]):
             if increase and point >= first:
-                key = (point, series.stratum, series.part)
-                sums[key] = sums.get(key, 0.0) + increase
+                by_point[point] = by_point.get(point, 0.0) + increase
     return _reconciled(_tallies(sums, latency))
 
 
@@ -197,22 +197,29 @@ def _pod_without_bad(counters: Counters) -> str | None:
     return min(with_total - with_bad, default=None)
 
 
-def _tallies(sums: Mapping[tuple[int, str, Part], float], latency: bool) -> dict[int, dict[str, Tally]]:
-    result: dict[int, dict[str, Tally]] = {}
-    for index, stratum in sorted({(index, stratum) for index, stratum, _ in sums}):
-        total = sums.get((index, stratum, Part.TOTAL), 0.0)
-        if latency:
-            tally = Tally(
-                total,
-                total - sums.get((index, stratum, Part.GOOD_BELOW_UPPER), 0.0),
-                total - sums.get((index, stratum, Part.GOOD_BELOW_LOWER), 0.0),
-                0.0,
-            )
-        else:
-            bad = sums.get((index, stratum, Part.BAD), 0.0)
-            tally = Tally(total, bad, bad, sums.get((index, stratum, Part.CLIENT_ERROR), 0.0))
-        result.setdefault(index, {})[stratum] = tally
-    return result
+def _tallies(sums: Mapping[tuple[str, Part], Mapping[int, float]], latency: bool) -> dict[int, dict[str, Tally]]:
+    """Tallies by grid point and stratum, in order."""
+    nothing: dict[int, float] = {}
+    by_stratum: dict[str, dict[int, Tally]] = {}
+    for stratum in sorted({stratum for stratum, _ in sums}):
+        total, bad, refused, below_lower, below_upper = (
+            sums.get((stratum, part), nothing)
+            for part in (Part.TOTAL, Part.BAD, Part.CLIENT_ERROR, Part.GOOD_BELOW_LOWER, Part.GOOD_BELOW_UPPER)
+        )
+        tallies = by_stratum.setdefault(stratum, {})
+        for point in {*total, *bad, *refused, *below_lower, *below_upper}:
+            requests = total.get(point, 0.0)
+            if latency:
+                fast, faster = below_upper.get(point, 0.0), below_lower.get(point, 0.0)
+                tallies[point] = Tally(requests, requests - fast, requests - faster, 0.0)
+            else:
+                failed = bad.get(point, 0.0)
+                tallies[point] = Tally(requests, failed, failed, refused.get(point, 0.0))
+    points = sorted({point for tallies in by_stratum.values() for point in tallies})
+    return {
+        point: {stratum: tallies[point] for stratum, tallies in by_stratum.items() if point in tallies}
+        for point in points
+    }
 
 
 def _reconciled(by_index: Mapping[int, Mapping[str, Tally]]) -> tuple[Interval, ...] | Missing:
