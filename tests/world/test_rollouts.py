@@ -123,6 +123,14 @@ def test_without_traffic_nothing_is_promoted_however_long_it_takes() -> None:
     check(world)
 
 
+def test_every_verdict_says_what_was_read_and_the_rollout_what_it_waits_for() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: bool(world.status.analysis))
+    assert world.revision_of("model:2") in world.status.analysis[0].query
+    assert "step five" in world.status.rollout.message
+
+
 def test_undecided_for_too_long_pauses_and_says_so() -> None:
     world = serving(requests_per_second=1.0)
     spec = spec_of("model:2")

@@ -99,7 +99,7 @@ def test_a_long_outage_of_prometheus_rolls_back_only_where_the_spec_says_so() ->
     assert world.condition("Stalled") == ("True", "EvidenceMissingTooLong")
 
 
-def test_a_pod_that_prometheus_does_not_scrape_stops_the_clock() -> None:
+def test_a_candidate_that_is_silent_loses_its_weight_until_it_reports_again() -> None:
     world = holding()
     candidate = world.revision_of("model:2")
     pods = [
@@ -111,6 +111,10 @@ def test_a_pod_that_prometheus_does_not_scrape_stops_the_clock() -> None:
     world.run(120)
     assert world.status.rollout.step == "five"
     assert world.status.rollout.counting_since is None
+    assert candidate not in world.weights(), "a candidate that reports nothing gets nothing"
+    world.prometheus.deaf_to = frozenset()
+    world.run_until(lambda: world.weights().get(candidate, 0) == 5)
+    world.run_until(lambda: stable_is(world, "model:2"))
     check(world)
 
 

@@ -46,6 +46,9 @@ class Prometheus:
                 copy = PodCounters(seen.total, seen.errors, seen.slow)
                 self.series.setdefault(name, []).append((at, copy))
 
+    def query(self, request: ReadingRequest) -> str:
+        return f'requests{{pod=~"{request.pod_prefix}-.+"}}'
+
     async def read(self, request: ReadingRequest) -> Reading:
         if self.down:
             return Missing(MissingReason.SOURCE_UNAVAILABLE, "Prometheus does not answer")

@@ -105,6 +105,7 @@ class Happening(StrEnum):
     STEP_ENTERED = "StepEntered"
     COUNTING_STARTED = "CountingStarted"
     COUNTING_STOPPED = "CountingStopped"
+    WEIGHT_GIVEN_BACK = "WeightGivenBack"
     STEP_PASSED = "StepPassed"
     PAUSED = "Paused"
     RESUMED = "Resumed"

@@ -96,6 +96,9 @@ class RolloutStatus(StatusModel):
         default=None, description="During the watch: end of that window, the moment of the switch."
     )
     missing_since: Instant | None = Field(default=None, description="Since when evidence is missing.")
+    withdrawn: bool = Field(
+        default=False, description="Whether the candidate's weight is off because none of its pods reports any more."
+    )
     drained_at: Instant | None = Field(
         default=None, description="During a rollback: when the candidate's pods may go, its traffic being off."
     )
@@ -133,6 +136,9 @@ class MetricStatus(StatusModel):
     upper: str | None = Field(default=None, description="Upper bound of the estimate, in the unit of the limit.")
     limit: str = Field(default="", description="The limit that it was held against.")
     message: str = Field(default="", description="The verdict in one sentence.", max_length=1024)
+    query: str = Field(
+        default="", description="What was read: paste it into Prometheus to see the counters.", max_length=1024
+    )
     at: Instant = Field(description="When the verdict was reached.")
 
 

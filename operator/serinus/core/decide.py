@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from serinus.api.reasons import Phase, Reason
+from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts
 from serinus.api.support import unsupported
 from serinus.core import render
@@ -133,7 +133,11 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
     }
     seen = status.model_copy(update=looked)
     told = Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=seen)))
-    return seen.model_copy(update={"conditions": conditions(told, _stall(told, obstacle))})
+    written = conditions(told, _stall(told, obstacle))
+    waiting = next(c for c in written if c.type == ConditionType.RECONCILING)
+    message = waiting.message if waiting.status == "True" else ""
+    rollout = status.rollout.model_copy(update={"message": message})
+    return seen.model_copy(update={"conditions": written, "rollout": rollout})
 
 
 def _revision_status(s: Situation, role: RevisionStatus | None) -> RevisionStatus | None:
@@ -174,6 +178,7 @@ def _metric_status(verdict: MetricVerdict, at: datetime) -> MetricStatus:
         upper=_percent(verdict.upper),
         limit=verdict.limit,
         message=verdict.message[:1000],
+        query=verdict.query[:1000],
         at=at,
     )
 

@@ -55,6 +55,8 @@ def pods_for_share(replicas: int, weight_percent: int) -> int:
 def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[WeightStep]) -> tuple[int, ...]:
     """The candidate's weights so far in this rollout, rising; the last one is the weight that it is meant to have."""
     rollout = status.rollout
+    if rollout.withdrawn:
+        return (0,)
     if rollout.phase not in SHARE_PHASES and rollout.phase is not Phase.PROMOTING:
         return (0,)
     below = sorted(step.weight_percent for step in steps if step.weight_percent < rollout.weight_percent)

@@ -154,6 +154,8 @@ class MetricVerdict:
     message: str
     """One sentence for people, with the numbers."""
     comparison: Comparison = Comparison.NONE
+    query: str = ""
+    """What was read, for people who want to see the counters themselves."""
 
     @property
     def kind(self) -> VerdictKind:

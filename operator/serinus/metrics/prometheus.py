@@ -91,6 +91,24 @@ class PrometheusSource:
         except SelectorError as error:
             return Missing(MissingReason.INVALID_QUERY, str(error))
 
+    def query(self, request: ReadingRequest) -> str:
+        """The PromQL of what decides: the counter that is judged, or the user's own query."""
+        pods = self._pods(request)
+        try:
+            match request.measure:
+                case ErrorShare():
+                    return str(promql.requests(pods))
+                case SlowShare():
+                    return str(promql.buckets(pods))
+                case EventRatio(bad=bad):
+                    return str(promql.user_selector(bad, pods))
+                case QueryValue(query=query):
+                    return promql.user_query(query, pods)
+                case _:
+                    assert_never(request.measure)
+        except SelectorError:
+            return ""
+
     async def close(self) -> None:
         """Stop. Readings under way are Missing, and so is every later one."""
         self._closed = True

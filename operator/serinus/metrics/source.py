@@ -83,6 +83,10 @@ class MetricSource(Protocol):
         """The reading, or why there is none. Never raises but for cancellation; several may be asked at once."""
         ...
 
+    def query(self, request: ReadingRequest) -> str:
+        """What is read, in the source's own language: for status, so that people can look at the same."""
+        ...
+
 
 def measure_of(metric: Metric) -> Measure:
     """What a metric of the spec measures. Raises ValueError for one without a kind, which the API server refuses."""

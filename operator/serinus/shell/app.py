@@ -59,6 +59,8 @@ async def run(settings: Settings, credentials: Credentials) -> None:
             logger.info("started", extra={"version": serinus.__version__, "identity": settings.identity, "port": port})
             await operator.run()
     logger.info("stopped", extra={"identity": settings.identity})
+    # kopf leaves generators open, and asyncio would report each as an error while it closes them.
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logger.debug("%s", context["message"]))
 
 
 class _StopSignal:
@@ -202,6 +204,9 @@ class _NoSource:
 
     async def read(self, _: ReadingRequest) -> Reading:
         return Missing(MissingReason.SOURCE_UNAVAILABLE, "no metric source is configured (prometheus.url)")
+
+    def query(self, _: ReadingRequest) -> str:
+        return ""
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from serinus.api import defaults
@@ -23,7 +23,7 @@ from serinus.core.evidence.policy import MetricPolicy, SharePolicy, alpha_fail, 
 from serinus.core.observation import Evidence, PodState
 from serinus.core.readings import Counters, Grid, PodStart, Reading
 from serinus.core.verdicts import Counts, MetricVerdict
-from serinus.metrics.source import MetricSource, request_for
+from serinus.metrics.source import MetricSource, ReadingRequest, request_for
 
 FRESH_POD_SECONDS = 15.0
 """A pod need not report until it has been ready for this long, or three scrapes if that is longer."""
@@ -73,7 +73,8 @@ class EvidenceReader:
             stale_after_seconds=max(3 * grid.step_seconds, 4 * self.scrape_interval_seconds),
             baseline=baseline,
         )
-        return judge(policy, candidate, stable, circumstances)
+        question = self._question(deployment, metric, request, request.judged, grid=grid, end=end)
+        return replace(judge(policy, candidate, stable, circumstances), query=self.source.query(question))
 
     async def _reading(
         self,
@@ -87,9 +88,21 @@ class EvidenceReader:
     ) -> Reading | None:
         if revision is None:
             return None
+        return await self.source.read(self._question(deployment, metric, request, revision, grid=grid, end=end))
+
+    @staticmethod
+    def _question(
+        deployment: ModelDeployment,
+        metric: Metric,
+        request: EvidenceRequest,
+        revision: str,
+        *,
+        grid: Grid,
+        end: float,
+    ) -> ReadingRequest:
         name = deployment.metadata.name
         peers = (request.judged, request.baseline)
-        question = request_for(
+        return request_for(
             metric,
             namespace=deployment.metadata.namespace,
             pod_prefix=child_name(name, revision),
@@ -97,7 +110,6 @@ class EvidenceReader:
             end=end,
             peer_prefixes=tuple(child_name(name, peer) for peer in peers if peer and peer != revision),
         )
-        return await self.source.read(question)
 
     async def _baseline(
         self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest

@@ -17,15 +17,21 @@ from serinus.core.verdicts import VerdictKind
 def clock_move(s: Situation) -> Move | None:
     """The move that starts, stops or corrects the clock, if one is due."""
     if s.rollout.counting_since is None:
-        return _start(s)
+        return _give_back(s) if s.rollout.withdrawn else _start(s)
     if (stopped := _obstacle(s)) is not None:
         lost = s.children.ready(s.candidate) == 0
         return moves.stop_clock(s, stopped, lost=lost)
     if s.clock_has_gap and s.now > s.rollout.counting_since:
         return moves.skip_gap(s)
     if s.evidence_missing:
-        return moves.stop_clock(s, moves.evidence_in_words(s, VerdictKind.MISSING), missing=True)
+        told = moves.evidence_in_words(s, VerdictKind.MISSING)
+        return moves.stop_clock(s, told, missing=True, withdrawn=s.candidate_is_silent)
     return None
+
+
+def _give_back(s: Situation) -> Move | None:
+    """The candidate was silent and reports again."""
+    return moves.give_back(s) if s.verdict is not None and not s.evidence_missing else None
 
 
 def _start(s: Situation) -> Move | None:

@@ -294,8 +294,10 @@ def start_clock(s: Situation) -> Move:
     )
 
 
-def stop_clock(s: Situation, because: str, *, missing: bool = False, lost: bool = False) -> Move:
-    """Hold the clock: what has counted so far is kept."""
+def stop_clock(
+    s: Situation, because: str, *, missing: bool = False, lost: bool = False, withdrawn: bool = False
+) -> Move:
+    """Hold the clock: what has counted so far is kept. `withdrawn` takes the candidate's weight off meanwhile."""
     return move(
         s,
         Telling(Happening.COUNTING_STOPPED, f"The hold stands still: {because}", warning=True),
@@ -305,8 +307,18 @@ def stop_clock(s: Situation, because: str, *, missing: bool = False, lost: bool 
                 "counting_since": None,
                 "missing_since": s.now if missing else s.rollout.missing_since,
                 "weight_losses": s.rollout.weight_losses + (1 if lost else 0),
+                "withdrawn": withdrawn,
             }
         ),
+    )
+
+
+def give_back(s: Situation) -> Move:
+    """The candidate reports again: it gets the weight of its step back, and the clock starts when that is confirmed."""
+    return move(
+        s,
+        Telling(Happening.WEIGHT_GIVEN_BACK, f"Revision {s.candidate} reports again and gets its weight back"),
+        rollout=s.rollout.model_copy(update={"withdrawn": False, "missing_since": None}),
     )
 
 

@@ -16,7 +16,7 @@ from serinus.api.reasons import Phase
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.observation import Children, Evidence, Observation, PodState
-from serinus.core.readings import Missing
+from serinus.core.readings import Missing, MissingReason
 from serinus.core.traffic import (
     WeightStep,
     desired_split,
@@ -185,6 +185,13 @@ class Situation:
     def evidence_missing(self) -> bool:
         """Whether fresh evidence was asked for and could not be had."""
         return isinstance(self.verdict, Missing)
+
+    @property
+    def candidate_is_silent(self) -> bool:
+        """Whether no pod of the candidate reports while stable does: it may be serving nothing, or worse."""
+        silent = MissingReason.CANDIDATE_SILENT
+        verdicts = (metric.verdict for metric in self.judged_metrics if metric.enforced)
+        return any(isinstance(verdict, Missing) and verdict.reason is silent for verdict in verdicts)
 
     @property
     def judged_pods(self) -> tuple[PodState, ...]:
