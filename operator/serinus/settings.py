@@ -79,8 +79,8 @@ class Settings:
     """How many resources are worked on at once."""
 
     watch_stale_seconds: float = 180.0
-    """Longest silence of a watch (no event, no bookmark, no re-list) before `/healthz` fails and the kubelet restarts
-    the process. API servers send a bookmark about once a minute."""
+    """Longest silence of a watch (no event, no bookmark, no renewal) before `/healthz` fails and the kubelet restarts
+    the process. Watches are renewed about once a minute."""
 
     route_margin_seconds: float = 3.0
     """Wait between a route's confirmation and the first consequence: gateways report a route as accepted up to 2 s

@@ -33,8 +33,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 
 _LONGEST_PATIENCE_SECONDS: Final = 5.0
 """A 429 is known not to have been carried out; it is repeated here if the API server asks for no longer wait."""
-_WATCH_SILENCE_SECONDS: Final = 100.0
-"""A watch without a byte for this long is dead: bookmarks come about once a minute."""
+WATCH_SILENCE_SECONDS: Final = 100.0
+"""A watch without a byte for this long is dead: its end, for which the informers ask after a minute, is overdue."""
 _LARGE_BYTES: Final = 100_000
 _UNKNOWN_FIELD: Final = re.compile(r'unknown field "([^"]+)"')
 
@@ -208,7 +208,7 @@ class HttpCluster:
         *,
         label_selector: str | None = None,
         timeout_seconds: int = 300,
-        silence_seconds: float = _WATCH_SILENCE_SECONDS,
+        silence_seconds: float = WATCH_SILENCE_SECONDS,
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version`, with bookmarks, until the API server ends it after `timeout_seconds`.
 

@@ -27,7 +27,9 @@ OnChange = Callable[[Manifest | None, Manifest | None], None]
 
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-_WATCH_SECONDS: Final = 300
+_WATCH_SECONDS: Final = 60
+"""A watch is renewed this often, more often than `client.WATCH_SILENCE_SECONDS` ends one: an API server whose etcd does
+not notify it of progress sends no bookmark for a kind in which nothing happens."""
 _SHORT_WATCH_SECONDS: Final = 1.0
 _FAILURES_BEFORE_RELIST: Final = 3
 """Watches that fail in a row are no longer trusted to come back from their version: after a restore of etcd the API
@@ -156,7 +158,7 @@ class Informer:
         self._listed(scope)
 
     async def _watch(self, scope: _Scope) -> None:
-        """Follow changes until the API server ends the watch, normally after five minutes."""
+        """Follow changes until the API server ends the watch, normally after a minute."""
         assert scope.version is not None  # noqa: S101 -- _list has set it
         seconds = int(_WATCH_SECONDS * (0.8 + 0.4 * _jitter()))
         opened_at = time.monotonic()
@@ -168,6 +170,7 @@ class Informer:
             scope.failures = 0
             self._take(event)
             scope.version = event.manifest["metadata"]["resourceVersion"]
+        self._touch(scope)  # ended as it was asked to
         if time.monotonic() - opened_at < _SHORT_WATCH_SECONDS:
             await asyncio.sleep(_SHORT_WATCH_SECONDS * _jitter())  # a proxy that closes at once must not make us spin
 

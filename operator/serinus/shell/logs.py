@@ -19,6 +19,8 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 _QUIET: Final = {
     "kopf": logging.WARNING,  # INFO has a line for every event
     "kopf._cogs.clients": logging.CRITICAL,  # a line for every attempt while the API server is away; we say it once
+    "kopf._core.reactor.orchestration": logging.CRITICAL,  # a traceback when its kind vanishes; we say that too
+    "kopf._core.reactor.running": logging.CRITICAL,
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
 }
@@ -51,12 +53,12 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See the class."""
         fields = {
-            **_extra(record),
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        fields |= {key: value for key, value in _extra(record).items() if key not in fields}
         if trace := _trace(self, record):
             fields["exception"] = trace
         return json.dumps(fields, default=str, ensure_ascii=False)

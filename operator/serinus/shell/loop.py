@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.05
 """A change is passed over this much later: changes come in bursts, most of all those that a pass makes itself."""
+SPACING_SECONDS = 0.2
+"""And at least so long after the resource's last pass, lest two controllers at odds keep it spinning."""
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
 
@@ -67,7 +70,7 @@ class ReconcileLoop:
     def mark(self, key: Key) -> None:
         """Something of this resource has changed. Nothing happens while the loop does not run."""
         if self._term is not None:
-            self._term.queue.add_after(key, GATHER_SECONDS)
+            self._term.mark(key)
 
     def halt(self) -> None:
         """Stop at once: passes and readings under way are cut off, which is safe at any moment."""
@@ -91,6 +94,8 @@ class _Term:
         self._telemetry = telemetry
         self._begun_at: dict[Key, float] = {}
         """When the pass that is under way over a resource began, in the event loop's time."""
+        self._ended_at: dict[Key, float] = {}
+        """When the last pass over it ended."""
         self._crashes: dict[Key, int] = {}
         """Passes in a row that ended with an exception nobody expected."""
         self._readings: set[asyncio.Task[None]] = set()
@@ -99,6 +104,11 @@ class _Term:
         self._workers = tuple(
             asyncio.create_task(self._work(), name=f"worker {number}") for number in range(concurrency)
         )
+
+    def mark(self, key: Key) -> None:
+        now = asyncio.get_running_loop().time()
+        last = now if key in self._begun_at else self._ended_at.get(key, -math.inf)
+        self.queue.add_after(key, max(GATHER_SECONDS, last + SPACING_SECONDS - now))
 
     def longest_pass_seconds(self) -> float:
         now = asyncio.get_running_loop().time()
@@ -146,7 +156,8 @@ class _Term:
             return
         finally:
             del self._begun_at[key]
-            self._telemetry.pass_seconds.observe(loop.time() - begun_at)
+            self._ended_at[key] = loop.time()
+            self._telemetry.pass_seconds.observe(self._ended_at[key] - begun_at)
         self._crashes.pop(key, None)
         if follows.after_seconds is not None:
             self.queue.add_after(key, follows.after_seconds)

@@ -86,8 +86,10 @@ class DeploymentWatch:
             try:
                 await self._run_kopf()
                 logger.warning("kopf ended by itself; it is started again")
-            except Exception:  # it fails when its kind vanishes, or an outage outlasts its retries
-                logger.warning("kopf failed; it is started again", exc_info=True)
+            except Exception as error:  # it fails when its kind vanishes, or an outage outlasts its retries
+                because = f"{type(error).__name__}: {error}"
+                logger.warning("kopf failed; it is started again", extra={"because": because})
+                logger.debug("kopf's failure", exc_info=True)
             failures = 0 if time.monotonic() - started_at > _RENEW_SECONDS else failures + 1
             await asyncio.sleep(min(2.0**failures, _LONGEST_PAUSE_SECONDS))
 
@@ -101,8 +103,7 @@ class DeploymentWatch:
             except ApiError as error:
                 self._lost_touch(str(error))
             else:
-                for path in self._paths():
-                    self._in_touch(path)
+                self._contacts = dict.fromkeys(self._paths(), time.monotonic())
                 if not told:
                     logger.warning("the ModelDeployment CRD is not installed; waiting for it")
                     told = True
@@ -217,7 +218,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = _PAGE
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
-    settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3)
+    settings.networking.error_backoffs = (0.2, 0.5, *(1.0,) * 28)
     settings.queueing.exit_timeout = 0.5
     settings.process.ultimate_exiting_timeout = None  # it would kill the process ten minutes after kopf's failure
     return settings

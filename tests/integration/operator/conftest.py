@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.cluster import tools
 from e2e.cluster.controlplane import control_plane
 from tests.integration.operator.operator_process import ROOT, Cluster, OperatorProcess
 
@@ -24,7 +25,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with control_plane(shared / "plane-with-controllers", controller_manager=True) as plane:
         cluster = Cluster(plane, tmp_path_factory.mktemp("kubectl-cache"))
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-        cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.serinus.dev", "--timeout=30s")
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(tools.gateway_api_crds()))
+        for crd in ("modeldeployments.serinus.dev", "httproutes.gateway.networking.k8s.io"):
+            cluster.kubectl("wait", "--for=condition=Established", f"crd/{crd}", "--timeout=30s")
         yield cluster
 
 
@@ -65,8 +68,8 @@ def served(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     try:
         operator.start().until_leading()
         yield namespace
-        crashes = operator.metric("serinus_crashes_total")
-        assert crashes == 0, folder / "operator.log"
+        assert operator.metric("serinus_crashes_total") == 0, folder / "operator.log"
+        assert operator.forbidden() == [], "the chart's rights suffice"
     finally:
         operator.close()
 

@@ -48,6 +48,11 @@ def eventually(look: Callable[[], T], seconds: float = 30.0, doing: str = "") ->
         time.sleep(0.1)
 
 
+def lease_name(namespace: str) -> str:
+    """The Lease of the operator whose home is the namespace, and the name of its release."""
+    return f"{namespace}-operator"
+
+
 class Cluster:
     """A control plane, seen through kubectl by its administrator."""
 
@@ -105,6 +110,17 @@ class Cluster:
             status = {"phase": "Running", "conditions": true, "containerStatuses": [container]}
             self.patch("pod", pod["metadata"]["name"], namespace, {"status": status}, "--subresource=status")
 
+    def accept_route(self, namespace: str, name: str) -> None:
+        """Do what a gateway does with a route that it likes. There is none here."""
+        route = self.get("httproute", name, namespace)
+        assert route is not None
+        generation, now = route["metadata"]["generation"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        said = {"status": "True", "observedGeneration": generation, "lastTransitionTime": now, "reason": "Accepted"}
+        conditions = [said | {"type": "Accepted", "message": ""}, said | {"type": "ResolvedRefs", "message": ""}]
+        (parent,) = route["spec"]["parentRefs"]
+        answer = {"parentRef": parent, "controllerName": "example.com/gateway", "conditions": conditions}
+        self.patch("httproute", name, namespace, {"status": {"parents": [answer]}}, "--subresource=status")
+
     def condition(self, deployment: str, namespace: str, name: str) -> dict[str, Any]:
         """A condition of a ModelDeployment; empty where it is not there yet."""
         found = self.get("modeldeployment", deployment, namespace) or {}
@@ -113,7 +129,8 @@ class Cluster:
 
     def kubeconfig_for_operator(self, namespace: str, path: Path, *, watch: tuple[str, ...]) -> Path:
         """A kubeconfig for the service account of the chart, with the rights that the chart gives it."""
-        values = [f"--set-json=watchNamespaces={json.dumps(watch)}", "--set=crds.install=false"]
+        named = f"--set=fullnameOverride={lease_name(namespace)}"
+        values = [f"--set-json=watchNamespaces={json.dumps(watch)}", "--set=crds.install=false", named]
         chart = subprocess.run(
             [tools.packaged() / "helm", "template", namespace, ROOT / "charts/serinus", f"-n={namespace}", *values],
             capture_output=True,
@@ -135,14 +152,14 @@ class OperatorProcess:
     """One operator process; `start` may be called again after it ended."""
 
     def __init__(self, kubeconfig: Path, log: Path, namespace: str, **settings: str) -> None:
-        """Its Lease is in `namespace`, called after it. Settings are named as their variables, without the prefix."""
+        """Its Lease is in `namespace`. Settings are named as their variables, without the prefix."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port: int = probe.getsockname()[1]
         values = {
             "HTTP_PORT": str(self._port),
             "LEASE_NAMESPACE": namespace,
-            "LEASE_NAME": f"{namespace}-serinus",
+            "LEASE_NAME": lease_name(namespace),
             "LOG_FORMAT": "json",
             **IMPATIENT,
             **settings,
@@ -216,6 +233,10 @@ class OperatorProcess:
     def lines(self) -> list[dict[str, Any]]:
         """Its log, line by line: every line has to be JSON."""
         return [json.loads(line) for line in self._log.read_text().splitlines()]
+
+    def forbidden(self) -> list[str]:
+        """What the API server did not let it do."""
+        return [line for line in self._log.read_text().splitlines() if "Forbidden" in line]
 
     def until_leading(self) -> OperatorProcess:
         """Wait until it leads."""

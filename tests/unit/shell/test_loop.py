@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from serinus.core.due import EvidenceRequest, Window
-from serinus.shell.loop import ReconcileLoop
+from serinus.shell.loop import SPACING_SECONDS, ReconcileLoop
 from serinus.shell.reconciler import Key, Next
 from serinus.shell.telemetry import Telemetry
 
@@ -18,6 +18,7 @@ B: Key = ("team", "b")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = EvidenceRequest(
     moves=3,
+    generation=1,
     judged="1234567890",
     judged_pods=(),
     window=Window(NOW, NOW),
@@ -96,6 +97,20 @@ async def test_burst_of_changes_makes_one_pass(loop: ReconcileLoop) -> None:
     loop.mark(B)
     await until(lambda: scripted.passes[B] == 1)
     assert scripted.passes[A] == 1
+
+
+async def test_resource_that_changes_all_the_time_leaves_room_between_its_passes(loop: ReconcileLoop) -> None:
+    ended: list[float] = []
+
+    async def restless(key: Key) -> Next:
+        loop.mark(key)
+        ended.append(asyncio.get_running_loop().time())
+        return IDLE
+
+    loop.start(Scripted(restless), (A,))
+    await until(lambda: len(ended) == 3)
+    assert ended[1] - ended[0] >= SPACING_SECONDS
+    assert ended[2] - ended[1] >= SPACING_SECONDS
 
 
 async def test_change_during_a_pass_brings_another(loop: ReconcileLoop) -> None:
