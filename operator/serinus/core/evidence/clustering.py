@@ -23,6 +23,9 @@ from serinus.core.verdicts import Counts
 _LONE_FAILURES = 2.0
 """Failures that are imagined to have come alone, so that the first real one is not taken for a pattern."""
 
+_STRONGEST_FOR_PASS = 10.0
+"""Failures that come ten at a time: stronger clustering than that is taken for an incident."""
+
 _FEWEST = 2.0
 """Requests below which an interval says nothing about clustering."""
 
@@ -100,6 +103,16 @@ def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:
     if counts.total >= _FEWEST:
         share = counts.bad / counts.total
         differences.add(share, share * (1 - share) / (counts.total - 1), counts.total)
+
+
+def bounded(effects: Iterable[float]) -> list[float]:
+    """The same, no larger than what a Pass is held up for.
+
+    A stall of the node or an outage puts all failures of a step into one interval. Their share counts in full; taking
+    them for the rule, and weakening every later request by a factor of hundreds, would hold a healthy candidate for
+    hours.
+    """
+    return [min(effect, _STRONGEST_FOR_PASS) for effect in effects]
 
 
 def none(pairs: Iterable[Pair]) -> list[float]:

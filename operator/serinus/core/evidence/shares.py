@@ -166,8 +166,7 @@ def _compare(
     given: Counts | None,
 ) -> _Compared:
     pairs = pairs_of(candidate, stable, severity)
-    in_time, differences = clustering.of_shares(pairs), clustering.of_differences(pairs)
-    mostly_alone = 2 * sum(pair.stable.total > 0 for pair in pairs) < len(pairs)
+    in_time = clustering.of_shares(pairs)
     last = max((at for at, pair in enumerate(pairs, start=1) if pair.stable.total > 0), default=0)
     stopped = last if last == 0 or len(pairs) - last >= _SILENT_INTERVALS else len(pairs)
     earlier = sum_of(counts_of(stable, severity))
@@ -176,11 +175,18 @@ def _compare(
         pairs=pairs,
         step=next((at for at, pair in enumerate(pairs) if pair.point >= step_point), len(pairs)),
         in_time=in_time,
-        against_stable=[max(each) for each in zip(in_time, differences, strict=True)] if mostly_alone else differences,
+        against_stable=_against_stable(pairs, in_time),
         stopped=stopped,
         baseline=baseline if baseline is not None and baseline.total > 0 else None,
         beside=sum_of(counts_of((interval for interval in stable if interval.point >= step_point), severity)),
     )
+
+
+def _against_stable(pairs: Sequence[Pair], in_time: Sequence[float]) -> list[float]:
+    """Clustering of the differences from stable; in time as well where stable serves in few intervals."""
+    differences = clustering.of_differences(pairs)
+    mostly_alone = 2 * sum(pair.stable.total > 0 for pair in pairs) < len(pairs)
+    return [max(each) for each in zip(in_time, differences, strict=True)] if mostly_alone else differences
 
 
 def _intervals(
@@ -232,7 +238,8 @@ def _shortfalls(evidence: _Evidence) -> tuple[Shortfall, ...]:
     if policy.max_share is not None:
         bound = min(policy.max_share + policy.tolerance, _LARGEST_BOUND)
         own = without_stable(possibly.pairs[possibly.step :])
-        result.append(below(own, bound, possibly.in_time[possibly.step :], evidence.circumstances.alpha_pass))
+        effects = clustering.bounded(clustering.of_shares(possibly.pairs[possibly.step :]))
+        result.append(below(own, bound, effects, evidence.circumstances.alpha_pass))
     if policy.max_increase is not None:
         result.append(_not_above(evidence, possibly, policy.max_increase))
     if policy.max_refused_increase is not None and refused is not None and (evidence.serves or refused.baseline):
@@ -241,8 +248,9 @@ def _shortfalls(evidence: _Evidence) -> tuple[Shortfall, ...]:
 
 
 def _not_above(evidence: _Evidence, compared: _Compared, increase: float) -> Shortfall:
-    """The clustering is what was seen since the evidence began, the pairs are those of the step."""
-    pairs, effects = compared.pairs[compared.step :], compared.against_stable[compared.step :]
+    """Pairs and clustering are those of the step: an incident in an earlier one holds up that one alone."""
+    pairs = compared.pairs[compared.step :]
+    effects = clustering.bounded(_against_stable(pairs, clustering.of_shares(pairs)))
     bound = min(increase + evidence.policy.tolerance, _LARGEST_BOUND)
     alpha = evidence.circumstances.alpha_pass
     if compared.baseline is None:

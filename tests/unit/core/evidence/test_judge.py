@@ -142,6 +142,21 @@ def test_evidence_for_pass_starts_anew_in_each_step():
     assert late.message.startswith(f"errors: undecided, {6 * TOTAL} of about")
 
 
+def test_a_stall_of_everything_in_an_earlier_step_does_not_hold_up_the_next_one():
+    stalled, well = [(TOTAL, TOTAL)], [(0, TOTAL)]
+    beside = [(STABLE_TOTAL, STABLE_TOTAL)], [(0, STABLE_TOTAL)]
+    candidate, stable = well * 4 + stalled + well * 12, beside[1] * 4 + beside[0] + beside[1] * 12
+    verdict = judged(ABSOLUTE, candidate, stable, step_started_at=ANCHOR + 6 * STEP_SECONDS)
+    assert verdict.verdict == Pass()
+
+
+def test_a_stall_within_the_step_is_outweighed_in_the_end():
+    policy = errors_policy(max_share=0.05, tolerance=0.05)
+    stalled, well = [(TOTAL, TOTAL)], [(0, TOTAL)]
+    verdict = judged(policy, stalled + well * 260, [(STABLE_TOTAL, STABLE_TOTAL)] + [(0, STABLE_TOTAL)] * 260)
+    assert verdict.verdict == Pass()
+
+
 def test_evidence_for_fail_runs_over_all_steps():
     """Early in the new step the counts of both steps together suffice, those of the new one alone do not."""
     candidate, stable = counts(0.03, 60, TOTAL, seed=4), counts(0.001, 60, STABLE_TOTAL)
