@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
+from serinus.api.kinds import HTTP_ROUTE
 from tests.integration.second_api_server import SecondApiServer
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +62,18 @@ def crd(kubectl: Kubectl) -> str:
         assert time.monotonic() < deadline, established.stderr
         time.sleep(0.1)
     return name
+
+
+@pytest.fixture(scope="session")
+def gateway_api(kubectl: Kubectl) -> None:
+    """The kinds of the Gateway API, established."""
+    folder = str(tools.gateway_api_crds())
+    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
+    assert applied.returncode == 0, applied.stderr
+    established = kubectl(
+        "wait", "--for=condition=Established", f"crd/{HTTP_ROUTE.plural}.{HTTP_ROUTE.group}", "--timeout=30s"
+    )
+    assert established.returncode == 0, established.stderr
 
 
 @pytest.fixture

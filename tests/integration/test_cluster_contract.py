@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serinus.api.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT, REPLICA_SET, SERVICE, Kind
+from serinus.api.kinds import CONTROLLER_REVISION, HTTP_ROUTE, MODEL_DEPLOYMENT, REPLICA_SET, SERVICE, Kind
 from serinus.kube.client import open_cluster
 from serinus.kube.cluster import AlreadyExists, Cluster, Conflict, NotFound
 from serinus.kube.credentials import from_kubeconfig
@@ -24,6 +24,7 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
         yield ApiServer()
         return
     request.getfixturevalue("crd")
+    request.getfixturevalue("gateway_api")
     plane = request.getfixturevalue("plane")
     async with open_cluster(from_kubeconfig(plane.kubeconfig)) as real:
         yield real
@@ -60,6 +61,20 @@ def deployment() -> dict[str, Any]:
         "kind": MODEL_DEPLOYMENT.kind,
         "metadata": {"name": "iris"},
         "spec": {"serving": {"image": "registry.example.com/iris:1"}},
+    }
+
+
+def route(weights: dict[str, int], hostnames: list[str]) -> dict[str, Any]:
+    backends = [{"group": "", "kind": "Service", "name": n, "port": 80, "weight": w} for n, w in weights.items()]
+    return {
+        "apiVersion": HTTP_ROUTE.api_version,
+        "kind": HTTP_ROUTE.kind,
+        "metadata": {"name": "iris", "labels": dict(LABELS)},
+        "spec": {
+            "parentRefs": [{"group": HTTP_ROUTE.group, "kind": "Gateway", "name": "public"}],
+            "hostnames": hostnames,
+            "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": backends}],
+        },
     }
 
 
@@ -106,6 +121,61 @@ async def test_an_apply_of_what_is_there_already_keeps_the_version(cluster: Clus
     again = await cluster.apply(SERVICE, namespace, of(service(), made), version(applied))
 
     assert version(again) == version(applied)
+
+
+async def test_versions_are_numbers_that_rise(cluster: Cluster, namespace: str):
+    made = await cluster.create(SERVICE, namespace, service())
+    changed = await cluster.apply(SERVICE, namespace, of(service(port=81), made), version(made))
+
+    assert int(version(changed)) > int(version(made))
+
+
+async def test_an_apply_replaces_the_selector_of_a_service_whole(cluster: Cluster, namespace: str):
+    made = await cluster.create(SERVICE, namespace, service())
+    other = service()
+    other["spec"]["selector"] = {"serinus.dev/revision": "9876543210", "also": "this"}
+
+    changed = await cluster.apply(SERVICE, namespace, of(other, made), version(made))
+
+    assert changed["spec"]["selector"] == other["spec"]["selector"]
+
+
+async def test_an_apply_takes_away_what_serinus_named_before_and_names_no_longer(cluster: Cluster, namespace: str):
+    with_more = replica_set()
+    with_more["metadata"] |= {"labels": LABELS | {"team": "a"}, "annotations": {"note": "first"}}
+    with_more["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "fast"}
+    made = await cluster.create(REPLICA_SET, namespace, with_more)
+
+    changed = await cluster.apply(REPLICA_SET, namespace, of(replica_set(replicas=None), made), version(made))
+
+    assert changed["metadata"]["labels"] == LABELS
+    assert changed["metadata"].get("annotations", {}) == {}
+    assert "nodeSelector" not in changed["spec"]["template"]["spec"]
+    assert changed["spec"]["replicas"] == 2
+
+
+async def test_an_apply_replaces_backends_and_hostnames_of_a_route_whole(cluster: Cluster, namespace: str):
+    made = await cluster.create(HTTP_ROUTE, namespace, route({"a": 95, "b": 5}, ["a.example.com", "b.example.com"]))
+
+    changed = await cluster.apply(HTTP_ROUTE, namespace, of(route({"b": 100}, []), made), version(made))
+
+    backends = changed["spec"]["rules"][0]["backendRefs"]
+    assert [(backend["name"], backend["weight"]) for backend in backends] == [("b", 100)]
+    assert changed["spec"].get("hostnames", []) == []
+    assert len(changed["spec"]["rules"]) == 1
+
+
+async def test_the_generation_rises_with_the_spec_and_with_nothing_else(cluster: Cluster, namespace: str):
+    made = await cluster.create(HTTP_ROUTE, namespace, route({"a": 95, "b": 5}, []))
+    relabelled = route({"a": 95, "b": 5}, [])
+    relabelled["metadata"]["labels"]["team"] = "a"
+
+    labelled = await cluster.apply(HTTP_ROUTE, namespace, of(relabelled, made), version(made))
+    changed = await cluster.apply(HTTP_ROUTE, namespace, of(route({"a": 100}, []), made), version(labelled))
+
+    generation = made["metadata"]["generation"]
+    assert labelled["metadata"]["generation"] == generation
+    assert changed["metadata"]["generation"] == generation + 1
 
 
 async def test_an_apply_on_an_old_version_is_a_conflict(cluster: Cluster, namespace: str):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane
 from serinus.api.kinds import HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
 from serinus.core import render
@@ -19,18 +18,6 @@ from tests.integration.conftest import Kubectl
 from tests.unit.core.render.resources import deployment
 
 ids = {"ids": lambda path: path.stem}
-
-
-@pytest.fixture(scope="session")
-def gateway_api(kubectl: Kubectl) -> None:
-    """The kinds of the Gateway API, established."""
-    folder = str(tools.gateway_api_crds())
-    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
-    assert applied.returncode == 0, applied.stderr
-    established = kubectl(
-        "wait", "--for=condition=Established", f"crd/{HTTP_ROUTE.plural}.{HTTP_ROUTE.group}", "--timeout=30s"
-    )
-    assert established.returncode == 0, established.stderr
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ It implements the same port as the HTTP client (`serinus.kube.cluster.Cluster`);
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,12 @@ from typing import Any
 from serinus.api.kinds import MODEL_DEPLOYMENT, Kind
 from serinus.kube.cluster import AlreadyExists, Conflict, NotFound, Unavailable
 
-EXACT = frozenset({"selector"})
+
+def copied(value: Any) -> Any:
+    """A copy of a JSON value in which nothing is shared."""
+    if isinstance(value, dict):
+        return {key: copied(inner) for key, inner in value.items()}
+    return [copied(inner) for inner in value] if isinstance(value, list) else value
 
 
 class OperatorKilled(BaseException):
@@ -49,35 +53,40 @@ class ApiServer:
     writes: list[Write] = field(default_factory=list)
     watchers: list[Callable[[], None]] = field(default_factory=list)
     _version: int = 100
+    _owned: dict[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    """Labels and annotations that Serinus wrote, by uid."""
 
     # The port -------------------------------------------------------------------------------------------------------
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
         self._answer()
-        return copy.deepcopy(self._existing(kind.kind, namespace, name))
+        return copied(self._existing(kind.kind, namespace, name))
 
     async def create(self, kind: Kind, namespace: str, manifest: Any) -> dict[str, Any]:
         self._answer()
         name = manifest["metadata"]["name"]
         if (kind.kind, namespace, name) in self.objects:
             raise AlreadyExists(f"{kind.kind} {namespace}/{name} already exists")
-        created = self.put(kind.kind, namespace, copy.deepcopy(dict(manifest)))
+        created = self.put(kind.kind, namespace, copied(dict(manifest)))
+        self._owned[created["metadata"]["uid"]] = _named(manifest)
         return self._committed("create", kind, name, created)
 
     async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
         self._answer()
         name = manifest["metadata"]["name"]
         existing = self._existing(kind.kind, namespace, name, resource_version)
-        wanted = {key: value for key, value in manifest.items() if key != "status"}
-        merged = _merge(existing, wanted)
-        merged["metadata"]["resourceVersion"] = existing["metadata"]["resourceVersion"]
+        if manifest["metadata"].get("uid", existing["metadata"]["uid"]) != existing["metadata"]["uid"]:
+            raise Conflict(f"{kind.kind} {namespace}/{name} is another one by now")
+        uid = existing["metadata"]["uid"]
+        merged = _applied(existing, manifest, self._owned.get(uid, frozenset()))
+        self._owned[uid] = _named(manifest)
         changed = self._replace(existing, merged)
         return self._committed("apply", kind, name, changed)
 
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int, resource_version: str) -> None:
         self._answer()
         existing = self._existing(kind.kind, namespace, name, resource_version)
-        merged = copy.deepcopy(existing)
+        merged = copied(existing)
         merged["spec"]["replicas"] = replicas
         self._committed("scale", kind, name, self._replace(existing, merged))
 
@@ -92,8 +101,8 @@ class ApiServer:
     async def write_status(self, namespace: str, name: str, status: Any, resource_version: str) -> dict[str, Any]:
         self._answer()
         existing = self._existing(MODEL_DEPLOYMENT.kind, namespace, name, resource_version)
-        merged = copy.deepcopy(existing)
-        merged["status"] = copy.deepcopy(dict(status))
+        merged = copied(existing)
+        merged["status"] = copied(dict(status))
         return self._committed("status", MODEL_DEPLOYMENT, name, self._replace(existing, merged))
 
     # For the world and the tests --------------------------------------------------------------------------------------
@@ -115,7 +124,7 @@ class ApiServer:
     def edit(self, kind: str, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change an object as somebody else than the operator."""
         existing = self._existing(kind, namespace, name)
-        merged = copy.deepcopy(existing)
+        merged = copied(existing)
         change(merged)
         self._replace(existing, merged)
 
@@ -167,18 +176,34 @@ class ApiServer:
             raise OperatorKilled
         if number in self.faults.lose_response_of:
             raise Unavailable("the connection broke after the request was sent")
-        return copy.deepcopy(result)
+        return copied(result)
 
     def _changed(self) -> None:
         for watcher in self.watchers:
             watcher()
 
 
-def _merge(existing: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(existing)
-    for key, value in wanted.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in EXACT:
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = copy.deepcopy(value)
+def _named(manifest: Any) -> frozenset[tuple[str, str]]:
+    return frozenset((place, key) for place in ("labels", "annotations") for key in manifest["metadata"].get(place, {}))
+
+
+def _applied(existing: dict[str, Any], manifest: Any, owned: frozenset[tuple[str, str]]) -> dict[str, Any]:
+    """Server-side apply as the client does it: the spec is replaced whole, but for replicas that are not named.
+
+    Of the metadata, labels and annotations that Serinus wrote before and names no longer go; those of others stay.
+    """
+    merged = copied(existing)
+    merged |= {key: copied(manifest[key]) for key in manifest if key not in {"metadata", "status", "spec"}}
+    if "spec" in manifest:
+        kept = {"replicas": existing["spec"]["replicas"]} if "replicas" in existing.get("spec", {}) else {}
+        merged["spec"] = kept | copied(manifest["spec"])
+    metadata = merged["metadata"]
+    if "ownerReferences" in manifest["metadata"]:
+        metadata["ownerReferences"] = copied(manifest["metadata"]["ownerReferences"])
+    for place in ("labels", "annotations"):
+        named = manifest["metadata"].get(place, {})
+        others = {k: v for k, v in metadata.get(place, {}).items() if (place, k) not in owned}
+        metadata.pop(place, None)
+        if others or named:
+            metadata[place] = others | copied(dict(named))
     return merged

@@ -25,6 +25,7 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
         no_step_ends_before_its_hold(before, after, hold_seconds)
         a_rejected_revision_stays_away(after)
         the_candidate_never_has_more_than_it_may(after)
+        pods_go_only_after_their_traffic(before, after)
     if not pods_crash:
         weight_is_only_on_ready_pods(world)
         if replicas is not None:
@@ -52,7 +53,8 @@ def no_step_ends_before_its_hold(before: Moment, after: Moment, hold_seconds: fl
     rollout, following = before.status.rollout, after.status.rollout
     if rollout.phase is not Phase.HOLDING or rollout.started_at != following.started_at:
         return
-    entered_next = following.phase is Phase.PROMOTING or (following.step_index or 0) > (rollout.step_index or 0)
+    later = following.step != rollout.step and (following.step_index or 0) > (rollout.step_index or 0)
+    entered_next = following.phase is Phase.PROMOTING or later
     if not entered_next or following.judged_by is JudgedBy.PERSON:
         return
     running = (after.at - rollout.counting_since).total_seconds() if rollout.counting_since else 0.0
@@ -74,6 +76,18 @@ def the_candidate_never_has_more_than_it_may(after: Moment) -> None:
         return  # on loan
     weight, may = after.weights.get(status.candidate.revision, 0), status.rollout.weight_percent
     assert weight <= may, f"{after.at}: the candidate has {weight} % and may have {may} %"
+
+
+def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
+    """A revision never shrinks below what its share needs, as the route had it a second ago."""
+    if after.replicas is None or after.replicas < 0:
+        return
+    for revision, weight in before.weights.items():
+        shrank = after.wanted.get(revision, 0) < before.wanted.get(revision, 0)
+        share = 100 * weight // max(1, sum(before.weights.values()))
+        needed = pods_for_share(after.replicas, share)
+        if shrank and revision in after.wanted and after.wanted[revision] < needed:
+            raise AssertionError(f"{after.at}: {revision} shrank to {after.wanted[revision]} with {share} % on it")
 
 
 def weight_is_only_on_ready_pods(world: World) -> None:

@@ -14,6 +14,8 @@ class Behaviour:
 
     startup_seconds: float = 4
     never_ready: bool = False
+    unschedulable: bool = False
+    """No node fits its pods."""
     error_share: float = 0.0
     slow_share: float = 0.0
     crash_every_seconds: float | None = None

@@ -38,6 +38,10 @@ class Moment:
     status: ModelDeploymentStatus
     weights: dict[str, int]
     ready: dict[str, int]
+    wanted: dict[str, int]
+    """Pods that each ReplicaSet is to have."""
+    replicas: int | None
+    """`scaling.replicas` of the spec."""
     answered: float
     failed: float
     failed_by: dict[str, float]
@@ -78,6 +82,8 @@ class World:
     prometheus: Prometheus = field(default_factory=Prometheus)
     notes: list[Note] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
+    steady: frozenset[str] = frozenset()
+    """Pods that behave like any other image's, whatever `behaviours` says."""
     kills: int = 0
     operator_is_up: bool = True
     _snapshots: deque[dict[tuple[str, str, str], Any]] = field(default_factory=lambda: deque(maxlen=60))
@@ -86,6 +92,8 @@ class World:
     _counters: dict[str, PodCounters] = field(default_factory=dict)
     _route_changed_at: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     _notices: list[datetime] = field(default_factory=list)
+    _status: tuple[dict[str, Any], ModelDeploymentStatus] | None = None
+    _to_restart: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.api.watchers.append(self._mark)
@@ -118,6 +126,10 @@ class World:
 
         self.api.edit("ModelDeployment", NAMESPACE, NAME, change)
 
+    def restart(self, pod: str) -> None:
+        """The container of a pod ends and is started again."""
+        self._to_restart.add(pod)
+
     def restart_operator(self) -> None:
         """A new process: everything that was only in memory is gone."""
         self.operator = self._new_operator()
@@ -128,8 +140,10 @@ class World:
     @property
     def status(self) -> ModelDeploymentStatus:
         """The status as the API server has it."""
-        manifest = self.api.find("ModelDeployment", NAMESPACE, NAME)
-        return ModelDeploymentStatus.model_validate((manifest or {}).get("status") or {})
+        raw = (self.api.find("ModelDeployment", NAMESPACE, NAME) or {}).get("status") or {}
+        if self._status is None or self._status[0] is not raw:  # objects are replaced, never changed
+            self._status = raw, ModelDeploymentStatus.model_validate(raw)
+        return self._status[1]
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition."""
@@ -207,11 +221,17 @@ class World:
                 status=self.status,
                 weights=self.weights(),
                 ready={r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self.api.of("ReplicaSet")},
+                wanted=self.replicas(),
+                replicas=self._spec_replicas(),
                 answered=answered,
                 failed=sum(failed_by.values()),
                 failed_by=failed_by,
             )
         )
+
+    def _spec_replicas(self) -> int | None:
+        manifest = self.api.find("ModelDeployment", NAMESPACE, NAME)
+        return manifest["spec"].get("scaling", {}).get("replicas") if manifest else None
 
     async def _operate(self) -> None:
         for _ in range(80):
@@ -293,16 +313,23 @@ class World:
     def _pods(self) -> None:
         for pod in self.api.of("Pod"):
             behaviour = self._behaviour(pod)
-            started = datetime.fromisoformat(pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"])
+            running = pod["status"]["containerStatuses"][0]["state"]["running"]
+            started = datetime.fromisoformat(running["startedAt"])
             age = (self.now - started).total_seconds()
             restarts = pod["status"]["containerStatuses"][0]["restartCount"]
             crashes = behaviour.crash_every_seconds
-            if crashes is not None and age >= crashes:
+            if (crashes is not None and age >= crashes) or pod["metadata"]["name"] in self._to_restart:
+                self._to_restart.discard(pod["metadata"]["name"])
                 started, age, restarts = self.now, 0.0, restarts + 1
                 self._counters[pod["metadata"]["name"]] = PodCounters()
             ready = age >= behaviour.startup_seconds and not behaviour.never_ready
             scheduled = datetime.fromisoformat(pod["status"]["conditions"][1]["lastTransitionTime"])
             status = _pod_status(scheduled, started, ready=ready, restarts=restarts, trouble=behaviour.trouble)
+            if ready:
+                since = started + timedelta(seconds=behaviour.startup_seconds)
+                status["conditions"][0]["lastTransitionTime"] = format_instant(since)
+            if behaviour.unschedulable:
+                status = _waiting_for_a_node(scheduled)
             if status != pod["status"]:
                 self.api.edit("Pod", NAMESPACE, pod["metadata"]["name"], lambda m, s=status: m.update(status=s))
 
@@ -353,6 +380,8 @@ class World:
         return self.requests_per_second if total else 0.0, failed
 
     def _behaviour(self, pod: dict[str, Any]) -> Behaviour:
+        if pod["metadata"]["name"] in self.steady:
+            return Behaviour()
         return self.behaviours.get(pod["spec"]["containers"][0]["image"], Behaviour())
 
     def _selected(self, service: str) -> str:
@@ -412,6 +441,12 @@ def _pod_status(
         ],
         "containerStatuses": [container],
     }
+
+
+def _waiting_for_a_node(since: datetime) -> dict[str, Any]:
+    status = _pod_status(since, since, ready=False, restarts=0, trouble=None)
+    status["conditions"][1] |= {"status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}
+    return status
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

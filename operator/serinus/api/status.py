@@ -102,6 +102,10 @@ class RolloutStatus(StatusModel):
     drained_at: Instant | None = Field(
         default=None, description="During a rollback: when the candidate's pods may go, its traffic being off."
     )
+    short_since: Instant | None = Field(
+        default=None,
+        description="Since when the candidate has fewer ready pods than its share of the requests needs.",
+    )
     weight_losses: int = Field(
         default=0, description="How often in this step the candidate lost its last ready pod while it had traffic."
     )

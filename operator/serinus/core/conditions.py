@@ -1,8 +1,8 @@
 """The conditions of a ModelDeployment, one function for each, and the parts of status that are only seen.
 
-`Ready`, `Reconciling` and `Stalled` follow kstatus: Ready is true when the spec's revision is stable and serves;
-Reconciling says what is going on; Stalled says that a person is needed. Called by `serinus.core.decide` with the status
-that a pass is about to write.
+`Ready`, `Reconciling` and `Stalled` follow kstatus, and exactly one of them is true: Ready when the spec's revision is
+stable and serves; Reconciling while something is going on by itself; Stalled when a person is needed. Called by
+`serinus.core.decide` with the status that a pass is about to write.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Literal
 from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION
 from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.status import Condition
+from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
+from serinus.core.traffic import pods_for_share
 
 MESSAGE_LENGTH = 2000
 
@@ -49,9 +51,9 @@ def stalled_only(before: tuple[Condition, ...], stall: Stall, generation: int, n
         _Draft(ConditionType.RECONCILING, False, stall.reason, stall.message),
         _Draft(ConditionType.STALLED, True, stall.reason, stall.message),
     )
-    touched = {draft.type.value for draft in drafts}
-    kept = tuple(condition for condition in before if condition.type not in touched)
-    return (*kept, *(_finished(draft, before, generation, now) for draft in drafts))
+    told = {draft.type.value: _finished(draft, before, generation, now) for draft in drafts}
+    kept = tuple(told.pop(condition.type, condition) for condition in before)
+    return (*kept, *told.values())
 
 
 def _finished(draft: _Draft, before: tuple[Condition, ...], generation: int, now: datetime) -> Condition:
@@ -85,11 +87,13 @@ def _ready(s: Situation, stall: Stall | None) -> _Draft:
     if scaling is not None:
         return _Draft(ConditionType.READY, False, scaling.reason, scaling.message)
     message = f"Revision {s.stable} is stable and serves with {s.children.ready(s.stable)} ready pods"
+    if s.replicas == 0:
+        message = f"Revision {s.stable} is stable, and scaled to zero by scaling.replicas: nothing serves"
     return _Draft(ConditionType.READY, True, Reason.STABLE, message)
 
 
 def _reconciling(s: Situation, stall: Stall | None) -> _Draft:
-    if stall is not None and s.candidate is None:
+    if stall is not None:
         return _Draft(ConditionType.RECONCILING, False, stall.reason, stall.message)
     if s.revision != s.stable or s.candidate is not None:
         progress = _progress(s)
@@ -113,6 +117,9 @@ def _paused(s: Situation) -> _Draft:
     if s.spec.suspend:
         message = "spec.suspend is true: Serinus reports and changes nothing; set it to false to go on"
         return _Draft(ConditionType.PAUSED, True, Reason.SUSPENDED, message)
+    if s.rollout.phase is Phase.STARTING and wants_pause(s):
+        message = f"Paused by annotation: {s.candidate} gets no traffic until it is gone"
+        return _Draft(ConditionType.PAUSED, True, Reason.PAUSED_BY_PERSON, message)
     if s.rollout.phase is Phase.PAUSED:
         reason = Reason(s.rollout.reason) if s.rollout.reason else Reason.PAUSED_BY_PERSON
         message = f"{s.rollout.message}; serinus.dev/promote or serinus.dev/abort: {s.candidate} decides it"
@@ -132,6 +139,12 @@ def _scaling(s: Situation) -> Stall | None:
 
 def _progress(s: Situation) -> Stall:
     """What the rollout is doing or waiting for."""
+    if s.spec.suspend:
+        return Stall(Reason.SUSPENDED, f"Revision {s.revision} waits: spec.suspend is true")
+    return _progress_of_phase(s)
+
+
+def _progress_of_phase(s: Situation) -> Stall:
     match s.rollout.phase:
         case Phase.STARTING:
             return _starting(s)
@@ -140,6 +153,7 @@ def _progress(s: Situation) -> Stall:
         case Phase.PROMOTING:
             ready = s.children.ready(s.candidate)
             message = f"{s.candidate} is taking all traffic: {ready} of {s.replicas} pods are ready"
+            message += "" if s.has_full_size else f" ({s.trouble})"
             return Stall(Reason.PROMOTING, f"{message}; {s.route_trouble}" if s.route_trouble else message)
         case Phase.ROLLING_BACK:
             return Stall(Reason.ROLLING_BACK, s.rollout.message or f"{s.candidate} goes, its traffic first")
@@ -150,24 +164,43 @@ def _progress(s: Situation) -> Stall:
 
 
 def _starting(s: Situation) -> Stall:
-    ready, needed = s.children.ready(s.candidate), s.first_share_pods
-    waiting = [pod for pod in s.children.pods_of(s.candidate or "") if pod.scheduled_at is None]
-    if waiting:
-        message = f"{len(waiting)} pods of {s.candidate} wait for a node: {s.trouble}"
-        return Stall(Reason.PODS_UNSCHEDULABLE, message)
-    if ready < needed:
-        return Stall(Reason.PODS_NOT_READY, f"{ready} of {needed} pods of {s.candidate} are ready: {s.trouble}")
-    if not s.stable_serves:
+    if s.replicas == 0:
+        return Stall(Reason.STARTING, f"{s.candidate} waits: scaling.replicas is 0, so that nobody is served")
+    lacking = _lacking_pods(s, s.first_share_pods)
+    if lacking is not None:
+        return lacking
+    if wants_pause(s):
+        return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
+    if s.stable is not None and not s.stable_serves:
         return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")
     return Stall(Reason.STARTING, f"{s.candidate} is ready")
+
+
+def _lacking_pods(s: Situation, needed: int, where: str = "") -> Stall | None:
+    """What keeps the candidate from having the pods that its share needs; None where it has them."""
+    waiting = [pod for pod in s.children.pods_of(s.candidate or "") if pod.scheduled_at is None]
+    if waiting:
+        message = f"{where}{len(waiting)} pods of {s.candidate} wait for a node: {s.trouble}"
+        return Stall(Reason.PODS_UNSCHEDULABLE, message)
+    ready = s.children.ready(s.candidate)
+    if ready < needed:
+        return Stall(Reason.PODS_NOT_READY, f"{where}{ready} of {needed} pods of {s.candidate} are ready: {s.trouble}")
+    return None
 
 
 def _holding(s: Situation) -> Stall:
     rollout, step = s.rollout, s.step
     where = f"step {rollout.step} ({(rollout.step_index or 0) + 1} of {rollout.step_count})"
     if rollout.counting_since is None:
+        lacking = _lacking_pods(s, pods_for_share(s.replicas, rollout.weight_percent), f"{where}: ")
+        if lacking is not None:
+            return lacking
+        if not s.stable_serves:
+            return Stall(Reason.HOLDING, f"{where}: stable {s.stable} has no ready pod to compare with")
         if rollout.missing_since is not None:
-            return Stall(Reason.EVIDENCE_MISSING, f"{where}: {_newest_messages(s, 'Missing') or 'evidence is missing'}")
+            withdrawn = "; its weight is off until it reports" if rollout.withdrawn else ""
+            told = _newest_messages(s, "Missing") or "evidence is missing"
+            return Stall(Reason.EVIDENCE_MISSING, f"{where}: {told}{withdrawn}")
         if s.route_trouble is not None:
             return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{where}: {s.route_trouble}")
     hold = step.hold_seconds if step else 0

@@ -56,18 +56,27 @@ def _told(s: Situation, move: Move, obstacle: Stall | None) -> Move:
     deployment = replace(s.observation.deployment, status=move.status)
     after = Situation(replace(s.observation, deployment=deployment))
     status = _seen(after, obstacle)
-    if s.evidence is not None and move.status.analysis:
+    if s.evidence is not None and move.status.rollout.phase is not Phase.STARTING:  # a new attempt begins without
         status = status.model_copy(update={"analysis": _analysis(s)})
     return replace(move, status=status)
 
 
 def _obstacle(s: Situation) -> Stall | None:
     """Why what the spec asks for can't be carried out, whatever the state of the rollout."""
-    gaps = unsupported(s.spec)
+    refusal, unreadable, gaps = s.observation.refusal, s.observation.unreadable, unsupported(s.spec)
+    lost = _status_lost(s)
+    if lost is not None:  # before all others: nothing may be written by a status that says nothing
+        return lost
+    if unreadable is not None:
+        return Stall(Reason.INVALID_SPEC, unreadable)
     if gaps:
         return Stall(Reason.UNSUPPORTED, "; ".join(str(gap) for gap in gaps))
-    if s.observation.refusal is not None:
-        return Stall(s.observation.refusal.reason, s.observation.refusal.message)
+    if refusal is not None:
+        return Stall(refusal.reason, refusal.message)
+    return _missing_capability(s) or _reserved(s)
+
+
+def _status_lost(s: Situation) -> Stall | None:
     if s.status.moves == 0 and s.children.replica_sets and lost_stable(s) is None:
         name = s.observation.deployment.metadata.name
         message = (
@@ -75,6 +84,10 @@ def _obstacle(s: Situation) -> Stall | None:
             f"serinus.dev/revision to one of {', '.join(sorted(s.children.replica_sets))}"
         )
         return Stall(Reason.STATUS_LOST, message)
+    return None
+
+
+def _missing_capability(s: Situation) -> Stall | None:
     if s.spec.rollout.canary and not s.spec.analysis.disabled and not s.observation.capabilities.metric_source:
         message = (
             "a canary is judged by metrics and this operator has no metric source: set prometheus.url in its Helm "
@@ -84,7 +97,7 @@ def _obstacle(s: Situation) -> Stall | None:
     if s.spec.traffic.gateway and not s.observation.capabilities.gateway_api:
         message = "traffic.gateway is set and the cluster has no HTTPRoute kind: install the Gateway API's CRDs"
         return Stall(Reason.ROUTE_NOT_ACCEPTED, message)
-    return _reserved(s)
+    return None
 
 
 def _reserved(s: Situation) -> Stall | None:
@@ -102,7 +115,7 @@ def _stall(s: Situation, obstacle: Stall | None) -> Stall | None:
     if obstacle is not None:
         return obstacle
     rejected = next((each for each in s.status.rejected if each.revision == s.revision), None)
-    if rejected is not None and s.rollout.phase in {Phase.REJECTED, Phase.ROLLING_BACK}:
+    if rejected is not None and s.rollout.phase is Phase.REJECTED:
         message = (
             f"revision {rejected.revision} was rolled back: {rejected.message}; change the spec, or try it again with "
             f"the annotation serinus.dev/retry: {rejected.revision}"
@@ -135,7 +148,8 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
     told = Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=seen)))
     written = conditions(told, _stall(told, obstacle))
     waiting = next(c for c in written if c.type == ConditionType.RECONCILING)
-    message = waiting.message if waiting.status == "True" else ""
+    told_before = status.rollout.message if s.rollout.phase is Phase.ROLLING_BACK else ""
+    message = waiting.message if waiting.status == "True" else told_before
     rollout = status.rollout.model_copy(update={"message": message})
     return seen.model_copy(update={"conditions": written, "rollout": rollout})
 
@@ -192,16 +206,20 @@ def _percent(share: float | None) -> str | None:
 
 
 def _worth_writing(s: Situation, status: ModelDeploymentStatus) -> bool:
-    """Whether the status means something else than the one that is there, or its numbers are due to be refreshed."""
+    """Whether the status means something else than the one that is there, or its numbers are due to be refreshed.
+
+    Numbers are refreshed with fresh evidence only: the seconds of a running hold would be a reason to write in every
+    pass, and each write is a reason for a pass.
+    """
     before, after = _plain(s.status), _plain(status)
     if before == after:
         return False
-    if s.rollout.phase not in JUDGING_PHASES:
+    if s.rollout.phase not in JUDGING_PHASES or _meaning(before) != _meaning(after):
         return True
+    if s.evidence is None:
+        return s.rollout.counting_since is None
     written = max((metric.at for metric in s.status.analysis), default=None)
-    if written is None or s.now >= written + timedelta(seconds=REFRESH_SECONDS):
-        return True
-    return bool(_meaning(before) != _meaning(after))
+    return written is None or s.now >= written + timedelta(seconds=REFRESH_SECONDS)
 
 
 def _plain(status: ModelDeploymentStatus) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-EXACT_MAPS = frozenset({"selector"})
-"""Maps in which an extra key changes the meaning: a Service's selector would miss pods."""
+EXACT_MAPS = frozenset({"selector", "parentRefs", "matches", "backendRefs"})
+"""Maps, or lists of maps, in which an extra key changes the meaning: a Service's selector would miss pods, a route
+would be bound to another listener or send other requests. The renderer spells out what the API server fills in."""
 KEYED_LISTS: Mapping[str, tuple[str, ...]] = {
     "containers": ("name",),
     "initContainers": ("name",),
@@ -26,6 +27,8 @@ KEYED_LISTS: Mapping[str, tuple[str, ...]] = {
 
 def covers(observed: Any, wanted: Any, place: str = "") -> bool:
     """Whether `observed` says all that `wanted` says. `place` is the key under which both stand."""
+    if observed == wanted:  # most of it is, and this is quick
+        return True
     if _says_nothing(wanted):
         owned_whole = place in EXACT_MAPS or (isinstance(wanted, list | tuple) and place not in KEYED_LISTS)
         return _says_nothing(observed) or not owned_whole
@@ -52,7 +55,7 @@ def _map_covers(observed: Mapping[str, Any], wanted: Mapping[str, Any], place: s
 def _list_covers(observed: Sequence[Any], wanted: Sequence[Any], place: str) -> bool:
     keys = KEYED_LISTS.get(place)
     if keys is None or not all(isinstance(item, Mapping) for item in (*observed, *wanted)):
-        return len(observed) == len(wanted) and all(covers(o, w) for o, w in zip(observed, wanted, strict=True))
+        return len(observed) == len(wanted) and all(covers(o, w, place) for o, w in zip(observed, wanted, strict=True))
     by_key = {_key(item, keys): item for item in observed}
     return all(_key(item, keys) in by_key and covers(by_key[_key(item, keys)], item) for item in wanted)
 

@@ -44,13 +44,19 @@ class EvidenceRequest:
     concurrent: bool
     """Whether the baseline serves at the same time."""
     baseline_pods: tuple[PodState, ...] = ()
+    generation: int = 0
+    """`metadata.generation` at the time of asking."""
 
 
 def evidence_request(s: Situation) -> EvidenceRequest | None:
-    """The evidence that is due in this phase; None where nothing is judged now."""
+    """The evidence that is due in this phase; None where nothing is judged now.
+
+    Nothing is read while the resource is suspended: written verdicts vouch for the time until then.
+    """
     rollout, analysis = s.rollout, s.spec.analysis
     started = rollout.evidence_started_at
-    if analysis.disabled or not s.observation.capabilities.metric_source or rollout.phase not in JUDGING_PHASES:
+    able = s.observation.capabilities.metric_source and not analysis.disabled
+    if s.spec.suspend or not able or rollout.phase not in JUDGING_PHASES:
         return None
     if started is None or s.now < started + timedelta(seconds=analysis.interval_seconds):
         return None
@@ -63,6 +69,7 @@ def evidence_request(s: Situation) -> EvidenceRequest | None:
     past = _past_window(s)
     return EvidenceRequest(
         moves=s.status.moves,
+        generation=s.observation.deployment.metadata.generation,
         judged=judged,
         judged_pods=s.children.pods_of(judged),
         window=window,

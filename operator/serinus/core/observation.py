@@ -120,6 +120,8 @@ class Evidence:
     at: datetime
     moves: int
     """`status.moves` when the reading was asked for: evidence of an earlier step never decides a later one."""
+    generation: int
+    """`metadata.generation` of the spec whose metrics were read: limits that were edited since are not judged by it."""
     verdicts: tuple[MetricVerdict, ...]
 
 
@@ -169,3 +171,5 @@ class Observation:
     margins: Margins = field(default_factory=Margins)
     refusal: Refusal | None = None
     """Why a child could not be written when it was last tried."""
+    unreadable: str | None = None
+    """Why the spec that is there now can't be read; `deployment` then has the last one that could."""

@@ -1,8 +1,9 @@
 """From the persisted status to the writes that make the children so.
 
 Everything is computed from what was decided before (status), never from what is being decided; a pass that realises
-decides nothing. The order of the intents is the safety order: what takes traffic off dead pods first, then what has to
-exist, then the route, then sizes up, then sizes down, then deletions. Called by `serinus.core.decide`.
+decides nothing. The order of the intents is the safety order: the route first, as soon as all that it leads to is there
+(so that a write that is refused never keeps the traffic on pods that are dead or failing), then what has to exist, then
+sizes up, then sizes down, then deletions. Called by `serinus.core.decide`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ def intents(s: Situation) -> tuple[Intent, ...]:
     revisions = _revisions(s)
     objects = [intent for revision in revisions for intent in _objects_of(s, revision)]
     route = _route(s)
-    urgent = route if _traffic_on_dead_pods(s) else []
+    route_first = _backends_are_there(s)
     return (
-        *urgent,
+        *(route if route_first else []),
         *objects,
         *_shared_services(s),
-        *([] if urgent else route),
+        *([] if route_first else route),
         *_scales(s),
         *_deletions(s),
         *_pod_monitor(s),
@@ -71,7 +72,7 @@ def target_replicas(s: Situation) -> dict[str, int]:
     """How many pods each revision should have now, for every revision that has a role or a ReplicaSet."""
     targets = {revision: _unused_target(s, revision) for revision in s.children.replica_sets}
     if s.previous:
-        targets[s.previous] = max(s.replicas, _observed_replicas(s, s.previous))
+        targets[s.previous] = max(s.replicas, _observed_replicas(s, s.previous)) if s.replicas else 0
     if s.stable:
         targets[s.stable] = s.replicas
     if s.candidate:
@@ -80,22 +81,27 @@ def target_replicas(s: Situation) -> dict[str, int]:
 
 
 def _candidate_target(s: Situation, candidate: str) -> int:
-    in_force = s.in_force.get(candidate, 0)
+    """What its share needs, and never less than what the traffic that it may still have needs."""
+    if s.stable is None:
+        return s.replicas
     match s.rollout.phase:
         case Phase.ROLLING_BACK:
             return _observed_replicas(s, candidate)
         case Phase.STARTING:
-            wanted = s.replicas if s.stable is None else s.first_share_pods
+            wanted = s.first_share_pods
         case Phase.PROMOTING:
             wanted = pods_for_share(s.replicas, 100)
         case _:
             wanted = pods_for_share(s.replicas, s.rollout.weight_percent)
-    return max(wanted, pods_for_share(s.replicas, in_force))
+    carries = pods_for_share(s.replicas, s.in_force.get(candidate, 0))
+    if s.split_confirmed or s.replicas == 0:
+        return max(wanted, carries)
+    return max(wanted, carries, _observed_replicas(s, candidate))
 
 
 def _unused_target(s: Situation, revision: str) -> int:
     """None, once its traffic is confirmed to be elsewhere."""
-    relieved = revision not in s.in_force and revision not in s.split and (s.split_confirmed or not s.split)
+    relieved = revision not in s.in_force and revision not in s.split and s.split_confirmed
     return 0 if relieved else _observed_replicas(s, revision)
 
 
@@ -170,9 +176,10 @@ def _request_timeout_seconds(s: Situation) -> int | None:
     return max((render.request_timeout_of(record) for record in records), default=None)
 
 
-def _traffic_on_dead_pods(s: Situation) -> bool:
-    """Whether a revision with weight has no ready pod while another one has."""
-    return any(s.children.ready(revision) == 0 and revision not in s.split for revision in s.in_force)
+def _backends_are_there(s: Situation) -> bool:
+    """Whether every revision that is to get requests has its Service."""
+    name = s.observation.deployment.metadata.name
+    return all(_observed(s, SERVICE, child_name(name, revision)) is not None for revision in s.split)
 
 
 def _scales(s: Situation) -> Iterable[Intent]:

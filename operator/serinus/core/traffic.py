@@ -48,8 +48,11 @@ def wanted_replicas(spec: ModelDeploymentSpec) -> int:
 
 
 def pods_for_share(replicas: int, weight_percent: int) -> int:
-    """Pods that carry `weight_percent` of the traffic that `replicas` pods carry, at least one; none for no traffic."""
-    return max(1, math.ceil(replicas * weight_percent / 100)) if weight_percent else 0
+    """Pods that carry `weight_percent` of the traffic that `replicas` pods carry: at least one.
+
+    None for no traffic, and none of a resource that is scaled to zero.
+    """
+    return math.ceil(replicas * min(weight_percent, 100) / 100)
 
 
 def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[WeightStep]) -> tuple[int, ...]:
@@ -73,18 +76,20 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
     """Weight in percent by revision, those without any left out; empty before there is any revision.
 
     While stable has no ready pod, a revision that has some takes all traffic: the previous one during its watch, or a
-    candidate that is not on its way out. That is a loan: nothing advances on it.
+    candidate that is not on its way out. That is a loan: nothing advances on it. A resource that is scaled to zero
+    lends nothing: nobody is to serve.
     """
     stable = status.stable.revision if status.stable else None
     candidate = status.candidate.revision if status.candidate else None
     if stable is None:
         return {candidate: 100} if candidate else {}
-    lender = _lender(status, children)
+    replicas = wanted_replicas(spec)
+    lender = _lender(status, children) if replicas else None
     if children.ready(stable) == 0 and lender is not None:
         return {lender: 100}
     if candidate is None:
         return {stable: 100}
-    weight = candidate_weight(status, weight_steps(spec), wanted_replicas(spec), children.ready(candidate))
+    weight = candidate_weight(status, weight_steps(spec), replicas, children.ready(candidate))
     split = {stable: 100 - weight, candidate: weight}
     return {revision: share for revision, share in split.items() if share > 0}
 

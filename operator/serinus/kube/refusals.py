@@ -15,7 +15,7 @@ from serinus.kube.cluster import AlreadyExists, ApiError, Conflict, Expired, Not
 _WHAT_NEXT: Final[dict[type[ApiError], str]] = {
     Conflict: "somebody else wrote in between: it is read again and decided anew",
     AlreadyExists: "an object of that name is there: it is read and compared",
-    NotFound: "it is not there, or its kind is not installed: what is there is read again",
+    NotFound: "it is not there, or its kind or namespace is gone: what is there is read again",
     Expired: "the API server has forgotten that version: everything is listed again",
     Rejected: "sending it again would not help: it waits for the cause to be mended",
     Unavailable: "nothing is known about the outcome: it is tried again after a pause",
@@ -33,7 +33,7 @@ def refusal(attempt: str, http_status: int, answer: bytes, retry_after: str | No
     status = _parse(answer)
     reason = str(status.get("reason") or "")
     words = str(status.get("message") or answer.decode("utf-8", "replace").strip() or "no message")[:_LONGEST_WORDS]
-    kind = _kind_of_error(http_status, reason)
+    kind = NotFound if _namespace_is_going(status) else _kind_of_error(http_status, reason)
     what = f"the API server answered {http_status}{f' {reason}' if reason else ''}: {words}"
     message = describe(kind, attempt, what)
     if kind is Unavailable:
@@ -44,6 +44,13 @@ def refusal(attempt: str, http_status: int, answer: bytes, retry_after: str | No
 def describe(kind: type[ApiError], attempt: str, what: str) -> str:
     """The full message of an error: what was tried, what happened, what happens next."""
     return f"{attempt}: {what}; {_WHAT_NEXT[kind]}"
+
+
+def _namespace_is_going(status: dict[str, Any]) -> bool:
+    """Whether a 403 says that nothing new is made in a namespace that is being deleted; it is no lack of rights."""
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return any(isinstance(cause, dict) and cause.get("reason") == "NamespaceTerminating" for cause in causes or ())
 
 
 def _kind_of_error(http_status: int, reason: str) -> type[ApiError]:

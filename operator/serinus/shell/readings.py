@@ -47,7 +47,8 @@ class EvidenceReader:
         judged = [
             self._verdict(deployment, metric, policy, request) for metric, policy in zip(metrics, policies, strict=True)
         ]
-        return Evidence(at=request.window.end, moves=request.moves, verdicts=tuple(await asyncio.gather(*judged)))
+        verdicts = tuple(await asyncio.gather(*judged))
+        return Evidence(request.window.end, request.moves, deployment.metadata.generation, verdicts)
 
     async def _verdict(
         self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
-from serinus.api.deployment import InvalidSpec, ModelDeployment
+from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
 from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.conditions import Stall, stalled_only
@@ -74,11 +74,15 @@ class Next:
 @dataclass(slots=True)
 class _Memory:
     newest: Manifest | None = None
+    deployment: ModelDeployment | None = None
+    """As the last pass took it: with the last spec that could be read."""
     passed_at: datetime | None = None
+    """Until when this process vouches for what went on: its last pass that was not kept from seeing or writing."""
     evidence: Evidence | None = None
     reading: bool = False
     read_at: datetime | None = None
-    read_moves: int = -1
+    read_for: tuple[int, int] | None = None
+    """Moves and generation of the newest reading."""
     refusal: Refusal | None = None
     failures: int = 0
 
@@ -104,10 +108,15 @@ class Reconciler:
         memory = self._memories.setdefault(key, _Memory())
         manifest = _newer(seen, memory.newest)
         now = self.now()
+        unreadable = None
         try:
             deployment = ModelDeployment.parse(manifest)
         except InvalidSpec as invalid:
-            return await self._report_invalid(key, manifest, invalid, now)
+            readable = _with_last_spec(manifest, memory.deployment)
+            if readable is None:
+                return await self._report_invalid(key, manifest, invalid, now)
+            deployment, unreadable = readable, str(invalid)
+        memory.deployment = deployment
         observation = Observation(
             now=now,
             deployment=deployment,
@@ -117,24 +126,24 @@ class Reconciler:
             capabilities=self.view.capabilities(),
             margins=self.margins,
             refusal=memory.refusal,
+            unreadable=unreadable,
         )
-        memory.passed_at = now
         plan = decide(observation)
         outcome = await carry_out(plan, observation, self.cluster)
-        reading = self._due_reading(observation, memory) if isinstance(outcome, Done) else None
-        return Next(self._settle(deployment, plan, outcome, memory, now), reading)
+        if isinstance(outcome, ObserveAgain | BackOff):
+            return Next(self._settle(deployment, plan, outcome, memory, now))
+        memory.passed_at = None if deployment.spec.suspend else now
+        if memory.evidence is observation.evidence:  # else a newer one came in while this pass was writing
+            memory.evidence = None
+        return Next(self._settle(deployment, plan, outcome, memory, now), self._due_reading(observation, memory))
 
     async def read(self, key: Key, request: EvidenceRequest) -> None:
         """Read the evidence that a pass asked for; the next pass over the resource uses it."""
-        manifest = self.view.deployment(key)
         memory = self._memories.get(key)
-        if manifest is None or memory is None:
+        if memory is None or memory.deployment is None:
             return
         try:
-            deployment = ModelDeployment.parse(manifest)
-            memory.evidence = await self.read_evidence(deployment, request)
-        except InvalidSpec:
-            memory.evidence = None
+            memory.evidence = await self.read_evidence(memory.deployment, request)
         finally:
             memory.reading = False
 
@@ -144,9 +153,10 @@ class Reconciler:
             return None
         interval = timedelta(seconds=observation.deployment.spec.analysis.interval_seconds)
         recent = memory.read_at is not None and observation.now < memory.read_at + interval
-        if recent and memory.read_moves == request.moves:
+        if recent and memory.read_for == (request.moves, request.generation):
             return None
-        memory.reading, memory.read_at, memory.read_moves = True, observation.now, request.moves
+        memory.reading, memory.read_at = True, observation.now
+        memory.read_for = request.moves, request.generation
         return request
 
     def _settle(
@@ -166,47 +176,47 @@ class Reconciler:
             case BackOff(message=message, seconds=seconds):
                 logger.warning("backing off", extra={**where, "because": message})
                 memory.failures += 1
+                memory.evidence = memory.read_at = None  # it may be old by the time that writes succeed again
                 return max(seconds or 0.0, min(0.5 * 2.0 ** min(memory.failures, 10), LONGEST_BACK_OFF_SECONDS))
             case NameTaken(message=message):
-                return self._refused(memory, Refusal(Reason.NAME_TAKEN, message))
+                return self._refused(memory, Refusal(Reason.NAME_TAKEN, message), plan, now)
             case WriteRejected(message=message, of_status=of_status):
                 logger.error("write rejected", extra={**where, "because": message})
                 if of_status:
                     return RETRY_REFUSED_SECONDS
-                return self._refused(memory, Refusal(Reason.WRITE_REJECTED, message))
+                return self._refused(memory, Refusal(Reason.WRITE_REJECTED, message), plan, now)
             case _:
                 assert_never(outcome)
 
     @staticmethod
-    def _refused(memory: _Memory, refusal: Refusal) -> float:
-        """The first refusal is told at once; the same one again waits."""
+    def _refused(memory: _Memory, refusal: Refusal, plan: Plan, now: datetime) -> float:
+        """The first refusal is told at once; the same one again waits, but not longer than what else goes on."""
         known = memory.refusal is not None and memory.refusal.reason is refusal.reason
         memory.refusal = refusal
-        return RETRY_REFUSED_SECONDS if known else 0.0
+        return min(RETRY_REFUSED_SECONDS, _seconds_until(plan.wake_at, now, RETRY_REFUSED_SECONDS)) if known else 0.0
 
     async def _report_invalid(self, key: Key, manifest: Manifest, invalid: InvalidSpec, now: datetime) -> Next:
-        """A spec that can't be read: say so, touch nothing else, and wait for the next edit."""
+        """A spec or status that this process never could read: say so, touch nothing else, wait for the next edit.
+
+        Only the conditions are written over the raw status, so that what a newer version wrote there stays as it is.
+        """
         memory = self._memories[key]
-        metadata = manifest["metadata"]
-        try:
-            status = ModelDeploymentStatus.model_validate(manifest.get("status") or {})
-        except ValueError:
-            logger.exception("status can't be read", extra={"namespace": key[0], "deployment": key[1]})
-            return Next(None)
-        stall = Stall(Reason.INVALID_SPEC, str(invalid))
+        metadata, raw = manifest["metadata"], manifest.get("status") or {}
+        of_status = any(problem.field.startswith("status") for problem in invalid.problems)
+        stall = Stall(Reason.STATUS_UNREADABLE if of_status else Reason.INVALID_SPEC, str(invalid))
         generation = int(metadata.get("generation", 0))
-        told = status.model_copy(
-            update={
-                "observed_generation": generation,
-                "conditions": stalled_only(status.conditions, stall, generation, now),
-            }
-        )
-        if told == status:
-            return Next(None)
         try:
-            memory.newest = await self.cluster.write_status(
-                key[0], key[1], status_manifest(told), metadata["resourceVersion"]
-            )
+            before = ModelDeploymentStatus.model_validate({"conditions": raw.get("conditions") or ()}).conditions
+        except ValueError:
+            logger.exception("conditions can't be read", extra={"namespace": key[0], "deployment": key[1]})
+            return Next(None)
+        conditions = stalled_only(before, stall, generation, now)
+        if conditions == before and raw.get("observedGeneration") == generation:
+            return Next(None)
+        told = status_manifest(ModelDeploymentStatus(observed_generation=generation, conditions=conditions))
+        shown = {key: told[key] for key in ("observedGeneration", "conditions")}
+        try:
+            memory.newest = await self.cluster.write_status(*key, {**raw, **shown}, metadata["resourceVersion"])
         except ApiError as error:
             logger.warning(
                 "status not written", extra={"namespace": key[0], "deployment": key[1], "because": str(error)}
@@ -217,7 +227,7 @@ class Reconciler:
 
 def _after_success(plan: Plan, done: Done, memory: _Memory, now: datetime) -> float | None:
     """Seconds until the next pass; what was refused before is over unless this pass did no more than tell it."""
-    memory.failures, memory.evidence = 0, None
+    memory.failures = 0
     if done.deployment is not None:
         memory.newest = done.deployment
     if isinstance(plan.action, Move):
@@ -226,7 +236,26 @@ def _after_success(plan: Plan, done: Done, memory: _Memory, now: datetime) -> fl
         only_told = done.deployment is not None and not plan.action.intents
         memory.refusal = memory.refusal if only_told else None
         return 0.0
-    return None if plan.wake_at is None else max(0.0, (plan.wake_at - now).total_seconds())
+    return None if plan.wake_at is None else _seconds_until(plan.wake_at, now, 0.0)
+
+
+def _seconds_until(moment: datetime | None, now: datetime, otherwise: float) -> float:
+    return otherwise if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def _with_last_spec(manifest: Manifest, last: ModelDeployment | None) -> ModelDeployment | None:
+    """The resource as it is, with the last spec of it that could be read; None if there is none, or more is unreadable.
+
+    A rollout that is under way can so be taken back, and children put back, while the spec makes no sense.
+    """
+    if last is None or last.metadata.uid != manifest["metadata"]["uid"]:
+        return None
+    try:
+        metadata = ObjectMeta.model_validate(manifest["metadata"])
+        status = ModelDeploymentStatus.model_validate(manifest.get("status") or {})
+    except ValueError:
+        return None
+    return replace(last, metadata=metadata, status=status)
 
 
 def _newer(seen: Manifest, written: Manifest | None) -> Manifest:

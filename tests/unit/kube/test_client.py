@@ -84,6 +84,14 @@ async def test_each_refusal_says_what_was_tried_and_the_servers_words(code: int,
     assert "; " in str(raised)
 
 
+async def test_a_namespace_that_is_being_deleted_is_no_lack_of_rights():
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace team is being terminated"}]
+    raised = await refused(lambda: status(403, "Forbidden", "because it is being terminated", causes=causes))
+
+    assert type(raised) is NotFound
+    assert "because it is being terminated" in str(raised)
+
+
 async def test_an_answer_that_is_no_status_object_is_quoted():
     raised = await refused(lambda: web.Response(status=502, text="<html>bad gateway</html>"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from serinus.core.plan import Move
 from serinus.core.rollout.actions import action_move
+from serinus.core.rollout.moves import overtake
 from serinus.core.rollout.policies import POLICIES, PROTECTIVE, recover_lost_status
 from serinus.core.rollout.situation import Situation
 
@@ -17,9 +18,10 @@ def next_move(s: Situation, *, frozen: bool = False) -> Move | None:
 
     `frozen` leaves only what protects users: the spec asks for something that this version can't carry out.
     """
-    if (recovered := recover_lost_status(s)) is not None:
+    recovered = recover_lost_status(s) or overtake(s)
+    if recovered is not None:
         return recovered
-    if not frozen and (acted := action_move(s)) is not None:
+    if (acted := action_move(s, only_abort=frozen)) is not None:
         return acted
     policies = (PROTECTIVE if frozen else POLICIES).get(s.rollout.phase, ())
     return next((found for policy in policies if (found := policy(s)) is not None), None)

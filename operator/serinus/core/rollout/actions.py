@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
+from serinus.api.status import HandledAction
 from serinus.core.plan import Move
 from serinus.core.rollout import moves
 from serinus.core.rollout.situation import Situation
@@ -18,16 +19,30 @@ from serinus.core.rollout.situation import Situation
 CANDIDATE_PHASES = frozenset({Phase.STARTING, Phase.HOLDING, Phase.PAUSED, Phase.PROMOTING})
 
 
-def action_move(s: Situation) -> Move | None:
-    """The effect of the first unhandled action, or a note that it means nothing now."""
+def action_move(s: Situation, *, only_abort: bool = False) -> Move | None:
+    """The effect of the first unhandled action, or a note that it means nothing now.
+
+    `only_abort` leaves the others for later: nothing may go forward now.
+    """
     for action, carry_out in _ACTIONS.items():
-        value = s.observation.deployment.metadata.annotations.get(f"{GROUP}/{action}")
-        if not value or any(each.action == action and each.value == value[:256] for each in s.status.actions):
+        value = _asked(s, action)
+        handled = any(each.action == action and each.value == value[:256] for each in s.status.actions)
+        if not value or handled or (only_abort and carry_out is not _abort):
             continue
         revision = value.split("#", 1)[0]
         done = carry_out(s, revision) or _ignore(s, action, value)
         return moves.handled(s, action, value, done)
     return None
+
+
+def asked_before(s: Situation) -> tuple[HandledAction, ...]:
+    """Every action annotation that stands there, as if it had been handled."""
+    asked = ((action, _asked(s, action)) for action in _ACTIONS)
+    return tuple(HandledAction(action=action, value=value[:256]) for action, value in asked if value)
+
+
+def _asked(s: Situation, action: str) -> str:
+    return s.observation.deployment.metadata.annotations.get(f"{GROUP}/{action}", "")
 
 
 def wants_pause(s: Situation) -> bool:

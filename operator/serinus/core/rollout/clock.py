@@ -7,20 +7,24 @@ early. Called by the holding policies.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from serinus.api.reasons import Phase, Reason
 from serinus.core.plan import Move
 from serinus.core.rollout import moves
 from serinus.core.rollout.situation import Situation
 from serinus.core.verdicts import VerdictKind
 
+STARTS_SOON = timedelta(seconds=60)
+"""Pods that are back are noted only after this long: mostly the clock starts before, which notes it as well."""
+
 
 def clock_move(s: Situation) -> Move | None:
     """The move that starts, stops or corrects the clock, if one is due."""
     if s.rollout.counting_since is None:
-        return _give_back(s) if s.rollout.withdrawn else _start(s)
+        return (_give_back(s) if s.rollout.withdrawn else _start(s)) or _note_pods(s)
     if (stopped := _obstacle(s)) is not None:
-        lost = s.children.ready(s.candidate) == 0
-        return moves.stop_clock(s, stopped, lost=lost)
+        return moves.stop_clock(s, stopped)
     if s.clock_has_gap and s.now > s.rollout.counting_since:
         return moves.skip_gap(s)
     if s.evidence_missing:
@@ -31,13 +35,24 @@ def clock_move(s: Situation) -> Move | None:
 
 def _give_back(s: Situation) -> Move | None:
     """The candidate was silent and reports again."""
-    return moves.give_back(s) if s.verdict is not None and not s.evidence_missing else None
+    reports = s.verdict is not None and not s.evidence_missing
+    return moves.give_back(s) if reports or s.spec.analysis.disabled else None
+
+
+def _note_pods(s: Situation) -> Move | None:
+    """While the clock stands still: the candidate's pods went, or came back."""
+    if s.is_short and s.rollout.short_since is None:
+        return moves.stop_clock(s, f"candidate {s.candidate} has too few ready pods for its share ({s.trouble})")
+    if s.is_short or s.rollout.short_since is None or s.now < s.rollout.short_since + STARTS_SOON:
+        return None
+    return moves.pods_are_back(s)
 
 
 def _start(s: Situation) -> Move | None:
     if _obstacle(s) is not None or _paused_by_person(s):
         return None
-    if s.rollout.missing_since is not None and (s.verdict is None or s.evidence_missing):
+    waits_for_evidence = s.rollout.missing_since is not None and not s.spec.analysis.disabled
+    if waits_for_evidence and (s.verdict is None or s.evidence_missing):
         return None
     return moves.start_clock(s)
 

@@ -22,11 +22,14 @@ from serinus.api.status import (
 )
 from serinus.core.plan import Move, Note
 from serinus.core.rollout.situation import Situation
+from serinus.core.traffic import pods_for_share
 from serinus.core.verdicts import VerdictKind
 
 HISTORY_LENGTH = 20
 BECAUSE_LENGTH = 700
 MESSAGE_LENGTH = 1000
+MOST_PODS = 100
+"""Pods whose earlier restarts are remembered, as many as the CRD takes."""
 BASELINE_SECONDS = 3600
 """Length of stable's window before a switch, where no canary preceded it."""
 
@@ -84,21 +87,24 @@ def take_over_first(s: Situation) -> Move:
     """Make the candidate stable because nothing serves that it could be compared with."""
     candidate = _candidate(s)
     message = f"Revision {candidate.revision} is ready and takes over: there was no revision that served before it"
+    served = s.children.ready(candidate.revision) > 0  # a resource that is scaled to zero settles without
     return move(
         s,
         Telling(Happening.FIRST_DEPLOYMENT, message, candidate.revision),
-        stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
+        stable=candidate.model_copy(update={"since": s.now, "ever_ready": served}),
         candidate=None,
-        previous=s.status.stable.model_copy(update={"since": s.now}) if s.status.stable else None,
+        previous=None,
         rollout=RolloutStatus(judged_by=JudgedBy.READINESS, started_at=s.rollout.started_at),
     )
 
 
-def enter_step(s: Situation, index: int, judged_by: JudgedBy | None, because: str) -> Move:
+def enter_step(
+    s: Situation, index: int, judged_by: JudgedBy | None, because: str, happening: Happening = Happening.STEP_PASSED
+) -> Move:
     """Give the candidate the weight of step `index`; hold and Pass evidence start anew, Fail evidence goes on."""
     step = s.steps[index]
     message = f"Step {step.name} ({step.weight_percent} %): {because}"
-    happening = Happening.STEP_ENTERED if index == 0 else Happening.STEP_PASSED
+    short = s.children.ready(s.candidate) < pods_for_share(s.replicas, step.weight_percent)
     return move(
         s,
         Telling(happening, message, s.candidate),
@@ -111,7 +117,8 @@ def enter_step(s: Situation, index: int, judged_by: JudgedBy | None, because: st
             started_at=s.rollout.started_at,
             step_started_at=s.now,
             evidence_started_at=s.rollout.evidence_started_at,
-            restarts=_restarts_before(s),
+            short_since=s.now if short else None,
+            restarts=_restarts_of_attempt(s),
             judged_by=judged_by,
         ),
     )
@@ -129,7 +136,9 @@ def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "
                 "step_started_at": s.now,
                 "counting_since": None,
                 "missing_since": None,
-                "restarts": s.rollout.restarts or _restarts_before(s),
+                "short_since": None,
+                "withdrawn": False,
+                "restarts": _restarts_of_attempt(s),
                 "judged_by": judged_by,
                 "reason": because[:BECAUSE_LENGTH],
             }
@@ -212,7 +221,7 @@ def drain(s: Situation) -> Move:
     message = f"The traffic of revision {s.candidate} is off; its pods stay {seconds:.0f} s for what is under way"
     return move(
         s,
-        Telling(Happening.COUNTING_STOPPED, message),
+        Telling(Happening.TRAFFIC_OFF, message),
         rollout=s.rollout.model_copy(update={"drained_at": s.now + s.drain}),
     )
 
@@ -236,7 +245,7 @@ def finish_rollback(s: Situation) -> Move:
 def settle(s: Situation) -> Move:
     """The spec asks for the stable revision again: what was rejected is forgotten, and may be tried again."""
     message = f"The spec asks for the stable revision {s.stable} again"
-    return move(s, Telling(Happening.ROLLBACK_FINISHED, message), rejected=(), rollout=RolloutStatus())
+    return move(s, Telling(Happening.SETTLED, message), rejected=(), rollout=RolloutStatus())
 
 
 def end_watch(s: Situation) -> Move:
@@ -258,10 +267,10 @@ def retire(s: Situation) -> Move:
 
 def start_over(s: Situation) -> Move:
     """Begin the rollout of the same candidate again because its steps changed beyond recognition."""
-    message = f"The steps changed and {s.rollout.step} is no longer among them: the rollout starts over"
+    there = f"and {s.rollout.step} is no longer among them" if s.rollout.step else "before the switch"
     return move(
         s,
-        Telling(Happening.CANDIDATE_STARTED, message, s.candidate),
+        Telling(Happening.STEPS_CHANGED, f"The steps changed {there}: the rollout starts over", s.candidate),
         rollout=RolloutStatus(phase=Phase.STARTING, step_count=len(s.steps), started_at=s.now, step_started_at=s.now),
         analysis=(),
     )
@@ -271,7 +280,7 @@ def renumber_step(s: Situation, index: int) -> Move:
     """Follow the current step to its new place in the list, found by its name."""
     return move(
         s,
-        Telling(Happening.STEP_ENTERED, f"Step {s.rollout.step} is now step {index + 1} of {len(s.steps)}"),
+        Telling(Happening.STEPS_CHANGED, f"Step {s.rollout.step} is now step {index + 1} of {len(s.steps)}"),
         rollout=s.rollout.model_copy(update={"step_index": index, "step_count": len(s.steps)}),
     )
 
@@ -287,6 +296,7 @@ def start_clock(s: Situation) -> Move:
                 "phase": Phase.HOLDING,
                 "counting_since": begins,
                 "missing_since": None,
+                "short_since": None,
                 "evidence_started_at": s.rollout.evidence_started_at or begins,
                 "pass_evidence_since": s.rollout.pass_evidence_since or begins,
             }
@@ -294,10 +304,13 @@ def start_clock(s: Situation) -> Move:
     )
 
 
-def stop_clock(
-    s: Situation, because: str, *, missing: bool = False, lost: bool = False, withdrawn: bool = False
-) -> Move:
-    """Hold the clock: what has counted so far is kept. `withdrawn` takes the candidate's weight off meanwhile."""
+def stop_clock(s: Situation, because: str, *, missing: bool = False, withdrawn: bool = False) -> Move:
+    """Hold the clock: what has counted so far is kept. `withdrawn` takes the candidate's weight off meanwhile.
+
+    Where pods of the candidate are missing the deadline for getting them back begins, and losing the last of them
+    counts.
+    """
+    lost = s.is_short and not s.children.ready(s.candidate)
     return move(
         s,
         Telling(Happening.COUNTING_STOPPED, f"The hold stands still: {because}", warning=True),
@@ -306,11 +319,18 @@ def stop_clock(
                 "held_seconds": s.held_seconds,
                 "counting_since": None,
                 "missing_since": s.now if missing else s.rollout.missing_since,
+                "short_since": (s.rollout.short_since or s.now) if s.is_short else None,
                 "weight_losses": s.rollout.weight_losses + (1 if lost else 0),
-                "withdrawn": withdrawn,
+                "withdrawn": withdrawn or s.rollout.withdrawn,
             }
         ),
     )
+
+
+def pods_are_back(s: Situation) -> Move:
+    """The candidate has the pods of its share again, and something else keeps the clock from running."""
+    message = f"Revision {s.candidate} has the ready pods that its share needs ({s.children.ready(s.candidate)})"
+    return move(s, Telling(Happening.PODS_BACK, message), rollout=s.rollout.model_copy(update={"short_since": None}))
 
 
 def give_back(s: Situation) -> Move:
@@ -361,8 +381,11 @@ def resume(s: Situation, message: str) -> Move:
     )
 
 
-def recover(s: Situation, stable: str) -> Move:
-    """Status was lost: what the stable Service selects is stable."""
+def recover(s: Situation, stable: str, old_actions: tuple[HandledAction, ...] = ()) -> Move:
+    """Status was lost: what the stable Service selects is stable.
+
+    `old_actions` are annotations that may have been handled before: they are not carried out again.
+    """
     highest = max((child.moves for child in s.children.objects.values()), default=0)
     message = (
         f"The status was lost; the Service {s.observation.deployment.metadata.name} selects {stable}: it is stable"
@@ -371,8 +394,27 @@ def recover(s: Situation, stable: str) -> Move:
         s,
         Telling(Happening.STATUS_RECOVERED, message, stable, warning=True),
         stable=RevisionStatus(revision=stable, since=s.now, ever_ready=True),
+        actions=old_actions,
     )
     return Move(recovered.status.model_copy(update={"moves": highest + 1}), recovered.notes)
+
+
+def overtake(s: Situation) -> Move | None:
+    """Raise the fence above a child that carries a higher number of moves than the status.
+
+    Either this status is out of date: then the write meets a conflict and nothing has happened. Or somebody edited the
+    child's annotation, or restored an older resource: then this mends it, where waiting would never end.
+    """
+    child, highest = max(
+        ((f"{kind} {name}", child.moves) for (kind, name), child in s.children.objects.items()),
+        key=lambda found: found[1],
+        default=("", 0),
+    )
+    if highest <= s.status.moves:
+        return None
+    message = f"{child} carries move {highest}, the status {s.status.moves}: the status goes on from there"
+    overtaken = move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True))
+    return Move(overtaken.status.model_copy(update={"moves": highest + 1}), overtaken.notes)
 
 
 def handled(s: Situation, action: str, value: str, done: Move) -> Move:
@@ -409,8 +451,14 @@ def _rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
     )
 
 
+def _restarts_of_attempt(s: Situation) -> tuple[PodRestarts, ...]:
+    """Restarts from before the candidate was first ready: they stay forgiven, and later ones add up over all steps."""
+    return _restarts_before(s) if s.rollout.phase is Phase.STARTING else s.rollout.restarts
+
+
 def _restarts_before(s: Situation) -> tuple[PodRestarts, ...]:
-    return tuple(PodRestarts(pod=pod.name, before=pod.restarts) for pod in s.judged_pods if pod.restarts)
+    restarted = (PodRestarts(pod=pod.name, before=pod.restarts) for pod in s.judged_pods if pod.restarts)
+    return tuple(restarted)[:MOST_PODS]
 
 
 def _weights(s: Situation) -> str:

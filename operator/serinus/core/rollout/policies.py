@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from serinus.api.analysis import MissingAction, UndecidedAction
 from serinus.api.kinds import LABEL_REVISION
-from serinus.api.reasons import JudgedBy, Phase, Reason
+from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.core.plan import Move
 from serinus.core.rollout import moves
-from serinus.core.rollout.actions import wants_pause
+from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
 from serinus.core.traffic import WeightStep
@@ -31,7 +31,7 @@ def recover_lost_status(s: Situation) -> Move | None:
     if s.status.moves or not s.children.replica_sets:
         return None
     selected = lost_stable(s)
-    return moves.recover(s, selected) if selected else None
+    return moves.recover(s, selected, asked_before(s)) if selected else None
 
 
 def lost_stable(s: Situation) -> str | None:
@@ -80,12 +80,22 @@ def reject_failing(s: Situation) -> Move | None:
 
 
 def reject_late(s: Situation) -> Move | None:
-    """The candidate is not ready within the progress deadline."""
-    if s.stable is None or not s.deadline_passed:
+    """The candidate does not get its pods ready within the progress deadline."""
+    if s.stable is None or not s.deadline_passed or s.replicas == 0:
         return None
     seconds = s.spec.rollout.progress_deadline_seconds
     message = f"not ready within rollout.progressDeadlineSeconds ({seconds} s): {s.trouble}"
     return moves.reject(s, Reason.PROGRESS_DEADLINE_EXCEEDED, message)
+
+
+def reject_late_start(s: Situation) -> Move | None:
+    """The candidate is not ready in time for its first share. One that is ready, and waits for stable, may wait."""
+    return reject_late(s) if s.children.ready(s.candidate) < s.first_share_pods else None
+
+
+def reject_late_growth(s: Situation) -> Move | None:
+    """The candidate does not get, or get back, the pods that its share needs."""
+    return reject_late(s) if s.is_short and s.rollout.short_since is not None else None
 
 
 # Starting -------------------------------------------------------------------------------------------------------------
@@ -99,12 +109,13 @@ def take_over(s: Situation) -> Move | None:
 
 
 def enter_first_step(s: Situation) -> Move | None:
-    """The candidate has the pods for its first share."""
-    if not s.stable_serves or s.children.ready(s.candidate) < s.first_share_pods:
+    """The candidate has the pods for its first share, and there is somebody to serve."""
+    waits = wants_pause(s) or s.replicas == 0 or not s.stable_serves
+    if waits or s.children.ready(s.candidate) < s.first_share_pods:
         return None
     ready = f"{s.children.ready(s.candidate)} pods are ready"
     if s.steps:
-        return moves.enter_step(s, 0, None, ready)
+        return moves.enter_step(s, 0, None, ready, Happening.STEP_ENTERED)
     return moves.begin_promotion(s, JudgedBy.READINESS, ready)
 
 
@@ -117,7 +128,7 @@ def follow_the_steps(s: Situation) -> Move | None:
     if index is None:
         return moves.start_over(s)
     if s.steps[index].weight_percent != s.rollout.weight_percent:
-        return moves.enter_step(s, index, s.rollout.judged_by, "its weight was edited")
+        return moves.enter_step(s, index, s.rollout.judged_by, "its weight was edited", Happening.STEPS_CHANGED)
     unchanged = index == s.rollout.step_index and s.rollout.step_count == len(s.steps)
     return None if unchanged else moves.renumber_step(s, index)
 
@@ -133,12 +144,12 @@ def obey_pause(s: Situation) -> Move | None:
 
 
 def act_on_missing(s: Situation) -> Move | None:
-    """Evidence has been missing for too long: do what the spec says."""
+    """Evidence has been missing for too long: do what the spec says. A candidate that went silent goes."""
     since, policy = s.rollout.missing_since, s.spec.analysis.missing
-    if since is None or s.now < since + timedelta(seconds=policy.after_seconds):
+    if s.spec.analysis.disabled or since is None or s.now < since + timedelta(seconds=policy.after_seconds):
         return None
     message = f"evidence has been missing since {since:%H:%M:%S} UTC, longer than analysis.missing.afterSeconds"
-    if policy.action is MissingAction.ROLLBACK:
+    if policy.action is MissingAction.ROLLBACK or s.rollout.withdrawn:
         return moves.reject(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
     already = s.rollout.phase is Phase.PAUSED
     return None if already else moves.pause(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
@@ -174,12 +185,8 @@ def _act_on_undecided(s: Situation, step: WeightStep) -> Move | None:
 
 
 def _has_min_samples(s: Situation) -> bool:
-    minimum = {metric.name: metric.min_samples for metric in s.metrics}
-    return all(
-        verdict.samples >= minimum.get(verdict.name, 0)
-        for verdict in s.judged_metrics
-        if verdict.enforced and verdict.candidate is not None
-    )
+    counted = {metric.name: metric.min_samples for metric in s.metrics if metric.value is None}
+    return all(verdict.samples >= counted.get(verdict.name, 0) for verdict in s.judged_metrics if verdict.enforced)
 
 
 def _next_step(s: Situation, judged_by: JudgedBy, because: str) -> Move:
@@ -194,9 +201,14 @@ def _next_step(s: Situation, judged_by: JudgedBy, because: str) -> Move:
 
 
 def complete_promotion(s: Situation) -> Move | None:
-    """All traffic is confirmed to go to the candidate."""
+    """All traffic is confirmed to go to the candidate, which has the pods for it."""
     all_traffic = s.split == {s.candidate: 100} and s.split_confirmed
-    return moves.promote(s) if all_traffic and s.has_full_size and s.stable_serves else None
+    return moves.promote(s) if all_traffic and s.has_full_size else None
+
+
+def judge_after_all(s: Situation) -> Move | None:
+    """On the way to a switch on readiness, the spec was given steps: the rollout starts over with them."""
+    return moves.start_over(s) if s.rollout.judged_by is JudgedBy.READINESS and s.steps else None
 
 
 def reject_late_promotion(s: Situation) -> Move | None:
@@ -224,8 +236,13 @@ def return_by_spec(s: Situation) -> Move | None:
 
 
 def finish_watch(s: Situation) -> Move | None:
-    """The watch is over."""
-    return moves.end_watch(s) if s.watch_ends_at is not None and s.now >= s.watch_ends_at else None
+    """The watch is over. What has no ready pod then has not stood it, if the old revision has some."""
+    if s.watch_ends_at is None or s.now < s.watch_ends_at:
+        return None
+    if s.stable_serves or not s.children.ready(s.previous):
+        return moves.end_watch(s)
+    message = f"{s.stable} has no ready pod at the end of the watch, and {s.previous} serves its requests"
+    return moves.return_to_previous(s, Reason.READINESS_LOST, message)
 
 
 def finish_rollback(s: Situation) -> Move | None:
@@ -238,8 +255,8 @@ def finish_rollback(s: Situation) -> Move | None:
 
 
 PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
-    Phase.HOLDING: (reject_failing, act_on_missing, clock_move),
-    Phase.PAUSED: (reject_failing, act_on_missing, clock_move),
+    Phase.HOLDING: (reject_failing, reject_late_growth, act_on_missing, clock_move),
+    Phase.PAUSED: (reject_failing, reject_late_growth, act_on_missing, clock_move),
     Phase.PROMOTING: (reject_failing, reject_late_promotion),
     Phase.WATCHING: (return_failing, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
@@ -249,18 +266,19 @@ PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
 POLICIES: dict[Phase, tuple[Policy, ...]] = {
     Phase.IDLE: (retire_previous, begin),
     Phase.REJECTED: (retire_previous, begin),
-    Phase.STARTING: (follow_the_spec, take_over, reject_late, enter_first_step, retire_previous),
+    Phase.STARTING: (follow_the_spec, take_over, reject_late_start, enter_first_step, retire_previous),
     Phase.HOLDING: (
         follow_the_spec,
         reject_failing,
         follow_the_steps,
+        reject_late_growth,
         obey_pause,
         act_on_missing,
         clock_move,
         advance,
         retire_previous,
     ),
-    Phase.PROMOTING: (follow_the_spec, reject_failing, complete_promotion, reject_late_promotion),
+    Phase.PROMOTING: (follow_the_spec, judge_after_all, reject_failing, complete_promotion, reject_late_promotion),
     Phase.WATCHING: (return_failing, return_by_spec, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
 }

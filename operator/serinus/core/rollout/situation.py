@@ -160,9 +160,11 @@ class Situation:
 
     @property
     def evidence(self) -> Evidence | None:
-        """A fresh evaluation that was asked for after the last move."""
+        """A fresh evaluation that was asked for after the last move, by the metrics of the present spec."""
         evidence = self.observation.evidence
-        return evidence if evidence is not None and evidence.moves == self.status.moves else None
+        if evidence is None or evidence.moves != self.status.moves:
+            return None
+        return evidence if evidence.generation == self.observation.deployment.metadata.generation else None
 
     @cached_property
     def verdict(self) -> Verdict | None:
@@ -228,12 +230,23 @@ class Situation:
         return self.observation.previous_pass_at or written
 
     @property
+    def is_short(self) -> bool:
+        """Whether the candidate has fewer ready pods than its share of the requests needs."""
+        return self.children.ready(self.candidate) < pods_for_share(self.replicas, self.rollout.weight_percent)
+
+    @property
     def deadline_at(self) -> datetime | None:
-        """When the candidate has to be ready; None while one of its pods still waits for a node."""
-        pods = self.children.pods_of(self.candidate) if self.candidate else ()
-        if any(pod.scheduled_at is None for pod in pods):
+        """When the candidate has to have its pods ready.
+
+        None while a pod waits for a node, and while there is none and nothing keeps them from being made.
+        """
+        replica_set = self.children.replica_sets.get(self.candidate) if self.candidate else None
+        if self.candidate is None or replica_set is None:
             return None
-        entered = self.rollout.step_started_at or self.rollout.started_at or self.now
+        pods = self.children.pods_of(self.candidate)
+        if any(pod.scheduled_at is None for pod in pods) or not (pods or replica_set.failure):
+            return None
+        entered = self.rollout.short_since or self.rollout.step_started_at or self.rollout.started_at or self.now
         running_since = max([entered, *(pod.scheduled_at for pod in pods if pod.scheduled_at)])
         return running_since + timedelta(seconds=self.spec.rollout.progress_deadline_seconds)
 
@@ -271,13 +284,19 @@ class Situation:
 
     @property
     def retire_at(self) -> datetime | None:
-        """When the previous revision's pods may go: after the longer of watch and scale-down delay, and its drain."""
+        """When the previous revision's pods may go; None while requests go to them.
+
+        That is after the longer of watch and scale-down delay, and a drain after it last had traffic: when it switched
+        over, or when a pod of stable became ready and ended a loan.
+        """
         previous = self.status.previous
-        if previous is None or previous.since is None:
+        if previous is None or previous.since is None or self.previous in {*self.in_force, *self.split}:
             return None
         rollout = self.spec.rollout
         warm = max(rollout.watch_seconds, rollout.scale_down_delay_seconds, self.drain.total_seconds())
-        return previous.since + timedelta(seconds=warm)
+        stable_pods = self.children.pods_of(self.stable) if self.stable else ()
+        serves_since = min((pod.ready_since for pod in stable_pods if pod.ready_since), default=previous.since)
+        return max(previous.since + timedelta(seconds=warm), serves_since + self.drain)
 
     @property
     def watch_ends_at(self) -> datetime | None:

@@ -1,0 +1,160 @@
+"""The decisions of typical rollouts, second by second, compared with the files in `decisions/`.
+
+Each line is a decision that was told (`>`), or what requests meet once it is carried out. `UPDATE_GOLDEN=1` rewrites.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serinus.api.kinds import LABEL_REVISION
+from tests.world.traffic import Behaviour
+from tests.world.world import NAMESPACE, START, World, spec_of
+
+FOLDER = Path(__file__).parent / "decisions"
+OLD, NEW, NEWER = "model:1", "model:2", "model:3"
+
+Story = Callable[[World], Iterator[str]]
+
+
+def deploy(world: World, image: str) -> str:
+    world.deploy(spec_of(image))
+    return f"a person deploys {image}"
+
+
+def started(world: World) -> Iterator[str]:
+    yield deploy(world, OLD)
+    world.run_until(lambda: world.condition("Ready")[0] == "True")
+    world.run(2)
+
+
+def promotion(world: World) -> Iterator[str]:
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run(280)
+
+
+def rollback(world: World) -> Iterator[str]:
+    world.behaviours[NEW] = Behaviour(error_share=0.3)
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run(120)
+
+
+def superseded(world: World) -> Iterator[str]:
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run(30)
+    yield deploy(world, NEWER)
+    world.run(60)
+    yield deploy(world, OLD)
+    world.run(60)
+
+
+def prometheus_outage(world: World) -> Iterator[str]:
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run(30)
+    world.prometheus.down = True
+    yield "Prometheus stops answering"
+    world.run(120)
+    world.prometheus.down = False
+    yield "Prometheus answers again"
+    world.run(90)
+
+
+def pods_lost(world: World) -> Iterator[str]:
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run(30)
+    kill(world, NEW)
+    yield f"the pod of {NEW} dies"
+    world.run(30)
+    world.behaviours[OLD] = Behaviour(startup_seconds=20)
+    kill(world, OLD)
+    yield f"all pods of {OLD} die"
+    world.run(45)
+
+
+def watch_return(world: World) -> Iterator[str]:
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run_until_phase("Watching").run(5)
+    world.behaviours[NEW] = Behaviour(error_share=0.3)
+    yield f"{NEW} begins to fail"
+    world.run(90)
+
+
+def kill(world: World, image: str) -> None:
+    for pod in list(world.api.of("Pod")):
+        if pod["metadata"]["labels"][LABEL_REVISION] == world.revision_of(image):
+            world.api.remove("Pod", NAMESPACE, pod["metadata"]["name"])
+
+
+STORIES: dict[str, Story] = {
+    story.__name__: story for story in (promotion, rollback, superseded, prometheus_outage, pods_lost, watch_return)
+}
+
+
+class Recorded(World):
+    """A world that writes down what is decided and what becomes of it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lines: list[str] = []
+        self._told, self._last = 0, ""
+
+    async def _second(self) -> None:
+        await super()._second()
+        for note in self.notes[self._told :]:
+            self.lines.append(f"{self._clock()}  > {note.happening}: {self._named(note.message)}")
+        self._told = len(self.notes)
+        state = self._state()
+        if state != self._last:
+            self.lines.append(f"{self._clock()}    {state}")
+        self._last = state
+
+    def write(self, line: str) -> None:
+        """Something that happened to the world."""
+        self.lines.append(f"{self._clock()}  # {line}")
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(int((self.now - START).total_seconds()), 60)
+        return f"{minutes:02}:{seconds:02}"
+
+    def _state(self) -> str:
+        rollout = self.status.rollout
+        where = f"{rollout.phase}" + (f"/{rollout.step}" if rollout.step else "")
+        weights = self._shares(self.weights(), " %")
+        return f"{where:<20} traffic {weights:<30} pods {self._shares(self.replicas(), '')}"
+
+    def _shares(self, shares: dict[str, int], unit: str) -> str:
+        told = (f"{self._named(revision)} {share}{unit}" for revision, share in shares.items() if share)
+        return ", ".join(sorted(told)) or "none"
+
+    def _named(self, text: str) -> str:
+        for image in (OLD, NEW, NEWER):
+            revision = self.revision_of(image)
+            text = text.replace(revision, image) if revision else text
+        return text
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_is_decided_as_recorded(name: str) -> None:
+    world = Recorded()
+    for happened in STORIES[name](world):
+        world.write(happened)
+    told = "\n".join(world.lines) + "\n"
+    golden = FOLDER / f"{name}.txt"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        golden.write_text(told)
+
+    assert told == golden.read_text(), f"if this is meant: UPDATE_GOLDEN=1 pytest {Path(__file__).name}"
+
+
+def test_every_recorded_story_is_told() -> None:
+    assert {path.stem for path in FOLDER.iterdir()} == set(STORIES)

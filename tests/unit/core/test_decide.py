@@ -1,0 +1,346 @@
+"""When to look again, and which decision comes first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from serinus.api.reasons import Happening, Phase, Reason
+from serinus.api.status import ModelDeploymentStatus, RejectedRevision
+from serinus.core.decide import decide
+from serinus.core.observation import Children, Observation, Refusal
+from serinus.core.plan import Move, Plan, Realise
+from serinus.core.readings import Missing, MissingReason
+from serinus.core.verdicts import Fail, FailReason, Pass, Undecided, UndecidedReason
+from tests.unit.core.situations import (
+    CANDIDATE,
+    NOW,
+    OLDER,
+    STABLE,
+    children,
+    deployment,
+    evidence,
+    holding,
+    observation,
+    pod,
+    seconds,
+    status,
+)
+
+SPLIT = {STABLE: 95, CANDIDATE: 5}
+BOTH = children({STABLE: 4, CANDIDATE: 1}, SPLIT)
+FAIL, PASS = Fail(FailReason.ABOVE_LIMIT), Pass()
+UNDECIDED = Undecided(UndecidedReason.NOT_ENOUGH_EVIDENCE)
+MISSING = Missing(MissingReason.SOURCE_UNAVAILABLE, "no answer")
+LONG = {"held_seconds": 60.0}
+"""The hold has passed."""
+
+
+def moved(plan: Plan) -> tuple[Phase, Happening] | None:
+    """The phase after the move, and how it is told."""
+    if not isinstance(plan.action, Move):
+        return None
+    assert plan.action.status.moves > 7
+    return plan.action.status.rollout.phase, plan.action.notes[0].happening
+
+
+# Which decision -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "more", "expected"),
+    [
+        pytest.param(holding(), BOTH, {}, None, id="the hold goes on"),
+        pytest.param(holding(), BOTH, {"evidence": evidence(PASS)}, None, id="a pass before the hold is over"),
+        pytest.param(holding(**LONG), BOTH, {}, None, id="the hold is over without evidence"),
+        pytest.param(holding(**LONG), BOTH, {"evidence": evidence(UNDECIDED)}, None, id="undecided"),
+        pytest.param(
+            holding(**LONG), BOTH, {"evidence": evidence(PASS, moves=6)}, None, id="evidence from before the last move"
+        ),
+        pytest.param(
+            holding(**LONG), BOTH, {"evidence": evidence(PASS, generation=2)}, None, id="evidence by an older spec"
+        ),
+        pytest.param(
+            holding(**LONG),
+            BOTH,
+            {"evidence": evidence(PASS)},
+            (Phase.HOLDING, Happening.STEP_PASSED),
+            id="a step passes",
+        ),
+        pytest.param(
+            holding("half", **LONG),
+            children({STABLE: 4, CANDIDATE: 2}, {STABLE: 50, CANDIDATE: 50}),
+            {"evidence": evidence(PASS)},
+            (Phase.PROMOTING, Happening.STEP_PASSED),
+            id="the last step passes",
+        ),
+        pytest.param(
+            holding(), BOTH, {"evidence": evidence(FAIL)}, (Phase.ROLLING_BACK, Happening.ROLLED_BACK), id="a fail"
+        ),
+        pytest.param(
+            holding(phase=Phase.PAUSED, reason=Reason.PAUSED_BY_PERSON),
+            BOTH,
+            {"evidence": evidence(FAIL), "of": deployment({"serinus.dev/pause": "true"})},
+            (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
+            id="a fail while paused",
+        ),
+        pytest.param(
+            holding(**LONG),
+            BOTH,
+            {"evidence": evidence(FAIL), "refusal": Refusal(Reason.NAME_TAKEN, "taken")},
+            (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
+            id="a fail while a write is refused",
+        ),
+        pytest.param(
+            holding(**LONG),
+            BOTH,
+            {"evidence": evidence(PASS), "refusal": Refusal(Reason.NAME_TAKEN, "taken")},
+            None,
+            id="no step passes while a write is refused",
+        ),
+        pytest.param(
+            holding(), BOTH, {"evidence": evidence(MISSING)}, (Phase.HOLDING, Happening.COUNTING_STOPPED), id="missing"
+        ),
+        pytest.param(
+            holding(counting_since=None, missing_since=NOW - seconds(60)),
+            BOTH,
+            {"evidence": evidence(UNDECIDED)},
+            (Phase.HOLDING, Happening.COUNTING_STARTED),
+            id="evidence is back",
+        ),
+        pytest.param(
+            holding(counting_since=None, missing_since=NOW - seconds(601)),
+            BOTH,
+            {},
+            (Phase.PAUSED, Happening.PAUSED),
+            id="missing for too long",
+        ),
+        pytest.param(
+            holding(),
+            children({STABLE: 4, CANDIDATE: 1}, SPLIT, accepted=False),
+            {},
+            (Phase.HOLDING, Happening.COUNTING_STOPPED),
+            id="the gateway takes its acceptance back",
+        ),
+        pytest.param(
+            holding(),
+            children({STABLE: 4}, SPLIT, desired={CANDIDATE: 1}),
+            {},
+            (Phase.HOLDING, Happening.COUNTING_STOPPED),
+            id="the candidate's last pod is lost",
+        ),
+        pytest.param(
+            holding(weight_losses=3),
+            BOTH,
+            {},
+            (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
+            id="lost three times",
+        ),
+        pytest.param(
+            holding(),
+            children({STABLE: 4, CANDIDATE: 1}, SPLIT, pods=(pod(CANDIDATE, restarts=2),)),
+            {},
+            (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
+            id="two restarts",
+        ),
+        pytest.param(
+            holding(), BOTH, {"previous_pass_at": None}, (Phase.HOLDING, Happening.COUNTING_STARTED), id="a new process"
+        ),
+        pytest.param(
+            holding(),
+            BOTH,
+            {"previous_pass_at": NOW - seconds(26)},
+            (Phase.HOLDING, Happening.COUNTING_STARTED),
+            id="nobody looked for more than two intervals",
+        ),
+        pytest.param(
+            holding(),
+            BOTH,
+            {"previous_pass_at": NOW + seconds(60)},
+            (Phase.HOLDING, Happening.COUNTING_STARTED),
+            id="the clock jumped back",
+        ),
+        pytest.param(
+            holding("half", phase=Phase.PROMOTING, counting_since=None),
+            children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}),
+            {},
+            (Phase.WATCHING, Happening.PROMOTED),
+            id="all traffic is confirmed",
+        ),
+        pytest.param(
+            holding("half", phase=Phase.PROMOTING, counting_since=None),
+            children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}, accepted=False),
+            {},
+            None,
+            id="all traffic is not confirmed yet",
+        ),
+        pytest.param(
+            holding(phase=Phase.ROLLING_BACK, counting_since=None),
+            BOTH,
+            {},
+            None,
+            id="rolling back, with traffic still on it",
+        ),
+        pytest.param(
+            holding(phase=Phase.ROLLING_BACK, counting_since=None),
+            children({STABLE: 4, CANDIDATE: 1}, {STABLE: 100}),
+            {},
+            (Phase.ROLLING_BACK, Happening.TRAFFIC_OFF),
+            id="rolling back, its traffic confirmed to be off",
+        ),
+        pytest.param(
+            holding(phase=Phase.ROLLING_BACK, counting_since=None, drained_at=NOW),
+            children({STABLE: 4, CANDIDATE: 1}, {STABLE: 100}),
+            {},
+            (Phase.IDLE, Happening.ROLLBACK_FINISHED),
+            id="rolled back and drained",
+        ),
+        pytest.param(
+            status(),
+            children({STABLE: 4}, {STABLE: 100}),
+            {"of": deployment(suspend=True)},
+            None,
+            id="suspended, nothing begins",
+        ),
+        pytest.param(
+            status(),
+            children({STABLE: 4}, {STABLE: 100}),
+            {},
+            (Phase.STARTING, Happening.CANDIDATE_STARTED),
+            id="begin",
+        ),
+        pytest.param(
+            status(Phase.REJECTED, rejected=(RejectedRevision(revision=CANDIDATE, reason="MetricFailed", at=NOW),)),
+            children({STABLE: 4}, {STABLE: 100}),
+            {},
+            None,
+            id="a rejected revision is not tried again",
+        ),
+    ],
+)
+def test_the_decision(
+    told: ModelDeploymentStatus, seen: Children, more: dict[str, Any], expected: tuple[Phase, Happening] | None
+):
+    assert moved(decide(observation(told, seen, **more))) == expected
+
+
+def test_the_time_that_nobody_vouches_for_is_taken_off_the_hold():
+    plan = decide(observation(holding(held_seconds=5.0), BOTH, previous_pass_at=NOW - seconds(26)))
+    assert isinstance(plan.action, Move)
+    rollout = plan.action.status.rollout
+    assert (rollout.held_seconds, rollout.counting_since) == (9.0, NOW)
+
+
+@pytest.mark.parametrize(("total", "expected"), [(200.0, Phase.PROMOTING), (199.0, Phase.PAUSED), (0.0, Phase.PAUSED)])
+def test_undecided_is_promoted_only_with_enough_requests(total: float, expected: Phase):
+    of = deployment(
+        analysis={
+            "undecided": {"afterSeconds": 10, "action": "Promote"},
+            "metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "1"}}],
+        }
+    )
+    seen = children({STABLE: 4, CANDIDATE: 2}, {STABLE: 50, CANDIDATE: 50})
+    told = holding("half", held_seconds=70.0)
+    plan = decide(observation(told, seen, of, evidence=evidence(UNDECIDED, total=total)))
+    assert isinstance(plan.action, Move)
+    assert plan.action.status.rollout.phase is expected
+
+
+# When to look again ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "wake_at"),
+    [
+        pytest.param(status(stable=CANDIDATE), children({CANDIDATE: 4}, {CANDIDATE: 100}), None, id="idle"),
+        pytest.param(
+            status(stable=CANDIDATE, previous=OLDER, previous_since=NOW),
+            children({CANDIDATE: 4, OLDER: 4}, {CANDIDATE: 100}, pods=()),
+            NOW + seconds(90),
+            id="a revision is kept warm",
+        ),
+        pytest.param(
+            status(Phase.STARTING, candidate=CANDIDATE, step_started_at=NOW - seconds(500)),
+            children(
+                {STABLE: 4}, {STABLE: 100}, desired={CANDIDATE: 1}, pods=(pod(CANDIDATE, ready=False, scheduled=False),)
+            ),
+            None,
+            id="no node fits: no deadline runs",
+        ),
+        pytest.param(
+            status(Phase.STARTING, candidate=CANDIDATE, step_started_at=NOW),
+            children({STABLE: 4}, {STABLE: 100}, desired={CANDIDATE: 1}, pods=(pod(CANDIDATE, ready=False),)),
+            NOW + seconds(120),
+            id="the deadline",
+        ),
+        pytest.param(holding(), BOTH, NOW + seconds(10), id="the next evaluation"),
+        pytest.param(holding(held_seconds=25.0), BOTH, NOW + seconds(5), id="the end of the hold"),
+        pytest.param(
+            holding(counting_since=None),
+            children({STABLE: 4, CANDIDATE: 1}, SPLIT, accepted=False),
+            NOW + seconds(10),
+            id="a refused route",
+        ),
+        pytest.param(
+            status(Phase.WATCHING, stable=CANDIDATE, step_started_at=NOW - seconds(55)),
+            children({CANDIDATE: 4}, {CANDIDATE: 100}),
+            NOW + seconds(5),
+            id="the end of the watch",
+        ),
+        pytest.param(
+            holding(phase=Phase.ROLLING_BACK, counting_since=None, drained_at=NOW + seconds(12)),
+            children({STABLE: 4, CANDIDATE: 1}, {STABLE: 100}),
+            NOW + seconds(12),
+            id="the end of the drain",
+        ),
+        pytest.param(
+            status(Phase.REJECTED, rejected=(RejectedRevision(revision=CANDIDATE, reason="MetricFailed", at=NOW),)),
+            children({STABLE: 4}, {STABLE: 100}),
+            None,
+            id="rejected",
+        ),
+    ],
+)
+def test_when_to_look_again(told: ModelDeploymentStatus, seen: Children, wake_at: datetime | None):
+    plan = decide(observation(told, seen))
+    assert isinstance(plan.action, Realise)
+    assert plan.wake_at == wake_at
+
+
+def test_a_move_is_followed_by_another_look_at_once():
+    plan = decide(observation(holding(), BOTH, evidence=evidence(FAIL)))
+    assert plan.wake_at == NOW
+
+
+# What a pass never does -----------------------------------------------------------------------------------------------
+
+
+def late_and_again(first: Observation) -> list[Plan]:
+    return [decide(first), decide(first)]
+
+
+def test_the_same_observation_gives_the_same_plan():
+    seen = observation(holding(**LONG), BOTH, evidence=evidence(PASS))
+    first, again = late_and_again(seen)
+    assert first == again
+
+
+def test_what_was_told_is_not_told_again():
+    plan = decide(observation(holding(), BOTH))
+    assert isinstance(plan.action, Realise)
+    assert plan.action.status is not None
+    again = decide(observation(plan.action.status, BOTH))
+    assert isinstance(again.action, Realise)
+    assert again.action.status is None
+
+
+def test_a_hold_that_goes_on_is_no_reason_to_write():
+    plan = decide(observation(holding(), BOTH))
+    assert isinstance(plan.action, Realise)
+    assert plan.action.status is not None
+    later = observation(plan.action.status, BOTH, now=NOW + seconds(7), previous_pass_at=NOW)
+    action = decide(later).action
+    assert isinstance(action, Realise)
+    assert action.status is None

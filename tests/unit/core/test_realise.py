@@ -1,0 +1,187 @@
+"""From a persisted status to writes: their order, the sizes, and that nothing is written twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from serinus.api.reasons import Phase
+from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Scale
+from serinus.core.realise import intents, target_replicas
+from serinus.kube.observation import observe_children
+from tests.unit.core.situations import (
+    CANDIDATE,
+    NOW,
+    OLDER,
+    STABLE,
+    children,
+    deployment,
+    holding,
+    seconds,
+    situation,
+    status,
+)
+
+OWNER = "7f0c"
+
+
+def stored(manifests: list[Manifest]) -> list[dict[str, Any]]:
+    """The manifests as an API server would return them."""
+    return [
+        {**manifest, "metadata": {**manifest["metadata"], "uid": f"uid-{n}", "resourceVersion": str(n)}}
+        for n, manifest in enumerate(manifests, start=1)
+    ]
+
+
+def created(plan: tuple[Intent, ...]) -> list[Manifest]:
+    return [intent.manifest for intent in plan if isinstance(intent, Create)]
+
+
+def named(plan: tuple[Intent, ...]) -> list[str]:
+    def one(intent: Intent) -> str:
+        match intent:
+            case Scale(name=name, replicas=replicas):
+                return f"scale {name} {replicas}"
+            case Delete(kind=kind, name=name):
+                return f"delete {kind.kind} {name}"
+            case Create(kind=kind, manifest=manifest) | Apply(kind=kind, manifest=manifest):
+                return f"{type(intent).__name__.lower()} {kind.kind} {manifest['metadata']['name']}"
+
+    return [one(intent) for intent in plan]
+
+
+FIRST = status(Phase.STARTING, stable=None, candidate=CANDIDATE)
+
+
+def first_objects() -> list[dict[str, Any]]:
+    return stored(created(intents(situation(FIRST, children({})))))
+
+
+def test_what_a_route_leads_to_is_made_before_the_route():
+    plan = named(intents(situation(FIRST, children({}))))
+    assert plan == [
+        f"create ControllerRevision iris-{CANDIDATE}",
+        f"create ReplicaSet iris-{CANDIDATE}",
+        f"create Service iris-{CANDIDATE}",
+        "create Service iris",
+        "create Service iris-candidate",
+        "create HTTPRoute iris",
+    ]
+
+
+def test_what_was_made_is_not_written_again():
+    seen = observe_children("iris", OWNER, first_objects())
+    assert intents(situation(FIRST, seen)) == ()
+
+
+def test_a_higher_number_of_moves_alone_is_no_reason_to_write():
+    seen = observe_children("iris", OWNER, first_objects())
+    assert intents(situation(FIRST.model_copy(update={"moves": 99}), seen)) == ()
+
+
+def test_the_route_comes_first_where_all_that_it_leads_to_is_there():
+    objects = first_objects()
+    broken = [each for each in objects if (each["kind"], each["metadata"]["name"]) != ("Service", "iris-candidate")]
+    for each in broken:
+        if each["kind"] == "HTTPRoute":
+            each["spec"] = {**each["spec"], "rules": []}
+    plan = named(intents(situation(FIRST, observe_children("iris", OWNER, broken))))
+    assert plan == ["apply HTTPRoute iris", "create Service iris-candidate"]
+
+
+def test_sizes_go_up_before_others_go_down():
+    told = status(Phase.STARTING, candidate=CANDIDATE, step_started_at=NOW)
+    seen = children({STABLE: 6, OLDER: 2}, {STABLE: 100}, desired={CANDIDATE: 0})
+    scales = [line for line in named(intents(situation(told, seen))) if line.startswith("scale")]
+    assert scales == [f"scale iris-{CANDIDATE} 1", f"scale iris-{STABLE} 4", f"scale iris-{OLDER} 0"]
+
+
+SPLIT = {STABLE: 95, CANDIDATE: 5}
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "targets"),
+    [
+        pytest.param(
+            status(Phase.STARTING, candidate=CANDIDATE),
+            children({STABLE: 4}, {STABLE: 100}, desired={CANDIDATE: 0}),
+            {STABLE: 4, CANDIDATE: 1},
+            id="the candidate comes up for its first share",
+        ),
+        pytest.param(
+            holding("half"),
+            children({STABLE: 4, CANDIDATE: 1}, SPLIT),
+            {STABLE: 4, CANDIDATE: 2},
+            id="the candidate grows with its share, stable stays whole",
+        ),
+        pytest.param(
+            holding(),
+            children({CANDIDATE: 1}, {CANDIDATE: 100}, desired={STABLE: 4}),
+            {STABLE: 4, CANDIDATE: 4},
+            id="on loan it grows to what the traffic needs",
+        ),
+        pytest.param(
+            holding(),
+            children({STABLE: 4, CANDIDATE: 4}, SPLIT, accepted=False),
+            {STABLE: 4, CANDIDATE: 4},
+            id="and shrinks only when the weights are confirmed",
+        ),
+        pytest.param(
+            holding(), children({STABLE: 4, CANDIDATE: 4}, SPLIT), {STABLE: 4, CANDIDATE: 1}, id="confirmed: it shrinks"
+        ),
+        pytest.param(
+            holding(),
+            children({STABLE: 4, CANDIDATE: 1}, {STABLE: 95, CANDIDATE: 1_000_000}),
+            {STABLE: 4, CANDIDATE: 4},
+            id="a weight that somebody wrote asks for no more than all of the traffic",
+        ),
+        pytest.param(
+            holding("half", phase=Phase.PROMOTING),
+            children({STABLE: 4, CANDIDATE: 2}, {STABLE: 50, CANDIDATE: 50}),
+            {STABLE: 4, CANDIDATE: 4},
+            id="for all traffic it grows to full size beside stable",
+        ),
+        pytest.param(
+            holding(phase=Phase.ROLLING_BACK),
+            children({STABLE: 4, CANDIDATE: 1}, {STABLE: 100}),
+            {STABLE: 4, CANDIDATE: 1},
+            id="rolled back, its pods stay for the drain",
+        ),
+        pytest.param(
+            status(Phase.WATCHING, previous=OLDER),
+            children({STABLE: 4, OLDER: 6}, {STABLE: 100}),
+            {STABLE: 4, OLDER: 6},
+            id="the previous revision stays warm",
+        ),
+        pytest.param(
+            status(),
+            children({STABLE: 4, OLDER: 4}, {STABLE: 50, OLDER: 50}),
+            {STABLE: 4, OLDER: 4},
+            id="nothing that the route still leads to shrinks",
+        ),
+        pytest.param(
+            status(),
+            children({STABLE: 4, OLDER: 4}, {STABLE: 100}, accepted=False),
+            {STABLE: 4, OLDER: 4},
+            id="nor before the route is confirmed",
+        ),
+        pytest.param(
+            status(), children({STABLE: 4, OLDER: 4}, {STABLE: 100}), {STABLE: 4, OLDER: 0}, id="then it goes to zero"
+        ),
+        pytest.param(
+            status(stable=None),
+            children({STABLE: 4}, None),
+            {STABLE: 4},
+            id="a status that knows nobody takes nothing down",
+        ),
+    ],
+)
+def test_sizes(told: Any, seen: Any, targets: dict[str, int]):
+    assert target_replicas(situation(told, seen)) == targets
+
+
+def test_scaled_to_zero_nobody_keeps_a_pod():
+    told = status(Phase.WATCHING, previous=OLDER, step_started_at=NOW - seconds(5))
+    seen = children({STABLE: 4, OLDER: 4}, {STABLE: 100})
+    assert target_replicas(situation(told, seen, deployment(scaling={"replicas": 0}))) == {STABLE: 0, OLDER: 0}

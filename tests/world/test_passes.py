@@ -1,0 +1,97 @@
+"""What one process remembers between two passes, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.world.api_server import ApiServer
+from tests.world.test_edits import holding
+from tests.world.test_rollouts import serving, stable_is
+from tests.world.traffic import Behaviour
+from tests.world.world import KEY, NAME, NAMESPACE, World, spec_of
+
+
+class Slow(ApiServer):
+    """An API server whose status writes take so long that a reading comes in meanwhile."""
+
+    meanwhile: Any = None
+
+    async def write_status(self, namespace: str, name: str, status: Any, resource_version: str) -> dict[str, Any]:
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            await happens()
+        return await super().write_status(namespace, name, status, resource_version)
+
+
+def test_evidence_that_comes_in_while_a_pass_writes_is_used_by_the_next_pass() -> None:
+    world = holding(api=Slow())
+    world.behaviours["model:2"] = Behaviour(error_share=1.0)
+    world.requests_per_second = 5000
+    world.operator_is_up = False
+    world.run(20)
+
+    async def reading_ends() -> None:
+        memory = world.operator._memories[KEY]
+        assert memory.deployment is not None
+        request = evidence_due(world)
+        await world.operator.read(KEY, request)
+
+    world.api.meanwhile = reading_ends  # type: ignore[attr-defined]
+    world.annotate(abort="0000000000")  # something to write: it is ignored, and told
+    asyncio.run(world.operator.pass_over(KEY))
+    assert world.operator._memories[KEY].evidence is not None
+
+
+def evidence_due(world: World) -> Any:
+    from serinus.core.due import evidence_request
+    from serinus.core.observation import Observation
+    from serinus.core.rollout.situation import Situation
+
+    deployment = world.operator._memories[KEY].deployment
+    assert deployment is not None
+    children = world.operator.view.children(KEY, deployment.metadata.uid)
+    return evidence_request(Situation(Observation(now=world.now, deployment=deployment, children=children)))
+
+
+def test_passes_without_a_change_write_nothing_however_often_they_are_made() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    for phase in ("Starting", "Holding", "Promoting", "Watching", "Idle"):
+        world.run_until_phase(phase, 600)
+        asyncio.run(world.operator.pass_over(KEY))
+        asyncio.run(world.operator.pass_over(KEY))
+        writes = len(world.api.writes)
+        for _ in range(5):
+            asyncio.run(world.operator.pass_over(KEY))
+        assert len(world.api.writes) - writes <= 1, f"{phase}: {world.api.writes[writes:]}"
+
+
+def test_two_leaders_at_once_end_where_one_would() -> None:
+    world = serving()
+    other = world._new_operator()
+    world.deploy(spec_of("model:2"))
+    for _ in range(400):
+        world.run(1)
+        following = asyncio.run(other.pass_over(KEY))
+        if following.reading is not None:
+            asyncio.run(other.read(KEY, following.reading))
+        if stable_is(world, "model:2") and world.status.rollout.phase == "Idle":
+            break
+    assert stable_is(world, "model:2")
+    assert [entry.event for entry in world.status.history].count("Promoted") == 1
+    assert sorted(world.run(5).replicas().values()) == [0, 3]
+
+
+def test_a_resource_of_the_same_name_is_another_one() -> None:
+    world = holding()
+    world.deploy(spec_of("model:2") | {"scaling": {"replicas": -1}})
+    world.run(3)
+    for kind in ("ModelDeployment", "HTTPRoute", "Service", "ReplicaSet", "ControllerRevision", "Pod"):
+        for each in list(world.api.of(kind)):
+            world.api.remove(kind, NAMESPACE, each["metadata"]["name"])
+    world.deploy(spec_of("model:1") | {"scaling": {"replicas": -1}})
+    world.run(10)
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
+    assert list(world.api.of("ReplicaSet")) == [], "the last good spec was another resource's"
+    assert world.api.find("Service", NAMESPACE, NAME) is None

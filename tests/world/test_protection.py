@@ -1,0 +1,289 @@
+"""Users are protected whatever else stands still: bad specs, refused writes, loans, zero pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serinus.api.kinds import HTTP_ROUTE, Kind
+from serinus.kube.cluster import Rejected
+from tests.world.api_server import ApiServer
+from tests.world.invariants import check
+from tests.world.test_edits import holding
+from tests.world.test_rollouts import serving, stable_is
+from tests.world.traffic import Behaviour
+from tests.world.world import NAME, NAMESPACE, World, spec_of
+
+UNREADABLE = {"scaling": {"replicas": -1}}
+BROKEN = Behaviour(error_share=0.5)
+
+
+class Strict(ApiServer):
+    """An API server that refuses every write of one kind and name."""
+
+    refuses: tuple[str, str] | None = None
+
+    async def create(self, kind: Kind, namespace: str, manifest: Any) -> dict[str, Any]:
+        if self.refuses == (kind.kind, manifest["metadata"]["name"]):
+            raise Rejected(f"create {kind.kind} {manifest['metadata']['name']}: forbidden")
+        return await super().create(kind, namespace, manifest)
+
+
+def only_stable_serves(world: World) -> bool:
+    return world.weights() == {world.revision_of("model:1"): 100}
+
+
+# Specs that can't be carried out --------------------------------------------------------------------------------------
+
+
+def test_a_failing_candidate_is_rolled_back_while_the_spec_is_unreadable() -> None:
+    world = holding()
+    world.deploy(spec_of("model:2") | UNREADABLE)
+    world.run(3)
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
+    world.behaviours["model:2"] = BROKEN
+    world.run_until(lambda: only_stable_serves(world)).run(60)
+    assert world.status.candidate is None
+    check(world)
+
+
+def test_a_good_candidate_is_not_promoted_while_the_spec_is_unreadable() -> None:
+    world = holding()
+    world.deploy(spec_of("model:2") | UNREADABLE)
+    world.run(400)
+    assert world.status.rollout.step == "five"
+    assert world.condition("Available") == ("True", "Serving")
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    check(world)
+
+
+def test_children_are_put_back_while_the_spec_is_unreadable() -> None:
+    world = serving()
+    world.deploy(spec_of("model:1") | UNREADABLE)
+    world.run(3)
+    world.api.remove("HTTPRoute", NAMESPACE, NAME)
+    world.run(3)
+    assert only_stable_serves(world)
+
+
+def test_a_process_that_never_could_read_the_spec_touches_nothing_but_the_conditions() -> None:
+    world = holding()
+    world.deploy(spec_of("model:2") | UNREADABLE)
+    world.run(3).restart_operator()
+    before = world.status
+    writes = len(world.api.writes)
+    world.run(60)
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
+    assert world.status.rollout == before.rollout
+    assert len(world.api.writes) == writes
+
+
+def test_a_status_of_a_newer_version_is_left_as_it_is_and_told() -> None:
+    world = holding()
+    world.operator_is_up = False
+
+    def written_by_a_newer_version(manifest: dict[str, Any]) -> None:
+        manifest["status"]["rollout"]["phase"] = "Meditating"
+        manifest["status"]["novelty"] = {"kept": True}
+
+    world.api.edit("ModelDeployment", NAMESPACE, NAME, written_by_a_newer_version)
+    weights = world.weights()
+    world.operator = world._new_operator()
+    world._dirty, world.operator_is_up = True, True
+    import asyncio
+
+    asyncio.run(world.operator.pass_over((NAMESPACE, NAME)))
+    status = world.api.find("ModelDeployment", NAMESPACE, NAME)["status"]  # type: ignore[index]
+    stalled = next(c for c in status["conditions"] if c["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "StatusUnreadable")
+    assert "status.rollout.phase" in stalled["message"]
+    assert status["rollout"]["phase"] == "Meditating"
+    assert status["novelty"] == {"kept": True}
+    assert world.weights() == weights
+
+
+def test_a_person_can_abort_while_the_spec_is_unsupported() -> None:
+    world = holding()
+    spec = spec_of("model:2")
+    spec["rollout"]["automation"] = "Manual"
+    world.deploy(spec)
+    world.run(3)
+    world.annotate(promote=world.revision_of("model:2"))
+    world.run(3)
+    assert world.status.rollout.phase == "Holding"
+    world.annotate(abort=world.revision_of("model:2"))
+    world.run_until(lambda: only_stable_serves(world))
+    check(world)
+
+
+def test_a_lost_status_beside_an_unsupported_spec_scales_nothing_down() -> None:
+    world = serving()
+    world.operator_is_up = False
+    world.api.edit("ModelDeployment", NAMESPACE, NAME, lambda m: m.pop("status"))
+    world.api.remove("Service", NAMESPACE, NAME)
+    spec = spec_of("model:1")
+    spec["rollout"]["automation"] = "Manual"
+    world.deploy(spec)
+    world.restart_operator()
+    world.run(30)
+    assert world.condition("Stalled") == ("True", "StatusLost")
+    assert world.replicas() == {world.revision_of("model:1"): 3}
+
+
+def test_an_action_that_was_handled_before_the_status_was_lost_is_not_carried_out_again() -> None:
+    world = holding()
+    second = world.revision_of("model:2")
+    world.annotate(promote=second)
+    world.run_until(lambda: stable_is(world, "model:2")).run(200)
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: stable_is(world, "model:1")).run(200)
+    world.behaviours["model:2"] = BROKEN
+    world.api.edit("ModelDeployment", NAMESPACE, NAME, lambda m: m.pop("status"))
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Rejected")
+    assert stable_is(world, "model:1")
+
+
+# Writes that are refused ----------------------------------------------------------------------------------------------
+
+
+def test_a_write_that_is_refused_does_not_keep_the_traffic_on_a_failing_candidate() -> None:
+    world = holding(api=Strict())
+    world.api.refuses = ("Service", f"{NAME}-candidate")  # type: ignore[attr-defined]
+    world.api.remove("Service", NAMESPACE, f"{NAME}-candidate")
+    world.run(20)
+    assert world.condition("Stalled") == ("True", "WriteRejected")
+    world.behaviours["model:2"] = BROKEN
+    world.run_until(lambda: only_stable_serves(world), 120)
+
+
+def test_a_foreign_object_in_the_way_does_not_keep_the_traffic_on_a_failing_candidate() -> None:
+    world = holding()
+    world.api.remove("Service", NAMESPACE, f"{NAME}-candidate")
+    foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{NAME}-candidate"}, "spec": {}}
+    world.api.put("Service", NAMESPACE, foreign)
+    world.run(20)
+    assert world.condition("Stalled") == ("True", "NameTaken")
+    world.behaviours["model:2"] = BROKEN
+    world.run_until(lambda: only_stable_serves(world), 120)
+
+
+def test_a_fence_that_somebody_wrote_by_hand_does_not_stop_the_operator_for_ever() -> None:
+    world = serving()
+    world.api.edit(
+        "HTTPRoute",
+        NAMESPACE,
+        NAME,
+        lambda m: m["metadata"]["annotations"].update({"serinus.dev/moves": "99999"}),
+    )
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    check(world)
+
+
+def test_weights_that_somebody_wrote_by_hand_make_no_pods() -> None:
+    world = holding()
+    world.api.edit(
+        HTTP_ROUTE.kind, NAMESPACE, NAME, lambda m: m["spec"]["rules"][0]["backendRefs"][1].update(weight=100_000)
+    )
+    sizes = [max(world.run(1).replicas().values()) for _ in range(10)]
+    assert max(sizes) <= 3
+    assert world.weights()[world.revision_of("model:2")] == 5
+
+
+# Loans ----------------------------------------------------------------------------------------------------------------
+
+
+def deaf(world: World, image: str) -> None:
+    """All pods of an image go, and no new one gets ready."""
+    world.behaviours[image] = Behaviour(never_ready=True)
+    for pod in list(world.api.of("Pod")):
+        if pod["metadata"]["labels"]["serinus.dev/revision"] == world.revision_of(image):
+            world.api.remove("Pod", NAMESPACE, pod["metadata"]["name"])
+
+
+def test_a_ready_candidate_that_serves_on_loan_is_not_rolled_back_as_late() -> None:
+    world = serving()
+    deaf(world, "model:1")
+    world.run(5)
+    world.deploy(spec_of("model:2"))
+    world.run(400)
+    assert world.weights() == {world.revision_of("model:2"): 100}
+    assert world.status.rollout.phase == "Starting"
+    assert world.status.rejected == ()
+
+
+def test_a_person_can_promote_a_ready_candidate_while_stable_is_dead() -> None:
+    world = serving()
+    deaf(world, "model:1")
+    world.run(5)
+    world.deploy(spec_of("model:2"))
+    world.run(30)
+    world.annotate(promote=world.revision_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"), 60)
+    assert world.status.rollout.judged_by == "Person"
+
+
+def test_the_old_revision_is_not_retired_while_it_serves_on_loan() -> None:
+    world = serving()
+    spec = spec_of("model:2")
+    spec["rollout"]["scaleDownDelaySeconds"] = 120
+    world.deploy(spec)
+    world.run_until_phase("Watching").run_until_phase("Idle")
+    old = world.revision_of("model:1")
+    assert world.status.previous is not None
+    deaf(world, "model:2")
+    world.run(400)
+    assert world.weights() == {old: 100}, "it serves although its time was up"
+    world.behaviours.clear()
+    world.run_until(lambda: world.weights() == {world.revision_of("model:2"): 100})
+    assert world.replicas()[old] == 3, "requests may still be under way"
+    world.run_until(lambda: world.replicas()[old] == 0, 120)
+
+
+def test_a_revision_that_dies_in_its_watch_gives_way_to_the_old_one_for_good() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Watching").run(5)
+    deaf(world, "model:2")
+    world.run_until_phase("Rejected")
+    assert stable_is(world, "model:1")
+    assert world.condition("Stalled") == ("True", "ReadinessLost")
+    check(world, pods_crash=True)
+
+
+# Nothing to serve -----------------------------------------------------------------------------------------------------
+
+
+def test_scaled_to_zero_after_a_promotion_nothing_serves_in_its_place() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Watching").run(3)
+    world.deploy(spec_of("model:2", scaling={"replicas": 0}))
+    world.run(10)
+    assert world.replicas() == {world.revision_of("model:1"): 0, world.revision_of("model:2"): 0}
+    assert world.weights() == {world.revision_of("model:2"): 100}
+
+
+def test_a_rollout_of_a_resource_that_was_scaled_to_zero_goes_on_when_it_is_scaled_up() -> None:
+    world = serving()
+    world.deploy(spec_of("model:1", scaling={"replicas": 0}))
+    world.run(5)
+    world.deploy(spec_of("model:2", scaling={"replicas": 0}))
+    world.run(200)
+    assert stable_is(world, "model:1")
+    assert sum(world.replicas().values()) == 0
+    assert world.status.rejected == ()
+    world.deploy(spec_of("model:2", scaling={"replicas": 2}))
+    world.run_until(lambda: stable_is(world, "model:2"))
+
+
+def test_a_first_revision_that_never_had_a_pod_is_replaced_by_the_first_that_is_ready() -> None:
+    world = World(behaviours={"model:1": Behaviour(never_ready=True)})
+    world.deploy(spec_of("model:1", scaling={"replicas": 0}))
+    world.run(5)
+    world.deploy(spec_of("model:1"))
+    world.run(30)
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"), 60).run(10)
+    assert world.replicas()[world.revision_of("model:1")] == 0
