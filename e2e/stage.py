@@ -8,6 +8,7 @@ installed again.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class Stage:
     """A cluster in which Serinus runs."""
 
     kubectl: Kubectl
+    operator_tag: str
+    """Tag of the operator's image."""
 
     def apply(self, manifest: dict[str, Any] | list[dict[str, Any]], namespace: str | None = None) -> None:
         """Kubectl apply, as people do it."""
@@ -57,34 +60,34 @@ class Stage:
         self.kubectl.run("delete", "namespace", name, "--ignore-not-found", "--wait", timeout_seconds=180)
 
 
-def digits(version: str, **sections: Any) -> dict[str, Any]:
-    """The example's manifest of a version; `sections` are merged into the spec's sections."""
+def digits(version: str, **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The example's manifest of a version; `sections` are merged into the spec's sections, None removes a field."""
     manifest: dict[str, Any] = yaml.safe_load((DIGITS / f"v{version[0]}.yaml").read_text())
     for section, fields in sections.items():
-        manifest["spec"][section] = {**manifest["spec"].get(section, {}), **fields}
+        merged = {**manifest["spec"].get(section, {}), **fields}
+        manifest["spec"][section] = {field: value for field, value in merged.items() if value is not None}
     return manifest
 
 
 def set_up() -> Stage:
     """Bring up the cluster, build and load the images, install the chart and wait until the operator is ready."""
     lifecycle.up()
-    operator_image = _build_operator()
+    operator_image = build_operator()
     for version in VERSIONS:
         build_image(f"{DIGITS_IMAGE}:{version}", DIGITS / "image", build_args={"VERSION": version})
     with step("images into the cluster"):
         load_images([operator_image, *(f"{DIGITS_IMAGE}:{version}" for version in VERSIONS)])
-    kubectl = Kubectl()
+    stage = Stage(Kubectl(), operator_image.rpartition(":")[2])
     with step("Serinus by its Helm chart"):
-        install(operator_image.rpartition(":")[2])
-    return Stage(kubectl)
+        install(stage.operator_tag)
+    return stage
 
 
-def install(tag: str) -> None:
-    """Install or upgrade the release `serinus`."""
-    values = {
+def install(tag: str, **values: Any) -> None:
+    """Install or upgrade the release `serinus`; `values` are the chart's, beside those that the cluster needs."""
+    needed = {
         "image": {"repository": OPERATOR_IMAGE, "tag": tag},
         "prometheus": {"url": PROMETHEUS_URL, "scrapeIntervalSeconds": 2},
-        "logLevel": "info",
     }
     run(
         tools.packaged() / "helm",
@@ -98,12 +101,18 @@ def install(tag: str) -> None:
         "--values=-",
         "--wait",
         "--timeout=180s",
-        stdin=yaml.safe_dump(values),
+        stdin=yaml.safe_dump({**needed, **values}),
         advice=f"kubectl --namespace={OPERATOR_NAMESPACE} describe pods, and logs deployment/serinus",
     )
 
 
-def _build_operator() -> str:
+def uninstall() -> None:
+    """Uninstall the release `serinus`, and wait until its pods are gone."""
+    place = (f"--kubeconfig={KUBECONFIG}", f"--namespace={OPERATOR_NAMESPACE}")
+    run(tools.packaged() / "helm", "uninstall", "serinus", *place, "--wait", "--timeout=120s")
+
+
+def build_operator() -> str:
     """Build the operator's image under a tag that names its content, so that an upgrade restarts what changed."""
     content = Build(ROOT, ROOT / "Dockerfile", {}).key()
     tag = f"{OPERATOR_IMAGE}:{content[:12]}"

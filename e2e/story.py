@@ -19,7 +19,9 @@ NAME = "digits"
 HOST = "digits.example.com"
 ROWS = "/opt/digits/model/held_out.json"
 RATE_PER_SECOND = 120.0
-LONGEST_SECONDS = 900.0
+LONGEST_SECONDS = 1800.0
+ROLLOUT_SECONDS = 600.0
+"""Several times what an idle machine takes: where stable stumbles, a candidate has to show more."""
 
 Tell = Callable[[str], None]
 
@@ -50,6 +52,10 @@ class Story:
     weights: tuple[WeightSet, ...]
     history: tuple[dict[str, Any], ...]
     """`status.history`, oldest first."""
+    promoted: dict[str, Any]
+    """The resource when version 2 had been promoted and watched."""
+    rejected: dict[str, Any]
+    """The resource when version 3 had been rolled back."""
     report: LoadReport
     """What the clients saw."""
 
@@ -67,25 +73,26 @@ class Story:
         return self.broken_weight_off_at - first
 
 
-def play(stage: Stage, namespace: str, tell: Tell) -> Story:
-    """Play the story in a fresh namespace, which is left as it is in the end."""
+def play(stage: Stage, namespace: str, tell: Tell, host: str = HOST) -> Story:
+    """Play the story in a fresh namespace, which is left as it is in the end. No other route may have the same host."""
+    served = {"gateway": {**digits("1.0.0")["spec"]["traffic"]["gateway"], "hostnames": [host]}}
     tell("version 1 serves first")
     stage.make_namespace(namespace)
     with (
         Watch(stage.kubectl, "modeldeployments", namespace, NAME) as resource,
         Watch(stage.kubectl, "httproutes", namespace, NAME) as route,
     ):
-        stage.apply(digits("1.0.0"), namespace)
+        stage.apply(digits("1.0.0", traffic=served), namespace)
         resource.wait_for("version 1 is Ready", lambda m: condition(m, "Ready")[0] == "True", 240)
-        load = start_load(stage, namespace)
+        load = start_load(stage, namespace, host)
         began = first_answer_at(stage, load)
         tell(f"clients send {RATE_PER_SECOND:.0f} requests a second; version 2, a better one, is applied")
-        stage.apply(digits("2.0.0"), namespace)
-        promoted = resource.wait_for("version 2 serves all requests", _settled_on("2.0.0"), 420)
+        stage.apply(digits("2.0.0", traffic=served), namespace)
+        promoted = resource.wait_for("version 2 serves all requests", _settled_on("2.0.0"), ROLLOUT_SECONDS)
         second = _now(resource)
         tell("version 2 was promoted and watched; version 3, a broken one, is applied")
-        stage.apply(digits("3.0.0"), namespace)
-        rejected = resource.wait_for("version 3 is rolled back", lambda m: phase(m) == "Rejected", 420)
+        stage.apply(digits("3.0.0", traffic=served), namespace)
+        rejected = resource.wait_for("version 3 is rolled back", lambda m: phase(m) == "Rejected", ROLLOUT_SECONDS)
         third = _now(resource)
         tell("version 3 was rolled back")
         versions = {**_versions(promoted, resource.seen), **_versions(rejected, resource.seen)}
@@ -97,17 +104,21 @@ def play(stage: Stage, namespace: str, tell: Tell) -> Story:
             ),
             weights=_weights(route.seen, versions),
             history=tuple(reversed(rejected["status"]["history"])),
+            promoted=promoted,
+            rejected=rejected,
             report=report,
         )
 
 
-def start_load(stage: Stage, namespace: str, host: str = HOST, rate_per_second: float = RATE_PER_SECOND) -> LoadPod:
-    """Start the clients: a pod that sends the held-out images through the gateway."""
+def start_load(
+    stage: Stage, namespace: str, host: str = HOST, rate_per_second: float = RATE_PER_SECOND, url: str = GATEWAY_URL
+) -> LoadPod:
+    """Start the clients: a pod that sends the held-out images, normally through the gateway."""
     load = LoadPod(
         name="clients",
         namespace=namespace,
         image=f"{DIGITS_IMAGE}:1.0.0",
-        url=f"{GATEWAY_URL}/read",
+        url=f"{url}/read",
         host=host,
         rows=ROWS,
         rate_per_second=rate_per_second,

@@ -1,0 +1,82 @@
+"""What all end-to-end tests share: the stage, the demo's story, and an eye on the operator's logs.
+
+The tests run one after the other in one process. The story comes first and has the machine to itself, as its clients'
+latencies count; the modules that disturb all of the cluster (Prometheus, the operator, the API server) come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.operator_pods import Logs, wait_until_one_leads
+from e2e.stage import Stage, set_up
+from e2e.story import Story, play
+
+STORY_NAMESPACE = "e2e-story"
+
+ORDER = (
+    "e2e.cluster.test_cluster",
+    "e2e.test_story",
+    "e2e.test_spec",
+    "e2e.test_bad_candidates",
+    "e2e.test_placement",
+    "e2e.test_plain_service",
+    "e2e.test_hand_edits",
+    "e2e.test_lost_pods",
+    "e2e.test_operator",
+    "e2e.test_prometheus_outage",
+    "e2e.test_operator_killed",
+    "e2e.test_api_server_outage",
+    "e2e.test_helm",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules into the order in which they go together; one that is not named comes last."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.nodeid.partition("::")[0].removesuffix(".py").replace("/", ".")
+        return ORDER.index(name) if name in ORDER else len(ORDER)
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Stage:
+    """The cluster, with Serinus installed and leading."""
+    stage = set_up()
+    wait_until_one_leads(stage)
+    return stage
+
+
+@pytest.fixture(scope="session")
+def story(stage: Stage, logs: Logs) -> Iterator[Story]:
+    """The demo's story, told once."""
+    host = f"{STORY_NAMESPACE}.example.com"  # beside a demo that is still up
+    try:
+        yield play(stage, STORY_NAMESPACE, lambda _: None, host)
+    finally:
+        logs.read()
+        stage.kubectl.run("delete", "namespace", STORY_NAMESPACE, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def logs(stage: Stage) -> Logs:
+    """What the operator logs from now on."""
+    logs = Logs(stage)
+    logs.forget()
+    return logs
+
+
+@pytest.fixture(autouse=True)
+def the_operator_logs_no_trouble(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After every test: no defect, and no right that was missing, in the operator's logs."""
+    if "stage" not in request.fixturenames:
+        yield
+        return
+    logs: Logs = request.getfixturevalue("logs")
+    yield
+    found = logs.new_trouble()
+    assert not found, "the operator logged what it never should:\n" + "\n".join(found)

@@ -1,0 +1,209 @@
+"""A small ModelDeployment that an end-to-end test puts through something, in a namespace of its own.
+
+It serves the digits example with one replica behind the gateway; its canary is one step at half of the requests, whose
+limits are wide, so that a hundred answers decide. Used by the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from e2e.load.pod import LoadPod
+from e2e.load.report import LoadReport
+from e2e.stage import GATEWAY_URL, Stage, digits, wait_until
+from e2e.story import finish_load, first_answer_at, read_load, start_load
+from e2e.watching import Watch, condition, phase, stable_version, told
+
+NAME = "digits"
+STEP_WEIGHT = 50
+REQUESTS_PER_SECOND = 40.0
+READY_SECONDS = 180
+"""Several times what a busy machine takes from the manifest to the first ready pod."""
+ROLLOUT_SECONDS = 240
+
+Manifest = dict[str, Any]
+
+
+def small(version: str, host: str, hold_seconds: int = 10, **sections: Any) -> Manifest:
+    """The manifest of a version; `sections` are merged into the spec's sections, a None removes a field."""
+    return digits(
+        version,
+        serving={"startupSeconds": 60, "drainSeconds": 5, **sections.get("serving", {})},
+        scaling={"replicas": 1, **sections.get("scaling", {})},
+        traffic={
+            "gateway": {"parentRefs": [{"name": "public", "namespace": "gateway-system"}], "hostnames": [host]},
+            **sections.get("traffic", {}),
+        },
+        rollout={
+            "canary": {"steps": [{"name": "half", "weightPercent": STEP_WEIGHT, "holdSeconds": hold_seconds}]},
+            "progressDeadlineSeconds": 120,
+            "watchSeconds": 5,
+            "scaleDownDelaySeconds": 5,
+            **sections.get("rollout", {}),
+        },
+        analysis={
+            "intervalSeconds": 5,
+            "metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "20"}, "minSamples": 50}],
+            **sections.get("analysis", {}),
+        },
+        **{name: fields for name, fields in sections.items() if name in {"model", "placement"}},
+    )
+
+
+class Model:
+    """The ModelDeployment `digits` of one namespace, followed from before its first version on."""
+
+    def __init__(self, stage: Stage, namespace: str) -> None:
+        """`stage` is where it runs, `namespace` exists."""
+        self.stage = stage
+        self.namespace = namespace
+        self.host = f"{namespace}.example.com"
+        self.resource = Watch(stage.kubectl, "modeldeployments", namespace, NAME)
+        self.route = Watch(stage.kubectl, "httproutes", namespace, NAME)
+        self._clients: LoadPod | None = None
+
+    # What people do -----------------------------------------------------------------------------------------------
+
+    def apply(self, version: str, hold_seconds: int = 10, **sections: Any) -> None:
+        """Apply a version of the small manifest."""
+        self.stage.apply(small(version, self.host, hold_seconds, **sections), self.namespace)
+
+    def serve(self, version: str = "1.0.0", **sections: Any) -> None:
+        """Apply the first version and wait until it serves."""
+        self.apply(version, **sections)
+        self.wait_until_ready()
+
+    def send_requests(self, rate_per_second: float = REQUESTS_PER_SECOND, url: str = GATEWAY_URL) -> None:
+        """Start clients, and wait for their first answer."""
+        self._clients = start_load(self.stage, self.namespace, self.host, rate_per_second, url)
+        first_answer_at(self.stage, self._clients)
+
+    def kubectl(self, *words: str, timeout_seconds: float = 120) -> str:
+        """Kubectl in the model's namespace."""
+        return self.stage.kubectl.run(f"--namespace={self.namespace}", *words, timeout_seconds=timeout_seconds)
+
+    # What comes of it ---------------------------------------------------------------------------------------------
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> Manifest:
+        """Wait until the newest spec is observed and Ready."""
+        return self.resource.wait_for("it is Ready", _is_ready, seconds)
+
+    def wait_until_holding(self) -> Manifest:
+        """Wait until the candidate has its share and the hold counts."""
+
+        def counts(manifest: Manifest) -> bool:
+            return "countingSince" in rollout(manifest)
+
+        return self.resource.wait_for("the hold of its candidate counts", counts, READY_SECONDS)
+
+    def wait_until_promoted(self, version: str) -> Manifest:
+        """Wait until a version is stable, was watched, and nothing else is going on."""
+
+        def settled(manifest: Manifest) -> bool:
+            return stable_version(manifest) == version and phase(manifest) == "Idle" and _is_ready(manifest)
+
+        return self.resource.wait_for(f"version {version} is promoted", settled, ROLLOUT_SECONDS)
+
+    def wait_until_rejected(self) -> Manifest:
+        """Wait until the candidate was rolled back."""
+        return self.resource.wait_for("it is rolled back", lambda m: phase(m) == "Rejected", ROLLOUT_SECONDS)
+
+    def stays(self, what: str, holds: Callable[[Manifest], bool], seconds: float, since: float | None = None) -> None:
+        """Fail if something is not so in any version of the resource for `seconds`, from `since` (Unix time) or now."""
+        begin = time.time() if since is None else since
+        newest = max((at for at, seen in enumerate(self.resource.seen) if seen.at <= begin), default=0)
+        while True:
+            over = time.time() >= begin + seconds
+            for seen in self.resource.seen[newest:]:
+                assert holds(seen.manifest), f"not for {seconds:.0f} s: {what}\n{told(seen.manifest)}"
+            if over:
+                return
+            time.sleep(0.2)
+
+    def weights(self) -> dict[str, int]:
+        """What the route says now: percent by revision."""
+        return weights_of(self.get("httproute", NAME))
+
+    def get(self, kind: str, name: str) -> Manifest:
+        """An object of the namespace as it is now."""
+        manifest: Manifest = json.loads(self.kubectl("get", kind, name, "--output=json"))
+        return manifest
+
+    def objects(self, kinds: str, selector: str = f"serinus.dev/deployment={NAME}") -> list[Manifest]:
+        """The objects of some kinds that belong to the model."""
+        items: list[Manifest] = json.loads(
+            self.kubectl("get", kinds, f"--selector={selector}", "--output=json"),
+        )["items"]
+        return items
+
+    def pods(self, revision: str) -> list[str]:
+        """Names of the pods of a revision."""
+        return [pod["metadata"]["name"] for pod in self.objects("pods", f"serinus.dev/revision={revision}")]
+
+    def report(self) -> LoadReport:
+        """What the clients have seen so far."""
+        assert self._clients is not None, "no clients were started"
+        return read_load(self.stage, self._clients)
+
+    def stop_requests(self) -> LoadReport:
+        """Let the clients end, and return all that they saw."""
+        assert self._clients is not None, "no clients were started"
+        return finish_load(self.stage, self._clients)
+
+    def wait_for_answers(self, of_seconds: int = 3) -> LoadReport:
+        """Wait for the answers of the next seconds, and return them alone."""
+        begin = time.time() + 1
+
+        def answered() -> LoadReport | None:
+            report = self.report().between(begin, begin + of_seconds)
+            return report if len(report.seconds) >= of_seconds else None
+
+        report: LoadReport = wait_until(f"clients in {self.namespace} go on sending", answered, 30 + of_seconds)
+        return report
+
+    def told(self) -> str:
+        """The resource's own words, for messages."""
+        return told(self.resource.newest)
+
+
+@contextmanager
+def model_in(stage: Stage, namespace: str) -> Iterator[Model]:
+    """A model in a new namespace; both are gone afterwards."""
+    stage.make_namespace(namespace)
+    try:
+        model = Model(stage, namespace)
+        with model.resource, model.route:
+            yield model
+    finally:
+        stage.kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def rollout(manifest: Manifest) -> Manifest:
+    """`status.rollout`."""
+    found: Manifest = manifest.get("status", {}).get("rollout", {})
+    return found
+
+
+def revision(manifest: Manifest, role: str) -> str:
+    """The revision that has a role: stable, candidate or previous; "" for none."""
+    return str((manifest.get("status", {}).get(role) or {}).get("revision", ""))
+
+
+def weights_of(route: Manifest) -> dict[str, int]:
+    """Percent by revision, as a route has it."""
+    refs = route["spec"]["rules"][0]["backendRefs"]
+    return {ref["name"].rpartition("-")[2]: ref.get("weight", 1) for ref in refs}
+
+
+def events_of(manifest: Manifest) -> list[tuple[str, str]]:
+    """`status.history`, oldest first: event and revision."""
+    return [(entry["event"], entry["revision"]) for entry in reversed(manifest["status"].get("history", []))]
+
+
+def _is_ready(manifest: Manifest) -> bool:
+    observed = manifest.get("status", {}).get("observedGeneration") == manifest["metadata"]["generation"]
+    return observed and condition(manifest, "Ready")[0] == "True"

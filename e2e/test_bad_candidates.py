@@ -1,0 +1,137 @@
+"""Candidates that can't serve never get traffic or lose it at once, and are rolled back in words that say why.
+
+All of them are rolled out at the same time, each in its own namespace; the tests then look at one each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from e2e.model import NAME, Model, model_in, revision, rollout, weights_of
+from e2e.stage import DIGITS_IMAGE, Stage, wait_until
+from e2e.watching import condition, phase
+
+SHORT = {"startupSeconds": 20}
+"""A startup probe that gives up early, for containers that never start."""
+DEADLINE = {"progressDeadlineSeconds": 30}
+MISSING_GATEWAY = {"name": "not-there", "namespace": "gateway-system"}
+MISSING_LISTENER = {"name": "public", "namespace": "gateway-system", "sectionName": "not-there"}
+SIGTERM_TO_THE_SERVER = "import os; os.kill(1, 15)"
+REQUESTS_PER_SECOND = 10
+
+
+@pytest.fixture(scope="module")
+def models(stage: Stage) -> Iterator[dict[str, Model]]:
+    """A model for each kind of trouble: version 1 serves, and its next version is on its way."""
+    kinds = ("missing-image", "crashing", "no-gateway", "no-listener", "restarting")
+    with ExitStack() as stack:
+        models = {kind: stack.enter_context(model_in(stage, f"e2e-{kind}")) for kind in kinds}
+        for model in models.values():
+            model.apply("1.0.0")
+        for model in models.values():
+            model.wait_until_ready()
+        for kind in ("missing-image", "crashing"):
+            models[kind].send_requests(REQUESTS_PER_SECOND)
+        models["missing-image"].apply("2.0.0", serving={**SHORT, "image": f"{DIGITS_IMAGE}:9.9.9"}, rollout=DEADLINE)
+        crash = ["python", "-c", "import sys; sys.exit('the model file is not there')"]
+        models["crashing"].apply("2.0.0", serving={**SHORT, "command": crash}, rollout=DEADLINE)
+        models["no-gateway"].apply("2.0.0", traffic=gateway(models["no-gateway"], MISSING_GATEWAY))
+        models["no-listener"].apply("2.0.0", traffic=gateway(models["no-listener"], MISSING_LISTENER))
+        models["restarting"].apply("2.0.0", hold_seconds=600)
+        yield models
+
+
+def gateway(model: Model, parent: dict[str, str]) -> dict[str, object]:
+    return {"gateway": {"parentRefs": [parent], "hostnames": [model.host]}}
+
+
+def assert_it_never_had_traffic(model: Model, candidate: str) -> None:
+    weights = [weights_of(seen.manifest) for seen in model.route.seen]
+    assert weights
+    assert all(candidate not in weight for weight in weights), weights
+    report = model.stop_requests()
+    assert report.sent > 50
+    assert report.failed == 0, report.outcomes_of(None)
+    assert report.versions == {"1.0.0"}
+
+
+def test_a_candidate_whose_container_restarts_twice_after_it_was_ready_is_rolled_back(
+    models: dict[str, Model],
+) -> None:
+    model = models["restarting"]
+    candidate = revision(model.wait_until_holding(), "candidate")
+    (pod,) = model.pods(candidate)
+
+    def restarts_and_readiness() -> tuple[int, bool]:
+        status = json.loads(model.kubectl("get", "pod", pod, "--output=jsonpath={.status.containerStatuses[0]}"))
+        return int(status["restartCount"]), bool(status["ready"])
+
+    model.kubectl("exec", pod, "--", "python", "-c", SIGTERM_TO_THE_SERVER)
+    wait_until("the container is ready again after its first end", lambda: restarts_and_readiness() == (1, True), 120)
+    assert phase(model.get("mdep", NAME)) == "Holding", model.told()
+    model.kubectl("exec", pod, "--", "python", "-c", SIGTERM_TO_THE_SERVER)
+
+    rejected = model.wait_until_rejected()
+    status, reason, message = condition(rejected, "Stalled")
+    assert (status, reason) == ("True", "ContainerRestarted"), model.told()
+    assert "restarted 2 times" in message
+    assert model.weights() == {revision(rejected, "stable"): 100}
+
+
+def test_a_missing_image_gets_no_traffic_and_is_rolled_back_at_the_deadline_with_the_kubelets_reason(
+    models: dict[str, Model],
+) -> None:
+    model = models["missing-image"]
+    rejected = model.wait_until_rejected()
+    status, reason, message = condition(rejected, "Stalled")
+    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
+    assert "ErrImagePull" in message or "ImagePullBackOff" in message
+    assert f"{DIGITS_IMAGE}:9.9.9" in message
+    assert condition(rejected, "Available")[0] == "True"
+    assert_it_never_had_traffic(model, rejected["status"]["rejected"][0]["revision"])
+
+
+def test_a_container_that_never_starts_gets_no_traffic_and_is_rolled_back_with_its_own_reason(
+    models: dict[str, Model],
+) -> None:
+    model = models["crashing"]
+    rejected = model.wait_until_rejected()
+    status, reason, message = condition(rejected, "Stalled")
+    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
+    assert "CrashLoopBackOff" in message or "exit code 1" in message, message
+    assert condition(rejected, "Available")[0] == "True"
+    candidate = rejected["status"]["rejected"][0]["revision"]
+    wait_until("the pods of the rejected revision go", lambda: not model.pods(candidate), 60)
+    assert_it_never_had_traffic(model, candidate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("no-gateway", "Gateway gateway-system/not-there has not answered the route"),
+        ("no-listener", "Gateway gateway-system/public, listener not-there"),
+    ],
+)
+def test_without_its_gateway_no_clock_runs_nothing_is_promoted_and_the_condition_quotes_the_gateway(
+    models: dict[str, Model], kind: str, words: str
+) -> None:
+    model = models[kind]
+
+    def says_so(manifest: dict[str, object]) -> bool:
+        _, reason, message = condition(manifest, "Reconciling")
+        return phase(manifest) == "Holding" and reason == "RouteNotAccepted" and words in message
+
+    waiting = model.resource.wait_for(f"Reconciling says {words!r}", says_so, 120)
+    told_at = next(seen.at for seen in model.resource.seen if says_so(seen.manifest))
+    model.stays("it goes on waiting beyond its hold", says_so, 15, since=told_at)
+
+    assert condition(waiting, "Available")[0] == "True"
+    assert all("countingSince" not in rollout(seen.manifest) for seen in model.resource.seen), model.told()
+    assert waiting["status"]["stable"]["version"] == "1.0.0"
+
+    model.apply("2.0.0", hold_seconds=600)
+    model.wait_until_holding()
