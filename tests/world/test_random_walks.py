@@ -19,6 +19,7 @@ from tests.world.test_rollouts import stable_is
 
 SECONDS = 150
 FEW = range(int(os.environ.get("WALKS", "12")))
+"""Seeds of every run; WALKS=500 walks further."""
 MANY = range(100, 150)
 
 

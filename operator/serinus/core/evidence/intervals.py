@@ -18,6 +18,8 @@ from serinus.core.readings import Counters, CounterSeries, Grid, Missing, Missin
 
 _ROUNDING = 1e-9
 """Relative excess of bad over total that is rounding of floating-point sums and not a contradiction."""
+_AHEAD_REQUESTS, _AHEAD_SHARE = 3.0, 0.05
+"""So many answers, or this share of the requests, may be counted in a window whose requests were counted before it."""
 
 
 class Tally(NamedTuple):
@@ -76,7 +78,8 @@ def intervals_of(
     A counter counts from zero if its pod started inside the window, or if it was absent from an earlier scrape that the
     pod did answer (a status code seen for the first time, or for the first time since a restart); otherwise its first
     sample is only the base of the next. An interval with more bad ones than requests (a scrape between two updates) is
-    joined with its neighbours until it adds up.
+    joined with its neighbours until it adds up. One with more good ones than requests (some were counted in an earlier
+    scrape) has no bad ones, and what is left over makes up for as many bad ones in the next.
 
     Args:
         counters: the raw series of one revision.
@@ -234,6 +237,9 @@ def _reconciled(by_index: Mapping[int, Mapping[str, Tally]]) -> tuple[Interval, 
             if _adds_up(tally):
                 if tally.total > 0:
                     sound[stratum] = _clamped(tally)
+            elif tally.total > 0 and _adds_up(without_debt := _without_debt(tally)):
+                sound[stratum] = _clamped(without_debt)
+                carried[stratum] = Tally(0.0, min(tally.surely_bad, 0.0), min(tally.possibly_bad, 0.0), 0.0)
             else:
                 carried[stratum] = tally
         if sound:
@@ -244,6 +250,8 @@ def _reconciled(by_index: Mapping[int, Mapping[str, Tally]]) -> tuple[Interval, 
 def _settled(intervals: list[Interval], carried: Mapping[str, Tally]) -> tuple[Interval, ...] | Missing:
     """Join what is still carried at the end with the last intervals of its stratum."""
     for stratum, rest in carried.items():
+        if _is_small_debt(rest, math.fsum(each.strata[stratum].total for each in intervals if stratum in each.strata)):
+            continue
         tally = rest
         while not _adds_up(tally):
             at = next((i for i in reversed(range(len(intervals))) if stratum in intervals[i].strata), None)
@@ -260,6 +268,18 @@ def _settled(intervals: list[Interval], carried: Mapping[str, Tally]) -> tuple[I
             if _adds_up(tally):
                 intervals[at] = Interval(intervals[at].point, {**others, stratum: _clamped(tally)})
     return tuple(interval for interval in intervals if interval.strata)
+
+
+def _without_debt(tally: Tally) -> Tally:
+    """The tally with nothing less than no bad ones."""
+    return Tally(tally.total, max(tally.surely_bad, 0.0), max(tally.possibly_bad, 0.0), tally.refused)
+
+
+def _is_small_debt(rest: Tally, requests: float) -> bool:
+    """Whether what is carried is no more than the answers that requests of before the window may have in it."""
+    most = max(_AHEAD_REQUESTS, _AHEAD_SHARE * requests)
+    paid = rest.total == 0 and rest.refused == 0 and max(rest.surely_bad, rest.possibly_bad) <= 0
+    return requests > 0 and paid and -min(rest.surely_bad, rest.possibly_bad) <= most
 
 
 def _adds_up(tally: Tally) -> bool:

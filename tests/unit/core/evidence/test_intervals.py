@@ -128,6 +128,34 @@ def test_bad_ones_that_are_read_before_their_requests_join_the_next_interval():
     assert intervals == [Interval(1, {"": Tally(10, 0, 0, 0)}), Interval(3, {"": Tally(20, 1, 1, 0)})]
 
 
+def test_requests_counted_just_before_the_window_whose_answers_come_in_it_do_not_join_all_later_intervals():
+    intervals = counted(
+        line(Part.TOTAL, {0: 501, 1: 600, 2: 700, 3: 800}),
+        line(Part.GOOD_BELOW_UPPER, {0: 500, 1: 600, 2: 700, 3: 800}),
+        line(Part.GOOD_BELOW_LOWER, {0: 500, 1: 600, 2: 700, 3: 800}),
+        latency=True,
+    )
+    assert totals(intervals) == {1: 99, 2: 100, 3: 100}
+    assert bads(intervals) == {1: 0, 2: 0, 3: 0}
+
+
+def test_a_request_that_is_read_before_its_answer_is_made_up_for_by_the_next_interval():
+    intervals = counted(
+        line(Part.TOTAL, {0: 500, 1: 600, 2: 700, 3: 800}),
+        line(Part.GOOD_BELOW_UPPER, {0: 500, 1: 600, 2: 699, 3: 795}),
+        line(Part.GOOD_BELOW_LOWER, {0: 500, 1: 600, 2: 699, 3: 795}),
+        latency=True,
+    )
+    assert bads(intervals) == {1: 0, 2: 1, 3: 4}
+    later = counted(
+        line(Part.TOTAL, {0: 501, 1: 600, 2: 700, 3: 800}),
+        line(Part.GOOD_BELOW_UPPER, {0: 500, 1: 600, 2: 696, 3: 796}),
+        line(Part.GOOD_BELOW_LOWER, {0: 500, 1: 600, 2: 696, 3: 796}),
+        latency=True,
+    )
+    assert bads(later) == {1: 0, 2: 3, 3: 0}
+
+
 def test_bad_ones_without_requests_at_the_end_join_the_interval_before():
     intervals = counted(line(Part.TOTAL, {0: 0, 1: 10, 2: 10}), line(Part.BAD, {0: 0, 1: 0, 2: 1}))
     assert intervals == [Interval(1, {"": Tally(10, 1, 1, 0)})]
