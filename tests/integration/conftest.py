@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
 from serinus.api.kinds import HTTP_ROUTE
+from tests.integration.established import wait_until_established
 from tests.integration.second_api_server import SecondApiServer
 
 ROOT = Path(__file__).parents[2]
@@ -54,13 +54,7 @@ def crd(kubectl: Kubectl) -> str:
     name = "modeldeployments.serinus.dev"
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     assert applied.returncode == 0, applied.stderr
-    deadline = time.monotonic() + 30
-    while True:  # `kubectl wait` fails at once on an object that has no conditions yet
-        established = kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
-        if established.returncode == 0:
-            break
-        assert time.monotonic() < deadline, established.stderr
-        time.sleep(0.1)
+    wait_until_established(lambda *arguments: kubectl(*arguments).stdout, name)
     return name
 
 
@@ -70,10 +64,8 @@ def gateway_api(kubectl: Kubectl) -> None:
     folder = str(tools.gateway_api_crds())
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
     assert applied.returncode == 0, applied.stderr
-    established = kubectl(
-        "wait", "--for=condition=Established", f"crd/{HTTP_ROUTE.plural}.{HTTP_ROUTE.group}", "--timeout=30s"
-    )
-    assert established.returncode == 0, established.stderr
+    name = f"{HTTP_ROUTE.plural}.{HTTP_ROUTE.group}"
+    wait_until_established(lambda *arguments: kubectl(*arguments).stdout, name)
 
 
 @pytest.fixture

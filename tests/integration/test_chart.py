@@ -16,6 +16,7 @@ import yaml
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
 from serinus.kube.permissions import PERMISSIONS, Scope
+from tests.integration.established import wait_until_established
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "serinus"
@@ -249,7 +250,7 @@ def test_release_brings_upgrades_and_keeps_the_crd(tmp_path: Path) -> None:
 
         release = ("serinus", "--namespace=serinus-system")
         done(helm("install", release[0], str(CHART), release[1], "--create-namespace"))
-        kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+        wait_until_established(kubectl, CRD)
         assert kubectl("get", "deployment", "serinus", "-n", "serinus-system", "-o", "jsonpath={.spec.replicas}") == "2"
 
         model = {

@@ -29,6 +29,7 @@ from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
 from serinus.api.status import format_instant
 from serinus.kube.permissions import PERMISSIONS
+from tests.integration.established import wait_until_established
 from tests.integration.second_api_server import SecondApiServer
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +225,7 @@ def installed(cluster: Cluster, folder: Path) -> dict[str, str]:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.serinus.dev", "--timeout=30s")
+    wait_until_established(cluster.kubectl, "modeldeployments.serinus.dev")
     deployment = json.loads(cluster.kubectl("get", "deployment", "serinus", "-n", "serinus-system", "-o", "json"))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     of_the_pod = {"metadata.name": "serinus-0", "metadata.namespace": "serinus-system"}
@@ -338,8 +339,8 @@ async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Pat
         gateway_api = tools.gateway_api_crds() / "gateway.networking.k8s.io_httproutes.yaml"
         cluster.kubectl("apply", "--server-side", "-f", str(gateway_api))
         cluster.apply(POD_MONITORS)
-        for crd in ("httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com"):
-            cluster.kubectl("wait", "--for=condition=Established", f"crd/{crd}", "--timeout=30s")
+        kinds = ("httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com")
+        wait_until_established(cluster.kubectl, *kinds)
 
         async with audited(plane, tmp_path) as (server, audit_log):
             kubeconfig = kubeconfig_of_the_account(cluster, server.credentials.server, tmp_path)

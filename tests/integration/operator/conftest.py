@@ -11,6 +11,7 @@ import pytest
 
 from e2e.cluster import tools
 from e2e.cluster.controlplane import control_plane
+from tests.integration.established import wait_until_established
 from tests.integration.operator.operator_process import ROOT, Cluster, OperatorProcess
 
 StartOperator = Callable[..., OperatorProcess]
@@ -26,8 +27,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster = Cluster(plane, tmp_path_factory.mktemp("kubectl-cache"))
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(tools.gateway_api_crds()))
-        for crd in ("modeldeployments.serinus.dev", "httproutes.gateway.networking.k8s.io"):
-            cluster.kubectl("wait", "--for=condition=Established", f"crd/{crd}", "--timeout=30s")
+        kinds = ("modeldeployments.serinus.dev", "httproutes.gateway.networking.k8s.io")
+        wait_until_established(cluster.kubectl, *kinds)
         yield cluster
 
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from e2e.cluster.controlplane import control_plane
+from tests.integration.established import wait_until_established
 from tests.integration.operator.operator_process import (
     FAILOVER_SECONDS,
     ROOT,
@@ -260,7 +261,7 @@ def test_operator_waits_for_a_crd_that_is_new_enough_and_survives_its_removal(
     waiting = "the ModelDeployment CRD is not installed; waiting for it"
     eventually(lambda: len(said(operator, waiting)) == 2, seconds=90)
     cluster.apply(crd())
-    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.serinus.dev", "--timeout=30s")
+    wait_until_established(cluster.kubectl, "modeldeployments.serinus.dev")
     deployed(cluster, "team", "rose")
     assert operator.metric("serinus_crashes_total") == 0
 
@@ -270,7 +271,7 @@ def test_spec_that_got_past_the_api_server_stalls_its_resource_and_no_other(
 ) -> None:
     cluster, operator = bare
     cluster.apply(crd(anything_goes=True))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.serinus.dev", "--timeout=30s")
+    wait_until_established(cluster.kubectl, "modeldeployments.serinus.dev")
     operator.start().until_leading()
     good = deployed(cluster, "team", "iris")
     before = named(children(cluster, "team", "iris"))

@@ -1,0 +1,23 @@
+"""Waits until kinds can be used. `kubectl wait` can't: it fails at once on a CRD that has no conditions yet."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+DEADLINE_SECONDS = 30
+
+
+def wait_until_established(kubectl: Callable[..., str], *names: str) -> None:
+    """Wait until these CRDs, which have been applied, are Established; `kubectl` returns what it printed."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    for name in names:
+        while not _is_established(json.loads(kubectl("get", f"crd/{name}", "--output=json"))):
+            assert time.monotonic() < deadline, f"CRD {name} is not Established within {DEADLINE_SECONDS} s"
+            time.sleep(0.1)
+
+
+def _is_established(crd: dict) -> bool:  # type: ignore[type-arg]
+    conditions = crd.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
