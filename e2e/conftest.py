@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.cluster.locations import CHECKOUT
+from e2e.cluster.once import file_lock
 from e2e.operator_pods import Logs, wait_until_one_leads
 from e2e.stage import Stage, set_up
 from e2e.story import Story, play
@@ -44,11 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage() -> Stage:
-    """The cluster, with Serinus installed and leading."""
-    stage = set_up()
-    wait_until_one_leads(stage)
-    return stage
+def stage() -> Iterator[Stage]:
+    """The cluster, with Serinus installed and leading, for this run alone: a second one in this checkout waits."""
+    with file_lock(CHECKOUT / ".state" / "e2e.lock"):
+        stage = set_up()
+        wait_until_one_leads(stage)
+        yield stage
 
 
 @pytest.fixture(scope="session")

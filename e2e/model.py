@@ -165,6 +165,20 @@ class Model:
         report: LoadReport = wait_until(f"clients in {self.namespace} go on sending", answered, 30 + of_seconds)
         return report
 
+    def nobody_saw_a_failure(self, report: LoadReport) -> None:
+        """Fail if a request failed, with what the route, the rollout and the pods did around that time."""
+        failures = [
+            (count.first_at, f"{count.requests} x {count.outcome} of version {answers.version}")
+            for second in report.seconds
+            for answers in second.versions
+            for count in answers.outcomes
+            if count.is_failure
+        ]
+        routes = [(seen.at, f"route {weights_of(seen.manifest)}") for seen in self.route.seen]
+        rollouts = [(seen.at, f"rollout {rollout(seen.manifest)}") for seen in self.resource.seen]
+        story = [f"{at:.2f} {what}" for at, what in sorted(failures + routes + rollouts)]
+        assert not failures, "\n".join([*story, self.kubectl("get", "events,pods,endpointslices", "--output=wide")])
+
     def told(self) -> str:
         """The resource's own words, for messages."""
         return told(self.resource.newest)

@@ -47,7 +47,7 @@ def test_an_upgrade_in_the_middle_of_a_rollout_leaves_it_intact(stage: Stage, mo
     started = [of for event, of in events_of(promoted) if event == "CandidateStarted"]
     assert started == [revision(holding, "stable"), revision(holding, "candidate")], "an upgrade made a revision"
     now = model.report()
-    assert now.failed == 0, now.outcomes_of(None)
+    model.nobody_saw_a_failure(now)
     model.resource.wait_for("nothing is kept warm any more", lambda m: "previous" not in m["status"], 90)
 
 
@@ -67,7 +67,7 @@ def test_uninstalled_it_leaves_the_models_serving_and_the_crd_in_place(stage: St
     assert versions(model) == before
     now = model.wait_for_answers()
     assert now.versions == {"2.0.0"}
-    assert now.failed == 0, now.outcomes_of(None)
+    model.nobody_saw_a_failure(now)
 
 
 def test_installed_again_it_takes_up_what_it_finds_and_changes_nothing(stage: Stage, model: Model) -> None:
@@ -81,4 +81,4 @@ def test_installed_again_it_takes_up_what_it_finds_and_changes_nothing(stage: St
     model.apply("1.0.0", hold_seconds=5)
     model.wait_until_promoted("1.0.0")
     report = model.stop_requests()
-    assert report.failed == 0, report.outcomes_of(None)
+    model.nobody_saw_a_failure(report)

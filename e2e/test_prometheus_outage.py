@@ -54,4 +54,4 @@ def test_the_hold_stands_still_nothing_is_judged_and_the_rollout_goes_on_afterwa
 
     assert rollout(promoted)["judgedBy"] == "Metrics"
     report = model.stop_requests()
-    assert report.failed == 0, report.outcomes_of(None)
+    model.nobody_saw_a_failure(report)

@@ -29,6 +29,7 @@ from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
 from serinus.api.status import format_instant
 from serinus.kube.permissions import PERMISSIONS
+from tests.integration.endpoint_slices import endpoint_slice_of, is_of_a_revision
 from tests.integration.established import wait_until_established
 from tests.integration.second_api_server import SecondApiServer
 
@@ -123,6 +124,9 @@ class Cluster:
 
     def play(self) -> None:
         """Every ReplicaSet has the pods that it should have; every route is accepted as it is."""
+        for service in self.all("services"):
+            if is_of_a_revision(service):
+                self.apply(endpoint_slice_of(service))
         for manifest in self.all("replicasets,httproutes"):
             generation, status = manifest["metadata"]["generation"], manifest.get("status", {})
             if manifest["kind"] == "ReplicaSet":

@@ -287,3 +287,15 @@ def test_a_first_revision_that_never_had_a_pod_is_replaced_by_the_first_that_is_
     world.deploy(spec_of("model:2"))
     world.run_until(lambda: stable_is(world, "model:2"), 60).run(10)
     assert world.replicas()[world.revision_of("model:1")] == 0
+
+
+# Endpoints ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_gets_no_requests_before_gateways_know_of_its_pods() -> None:
+    world = serving(endpoints_delay_seconds=7)
+    before = len(world.moments)
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert sum(moment.failed for moment in world.moments[before:]) == 0
+    check(world)

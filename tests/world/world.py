@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from serinus.api.kinds import LABEL_REVISION
+from serinus.api.kinds import LABEL_REVISION, LABEL_ROLE
 from serinus.api.status import ModelDeploymentStatus, format_instant
 from serinus.core.observation import Capabilities, Children
 from serinus.core.plan import Note
@@ -60,7 +60,8 @@ class CacheView:
         objects = self.world.seen()
         ours = [o for (kind, namespace, _), o in objects.items() if kind in CHILD_KINDS and namespace == key[0]]
         pods = [o for (kind, namespace, _), o in objects.items() if kind == "Pod" and namespace == key[0]]
-        return observe_children(key[1], uid, ours, pods)
+        slices = [o for (kind, namespace, _), o in objects.items() if kind == "EndpointSlice" and namespace == key[0]]
+        return observe_children(key[1], uid, ours, pods, slices)
 
     def capabilities(self) -> Capabilities:
         return self.world.capabilities
@@ -75,6 +76,8 @@ class World:
     """By image; others start in 4 s and never fail."""
     gateway_accepts: bool = True
     gateway_delay_seconds: float = 1
+    endpoints_delay_seconds: int = 0
+    """From when a pod is ready, or is not any more, until gateways can know of it."""
     lag_seconds: int = 0
     capabilities: Capabilities = field(default_factory=Capabilities)
     now: datetime = START
@@ -94,6 +97,7 @@ class World:
     _notices: list[datetime] = field(default_factory=list)
     _status: tuple[dict[str, Any], ModelDeploymentStatus] | None = None
     _to_restart: set[str] = field(default_factory=set)
+    _ready_pods: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=60))
 
     def __post_init__(self) -> None:
         self.api.watchers.append(self._mark)
@@ -210,6 +214,7 @@ class World:
         self.now += timedelta(seconds=1)
         self._replica_sets()
         self._pods()
+        self._endpoint_slices()
         self._gateway()
         answered, failed_by = self._requests()
         self.prometheus.scrape(self.now.timestamp(), self._counters)
@@ -333,6 +338,36 @@ class World:
             if status != pod["status"]:
                 self.api.edit("Pod", NAMESPACE, pod["metadata"]["name"], lambda m, s=status: m.update(status=s))
 
+    def _endpoint_slices(self) -> None:
+        """One for each revision's own Service: the ready pods of `endpoints_delay_seconds` ago."""
+        self._ready_pods.append(frozenset(_uid(pod) for pod in self.api.of("Pod") if _is_ready(pod)))
+        known = self._ready_pods[max(-len(self._ready_pods), -1 - self.endpoints_delay_seconds)]
+        services = {_uid(each): each for each in self.api.of("Service") if _is_revision_service(each)}
+        for orphan in [each for each in self.api.of("EndpointSlice") if _owner(each) not in services]:
+            self.api.remove("EndpointSlice", NAMESPACE, orphan["metadata"]["name"])
+        for uid, service in services.items():
+            name, revision = service["metadata"]["name"], service["spec"]["selector"][LABEL_REVISION]
+            endpoints = [
+                {"targetRef": {"uid": _uid(pod)}, "conditions": {"ready": _uid(pod) in known}}
+                for pod in self.api.of("Pod")
+                if _revision(pod) == revision
+            ]
+            existing = self.api.find("EndpointSlice", NAMESPACE, name)
+            if existing is None:
+                owner = {"kind": "Service", "name": name, "uid": uid, "controller": True}
+                labels = {**service["metadata"]["labels"], "kubernetes.io/service-name": name}
+                metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+                made = {"kind": "EndpointSlice", "metadata": metadata, "endpoints": endpoints}
+                self.api.put("EndpointSlice", NAMESPACE, made)
+            elif existing["endpoints"] != endpoints:
+                self.api.edit("EndpointSlice", NAMESPACE, name, lambda m, e=endpoints: m.update(endpoints=e))
+
+    def _known_to_gateways(self, pod: dict[str, Any]) -> bool:
+        """Whether requests find it: an endpoint of its revision's Service."""
+        slices = [each for each in self.api.of("EndpointSlice") if _revision(each) == _revision(pod)]
+        endpoints = [endpoint for each in slices for endpoint in each["endpoints"]]
+        return any(e["targetRef"]["uid"] == _uid(pod) and e["conditions"]["ready"] for e in endpoints)
+
     def _gateway(self) -> None:
         for route in self.api.of("HTTPRoute"):
             metadata = route["metadata"]
@@ -366,7 +401,11 @@ class World:
         total = sum(weights.values())
         for revision, weight in weights.items():
             requests = self.requests_per_second * weight / total if total else 0.0
-            ready = [pod for pod in self.api.of("Pod") if _revision(pod) == revision and _is_ready(pod)]
+            ready = [
+                pod
+                for pod in self.api.of("Pod")
+                if _revision(pod) == revision and _is_ready(pod) and self._known_to_gateways(pod)
+            ]
             if not ready:
                 failed[revision] = requests
                 continue
@@ -455,3 +494,15 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 def _revision(pod: dict[str, Any]) -> str:
     return str(pod["metadata"]["labels"][LABEL_REVISION])
+
+
+def _uid(manifest: dict[str, Any]) -> str:
+    return str(manifest["metadata"]["uid"])
+
+
+def _owner(manifest: dict[str, Any]) -> str:
+    return str(manifest["metadata"]["ownerReferences"][0]["uid"])
+
+
+def _is_revision_service(service: dict[str, Any]) -> bool:
+    return bool(service["metadata"].get("labels", {}).get(LABEL_ROLE) == "revision")

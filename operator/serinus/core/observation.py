@@ -98,15 +98,21 @@ class Children:
     """By (kind, name)."""
     replica_sets: Mapping[str, ReplicaSetState] = field(default_factory=dict)
     """By revision."""
+    endpoints: Mapping[str, int] = field(default_factory=dict)
+    """Ready endpoints of each revision's own Service: the pods that gateways and kube-proxy have been told of."""
     pods: tuple[PodState, ...] = ()
     route: RouteState | None = None
     stable_selector: Mapping[str, str] | None = None
     """Selector of the stable Service; None where the Service does not exist."""
 
     def ready(self, revision: str | None) -> int:
-        """Ready pods of a revision."""
+        """Pods of a revision that can serve requests: ready, and an endpoint of its Service.
+
+        The controllers of ReplicaSets and of EndpointSlices learn of a ready pod independently. A route that is given
+        weight before the endpoint is known leads those requests to nothing.
+        """
         state = self.replica_sets.get(revision) if revision else None
-        return state.ready if state else 0
+        return min(state.ready, self.endpoints.get(state.revision, 0)) if state else 0
 
     def pods_of(self, revision: str) -> tuple[PodState, ...]:
         """Pods of a revision that are not being deleted."""

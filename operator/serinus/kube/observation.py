@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from serinus.api.kinds import ANNOTATION_MOVES, CONTAINER, HTTP_ROUTE, LABEL_REVISION, POD, REPLICA_SET, SERVICE
+from serinus.api.kinds import (
+    ANNOTATION_MOVES,
+    CONTAINER,
+    ENDPOINT_SLICE,
+    HTTP_ROUTE,
+    LABEL_REVISION,
+    LABEL_ROLE,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+)
 from serinus.api.revision import REVISION_LENGTH, child_name
 from serinus.core.observation import ChildObject, Children, ParentState, PodState, ReplicaSetState, RouteState
 from serinus.core.plan import Manifest
@@ -20,11 +30,18 @@ _UNREMARKABLE_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _LONGEST_MESSAGE: Final = 500
 
 
-def observe_children(name: str, uid: str, objects: Iterable[Manifest], pods: Iterable[Manifest] = ()) -> Children:
+def observe_children(
+    name: str,
+    uid: str,
+    objects: Iterable[Manifest],
+    pods: Iterable[Manifest] = (),
+    endpoint_slices: Iterable[Manifest] = (),
+) -> Children:
     """What belongs to the ModelDeployment `name` with `uid`.
 
     `objects` are child kinds of its namespace, each with its `kind`; those whose controller is somebody else are left
-    out. `pods` count where their controller is one of its ReplicaSets.
+    out. `pods` count where their controller is one of its ReplicaSets, `endpoint_slices` where it is the Service of one
+    of its revisions.
     """
     ours = [manifest for manifest in objects if controller_uid(manifest) == uid]
     replica_sets = [manifest for manifest in ours if manifest["kind"] == REPLICA_SET.kind]
@@ -35,6 +52,7 @@ def observe_children(name: str, uid: str, objects: Iterable[Manifest], pods: Ite
     return Children(
         objects={(manifest["kind"], manifest["metadata"]["name"]): child_object(manifest) for manifest in ours},
         replica_sets={state.revision: state for state in states},
+        endpoints=_ready_endpoints(ours, endpoint_slices),
         pods=tuple(pod_state(pod) for pod in pods if controller_uid(pod) in owners and _revision(pod)),
         route=route_state(name, route) if route is not None else None,
         stable_selector=(service.get("spec", {}).get("selector") or {}) if service is not None else None,
@@ -139,6 +157,44 @@ def only_what_is_observed(pod: dict[str, Any]) -> Manifest:
         "metadata": {key: metadata[key] for key in kept if key in metadata},
         "status": {key: status[key] for key in said if key in status},
     }
+
+
+def only_ready_endpoints(endpoint_slice: dict[str, Any]) -> Manifest:
+    """The part of an EndpointSlice that is read here: whose it is, and which pods are ready."""
+    metadata = endpoint_slice["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences")
+    return {
+        "apiVersion": ENDPOINT_SLICE.api_version,
+        "kind": ENDPOINT_SLICE.kind,
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "endpoints": [
+            {"targetRef": {"uid": (endpoint.get("targetRef") or {}).get("uid", "")}}
+            for endpoint in endpoint_slice.get("endpoints") or ()
+            if _is_ready_endpoint(endpoint)
+        ],
+    }
+
+
+def _ready_endpoints(ours: Sequence[Manifest], endpoint_slices: Iterable[Manifest]) -> dict[str, int]:
+    """Ready endpoints by revision. A pod has one in each address family, and so in several slices: it counts once."""
+    services = {
+        manifest["metadata"]["uid"]: _revision(manifest)
+        for manifest in ours
+        if manifest["kind"] == SERVICE.kind and _role(manifest) == "revision"
+    }
+    pods: dict[str, set[str]] = {}
+    for each in endpoint_slices:
+        revision = services.get(controller_uid(each) or "")
+        if revision:
+            ready = {str(e["targetRef"]["uid"]) for e in each.get("endpoints") or () if _is_ready_endpoint(e)}
+            pods.setdefault(revision, set()).update(ready)
+    return {revision: len(uids) for revision, uids in pods.items()}
+
+
+def _is_ready_endpoint(endpoint: Mapping[str, Any]) -> bool:
+    """Whether it is a pod that takes requests: unknown counts as ready, as the API says."""
+    ready = (endpoint.get("conditions") or {}).get("ready")
+    return ready is not False and bool((endpoint.get("targetRef") or {}).get("uid"))
 
 
 def _trouble(status: Mapping[str, Any]) -> str | None:
@@ -278,6 +334,10 @@ def _is_true(condition: Mapping[str, Any] | None) -> bool:
 
 def _revision(manifest: Manifest) -> str:
     return str((manifest["metadata"].get("labels") or {}).get(LABEL_REVISION, ""))
+
+
+def _role(manifest: Manifest) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(LABEL_ROLE, ""))
 
 
 def _is(manifest: Manifest, kind: str, name: str) -> bool:

@@ -53,6 +53,7 @@ PERMISSIONS: Final = (
     Permission("gateway.networking.k8s.io", "httproutes", _CHILD, "Split the requests between two revisions."),
     Permission("monitoring.coreos.com", "podmonitors", _WRITE, "Have the pods scraped by the Prometheus Operator."),
     Permission("", "pods", _LIST, "See readiness, restarts and why a pod does not start."),
+    Permission("discovery.k8s.io", "endpointslices", _LIST, "See which pods gateways have been told of."),
     Permission("events.k8s.io", "events", frozenset({"create", "patch"}), "Tell users what was decided, and why."),
     Permission(
         "coordination.k8s.io",

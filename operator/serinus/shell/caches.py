@@ -10,15 +10,32 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from serinus.api.kinds import CHILD_KINDS, HTTP_ROUTE, LABEL_DEPLOYMENT, POD, POD_MONITOR
+from serinus.api.kinds import (
+    CHILD_KINDS,
+    ENDPOINT_SLICE,
+    HTTP_ROUTE,
+    LABEL_DEPLOYMENT,
+    LABEL_ROLE,
+    POD,
+    POD_MONITOR,
+    Kind,
+)
 from serinus.core.observation import Capabilities, Children
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
 from serinus.kube.informers import Informer, without_managed_fields
-from serinus.kube.observation import observe_children, only_what_is_observed
+from serinus.kube.observation import observe_children, only_ready_endpoints, only_what_is_observed
 from serinus.shell.reconciler import Key
 
 OnChange = Callable[[Key], None]
+
+_SELECTED: Final[Mapping[Kind, str]] = {ENDPOINT_SLICE: f"{LABEL_DEPLOYMENT},{LABEL_ROLE}=revision"}
+"""Where not all objects of our own labels are used."""
+_KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
+    POD: only_what_is_observed,
+    ENDPOINT_SLICE: only_ready_endpoints,
+}
+"""Where not all of an object is used."""
 
 
 class DeploymentCache:
@@ -108,12 +125,12 @@ class Caches:
                 cluster,
                 kind,
                 self._child_changed,
-                label_selector=LABEL_DEPLOYMENT,
+                label_selector=_SELECTED.get(kind, LABEL_DEPLOYMENT),
                 namespaces=namespaces,
-                strip=only_what_is_observed if kind is POD else without_managed_fields,
+                strip=_KEPT.get(kind, without_managed_fields),
                 on_installed=self._capabilities_changed,
             )
-            for kind in (*CHILD_KINDS, POD)
+            for kind in (*CHILD_KINDS, POD, ENDPOINT_SLICE)
         )
         self._of_kind = {informer.kind: informer for informer in self.informers}
 
@@ -140,7 +157,8 @@ class Caches:
     def children(self, key: Key, uid: str) -> Children:
         """The children of the ModelDeployment with this uid, as last told."""
         objects = (each for kind in CHILD_KINDS for each in self._of_kind[kind].of_deployment(*key))
-        return observe_children(key[1], uid, objects, self._of_kind[POD].of_deployment(*key))
+        pods, slices = (self._of_kind[kind].of_deployment(*key) for kind in (POD, ENDPOINT_SLICE))
+        return observe_children(key[1], uid, objects, pods, slices)
 
     def capabilities(self) -> Capabilities:
         """What the cluster and this operator can do now."""

@@ -23,6 +23,7 @@ import yaml
 
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane
+from tests.integration.endpoint_slices import endpoint_slice_of, is_of_a_revision
 
 ROOT = Path(__file__).parents[3]
 T = TypeVar("T")
@@ -109,6 +110,9 @@ class Cluster:
             container = running | {"image": "x", "imageID": "x"}
             status = {"phase": "Running", "conditions": true, "containerStatuses": [container]}
             self.patch("pod", pod["metadata"]["name"], namespace, {"status": status}, "--subresource=status")
+        for service in self.list("services", namespace, f"serinus.dev/deployment={deployment}"):
+            if is_of_a_revision(service):
+                self.apply(endpoint_slice_of(service), namespace=namespace)
 
     def accept_route(self, namespace: str, name: str) -> None:
         """Do what a gateway does with a route that it likes. There is none here."""

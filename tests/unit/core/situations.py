@@ -147,6 +147,7 @@ def children(
             )
             for revision, size in sizes.items()
         },
+        endpoints=dict(ready),
         pods=made if pods is None else pods,
         route=RouteState(weights, parents) if weights is not None else None,
         stable_selector={"serinus.dev/revision": selected} if selected else None,

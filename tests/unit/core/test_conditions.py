@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,6 +172,15 @@ def test_a_gateway_that_refuses_is_quoted():
     found = conditions(situation(holding(counting_since=None), seen), None)
     reconciling = next(c for c in found if c.type == "Reconciling")
     assert "NoMatchingParent: no such listener" in reconciling.message
+
+
+def test_ready_pods_that_no_gateway_can_know_of_are_told_as_such():
+    seen = children({STABLE: 4, CANDIDATE: 1}, ALL)
+    seen = replace(seen, endpoints={STABLE: 4}, pods=(pod(CANDIDATE, 0),))
+    found = conditions(situation(status(Phase.STARTING, candidate=CANDIDATE), seen), None)
+    reconciling = next(c for c in found if c.type == "Reconciling")
+    assert reconciling.reason == "PodsNotReady"
+    assert f"Service iris-{CANDIDATE} has 0 of its 1 ready pods as endpoints" in reconciling.message
 
 
 def test_available_means_that_somebody_who_gets_requests_is_ready():

@@ -1,11 +1,18 @@
 """Raw objects become what decisions are made on."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from serinus.kube.observation import observe_children, only_what_is_observed, pod_state, route_state
+from serinus.kube.observation import (
+    observe_children,
+    only_ready_endpoints,
+    only_what_is_observed,
+    pod_state,
+    route_state,
+)
 
 REVISION = "5c1e0a9b77"
 OTHER = "91b2f0c4de"
@@ -93,8 +100,6 @@ def test_a_replica_set_tells_what_it_wants_has_and_lacks():
     state = children.replica_sets[REVISION]
     assert (state.desired, state.current, state.ready) == (4, 3, 2)
     assert state.failure == "FailedCreate: exceeded quota: pods"
-    assert children.ready(REVISION) == 2
-    assert children.ready(OTHER) == 0
 
 
 def test_a_replica_set_that_nobody_has_seen_yet_has_nothing_ready():
@@ -103,6 +108,54 @@ def test_a_replica_set_that_nobody_has_seen_yet_has_nothing_ready():
     state = observe_children("fraud", "deployment-uid", [fresh]).replica_sets[REVISION]
 
     assert (state.ready, state.current, state.failure) == (0, 0, None)
+
+
+def endpoint_slice(name: str, *pods: str, of: str = f"fraud-{REVISION}", ready: bool | None = True) -> dict[str, Any]:
+    conditions = {} if ready is None else {"ready": ready}
+    endpoints = [{"targetRef": {"kind": "Pod", "uid": uid}, "conditions": conditions} for uid in pods]
+    return owned("EndpointSlice", name, owner=f"{of}-uid", endpoints=endpoints)
+
+
+@pytest.mark.parametrize(
+    ("slices", "ready"),
+    [
+        ([], 0),
+        ([endpoint_slice("a", "pod-1", "pod-2")], 2),
+        ([endpoint_slice("a", "pod-1"), endpoint_slice("b", "pod-2")], 2),
+        ([endpoint_slice("v4", "pod-1"), endpoint_slice("v6", "pod-1")], 1),
+        ([endpoint_slice("a", "pod-1", ready=False)], 0),
+        ([endpoint_slice("a", "pod-1", ready=None)], 1),
+        ([endpoint_slice("a", "pod-1", "pod-2", "pod-3")], 2),
+        ([endpoint_slice("a", "pod-1", of="fraud")], 0),
+        ([endpoint_slice("a", "pod-1", of="elsewhere")], 0),
+    ],
+    ids=[
+        "no slice",
+        "all",
+        "in two slices",
+        "one pod in both address families",
+        "not ready",
+        "unknown",
+        "more than the ReplicaSet says",
+        "of the stable Service",
+        "of somebody else's Service",
+    ],
+)
+@pytest.mark.parametrize("keep", [only_ready_endpoints, dict], ids=["as kept", "as told"])
+def test_a_pod_can_serve_once_its_replica_set_and_its_revisions_service_know_of_it(
+    slices: list[dict[str, Any]], ready: int, keep: Callable[[dict[str, Any]], Any]
+):
+    role = {"labels": {**LABELS, "serinus.dev/role": "revision"}}
+    objects = [
+        replica_set(replicas=3, readyReplicas=2),
+        owned("Service", f"fraud-{REVISION}", metadata=role),
+        owned("Service", "fraud", metadata={"labels": {**LABELS, "serinus.dev/role": "stable"}}),
+    ]
+
+    children = observe_children("fraud", "deployment-uid", objects, (), [keep(each) for each in slices])
+
+    assert children.ready(REVISION) == ready
+    assert children.ready(OTHER) == 0
 
 
 def test_the_stable_selector_is_that_of_the_service_of_the_deployments_name():

@@ -264,6 +264,10 @@ class Situation:
         told = [f"pod {pod.name}: {pod.trouble}" for pod in self.children.pods_of(self.candidate) if pod.trouble]
         if replica_set and replica_set.failure:
             told.append(replica_set.failure)
+        endpoints = self.children.endpoints.get(self.candidate, 0)
+        if not told and replica_set and replica_set.ready > endpoints:
+            of = f"Service {replica_set.name} has {endpoints} of its {replica_set.ready} ready pods as endpoints"
+            told.append(f"{of}: the EndpointSlice controller lags behind")
         return "; ".join(told[:2]) or "its pods are starting"
 
     @property
