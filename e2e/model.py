@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -174,10 +174,13 @@ class Model:
             for count in answers.outcomes
             if count.is_failure
         ]
+        assert not failures, self.story(failures) + self.kubectl("get", "events,pods,endpointslices")
+
+    def story(self, more: Iterable[tuple[float, str]] = ()) -> str:
+        """Every state of the route and the rollout with its time, and what else is known, for messages."""
         routes = [(seen.at, f"route {weights_of(seen.manifest)}") for seen in self.route.seen]
         rollouts = [(seen.at, f"rollout {rollout(seen.manifest)}") for seen in self.resource.seen]
-        story = [f"{at:.2f} {what}" for at, what in sorted(failures + routes + rollouts)]
-        assert not failures, "\n".join([*story, self.kubectl("get", "events,pods,endpointslices", "--output=wide")])
+        return "".join(f"{at:.2f} {what}\n" for at, what in sorted([*more, *routes, *rollouts]))
 
     def told(self) -> str:
         """The resource's own words, for messages."""

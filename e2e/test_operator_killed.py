@@ -43,8 +43,7 @@ def assert_the_end_is_the_same(model: Model, counting_since: float) -> None:
     second = revision(promoted, "stable")
     shares = [weights_of(seen.manifest).get(second, 0) for seen in model.route.seen]
     changes = [share for at, share in enumerate(shares) if at == 0 or share != shares[at - 1]]
-    seen = [f"{seen.at:.1f}: {weights_of(seen.manifest)}" for seen in model.route.seen]
-    assert changes == [0, STEP_WEIGHT, 100], "\n".join(seen)
+    assert changes == [0, STEP_WEIGHT, 100], model.story()
     all_traffic_at = next(seen.at for seen, share in zip(model.route.seen, shares, strict=True) if share == 100)
     assert all_traffic_at - counting_since >= HOLD_SECONDS
     history = [entry["event"] for entry in reversed(promoted["status"]["history"]) if entry["revision"] == second]

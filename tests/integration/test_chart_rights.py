@@ -127,7 +127,10 @@ class Cluster:
         for service in self.all("services"):
             if is_of_a_revision(service):
                 self.apply(endpoint_slice_of(service))
+        pods = {pod["metadata"]["name"] for pod in self.all("pods")}
         for manifest in self.all("replicasets,httproutes"):
+            if manifest["kind"] == "ReplicaSet":
+                self.play_pod(manifest, pods)
             generation, status = manifest["metadata"]["generation"], manifest.get("status", {})
             if manifest["kind"] == "ReplicaSet":
                 wanted = {
@@ -145,6 +148,25 @@ class Cluster:
                 patch = json.dumps({"status": wanted})
                 how = ("--subresource=status", "--type=merge", "-p", patch)
                 self.kubectl("patch", name, "-n", "default", *how, may_be_gone=True)
+
+    def play_pod(self, replica_set: Manifest, pods: set[str]) -> None:
+        """One ready pod stands for all of a ReplicaSet; none for none."""
+        template, metadata = replica_set["spec"]["template"], replica_set["metadata"]
+        name = f"{metadata['name']}-0"
+        wanted = replica_set["spec"]["replicas"] > 0
+        if wanted == (name in pods):
+            return
+        if not wanted:
+            self.kubectl("delete", "pod", name, "-n", "default", "--wait=false")
+            return
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": metadata["name"], "uid": metadata["uid"]}
+        place = {"name": name, "namespace": "default", "ownerReferences": [owner | {"controller": True}]}
+        described = {"metadata": place | {"labels": template["metadata"]["labels"]}, "spec": template["spec"]}
+        self.apply({"apiVersion": "v1", "kind": "Pod", **described})
+        now = format_instant(datetime.now(UTC))
+        true = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("PodScheduled", "Ready")]
+        patch = json.dumps({"status": {"phase": "Running", "conditions": true}})
+        self.kubectl("patch", "pod", name, "-n", "default", "--subresource=status", "--type=merge", "-p", patch)
 
 
 def accepting(parent: Manifest, generation: int) -> Manifest:
@@ -345,6 +367,7 @@ async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Pat
         cluster.apply(POD_MONITORS)
         kinds = ("httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com")
         wait_until_established(cluster.kubectl, *kinds)
+        cluster.kubectl("create", "serviceaccount", "default", "-n", "default")
 
         async with audited(plane, tmp_path) as (server, audit_log):
             kubeconfig = kubeconfig_of_the_account(cluster, server.credentials.server, tmp_path)

@@ -30,6 +30,13 @@ def test_the_first_revision_takes_over_as_soon_as_it_is_ready() -> None:
     check(world)
 
 
+def test_nobody_is_told_that_the_first_revision_serves_before_gateways_had_time_to_learn_of_its_pods() -> None:
+    world = serving()
+    ready_at = next(moment.at for moment in world.moments if any(moment.ready.values()))
+    told_at = next(moment.at for moment in world.moments if moment.status.stable is not None)
+    assert (told_at - ready_at).total_seconds() >= 3
+
+
 def test_a_good_revision_passes_every_step_on_evidence_and_takes_all_traffic() -> None:
     world = serving()
     world.deploy(spec_of("model:2"))

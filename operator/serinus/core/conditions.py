@@ -173,6 +173,9 @@ def _starting(s: Situation) -> Stall:
         return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
     if s.stable is not None and not s.stable_serves:
         return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")
+    if s.stable is None:
+        seconds = s.route_margin.total_seconds()
+        return Stall(Reason.STARTING, f"{s.candidate} is ready; within {seconds:g} s requests find its pods")
     return Stall(Reason.STARTING, f"{s.candidate} is ready")
 
 

@@ -244,7 +244,7 @@ def _wake_at(s: Situation) -> datetime | None:
     rollout = s.rollout
     moments = [rollout.drained_at, s.retire_at]
     if rollout.phase is Phase.STARTING:
-        moments.append(s.deadline_at)
+        moments += [s.deadline_at, s.reachable_at]
     if rollout.phase in JUDGING_PHASES:
         moments.append(s.now + timedelta(seconds=s.spec.analysis.interval_seconds))
     if rollout.phase is Phase.WATCHING:

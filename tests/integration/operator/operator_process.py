@@ -107,6 +107,8 @@ class Cluster:
             "state": {"running": {"startedAt": now}},
         }
         for pod in self.list("pods", namespace, f"serinus.dev/deployment={deployment}"):
+            if pod["status"].get("containerStatuses"):
+                continue
             container = running | {"image": "x", "imageID": "x"}
             status = {"phase": "Running", "conditions": true, "containerStatuses": [container]}
             self.patch("pod", pod["metadata"]["name"], namespace, {"status": status}, "--subresource=status")

@@ -23,7 +23,8 @@ def uncovered(
     """Why the counters can't be judged, or None if every pod that has weight reports.
 
     A pod younger than `stale_after_seconds` is excused: it may not have been scraped yet. A candidate none of whose
-    pods is heard while stable is, is CandidateSilent: it has weight and something keeps it from being measured.
+    pods is heard while stable is, is CandidateSilent: it has weight and something keeps it from being measured. While
+    all of its pods are excused it has merely no traffic yet.
 
     Args:
         candidate: counters of the candidate.
@@ -38,6 +39,8 @@ def uncovered(
     heard, expected = _heard(candidate, oldest), _expected(candidate_pods)
     stable_heard = _heard(stable, oldest) if stable else frozenset()
     if not heard and stable_heard:
+        if not _silent(expected, heard, oldest):
+            return None
         return Missing(
             MissingReason.CANDIDATE_SILENT,
             f"No pod of the candidate has reported for {stale_after_seconds:g} s, while stable's do. "

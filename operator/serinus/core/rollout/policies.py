@@ -102,10 +102,11 @@ def reject_late_growth(s: Situation) -> Move | None:
 
 
 def take_over(s: Situation) -> Move | None:
-    """Nothing serves that the candidate could be compared with: it takes over as soon as it is ready."""
+    """Nothing serves that the candidate could be compared with: it takes over as soon as requests find it."""
     if s.stable is not None and not s.stable_never_served:
         return None
-    return moves.take_over_first(s) if s.children.ready(s.candidate) or s.replicas == 0 else None
+    reachable = s.reachable_at is not None and s.now >= s.reachable_at
+    return moves.take_over_first(s) if reachable or s.replicas == 0 else None
 
 
 def enter_first_step(s: Situation) -> Move | None:

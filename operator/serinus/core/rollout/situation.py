@@ -154,6 +154,13 @@ class Situation:
         return pods_for_share(self.replicas, first)
 
     @property
+    def reachable_at(self) -> datetime | None:
+        """When requests find the candidate: a pod is ready, and gateways and nodes have had time to learn of it."""
+        pods = self.children.pods_of(self.candidate) if self.candidate else ()
+        first = min((pod.ready_since for pod in pods if pod.ready_since), default=None)
+        return first + self.route_margin if first and self.children.ready(self.candidate) else None
+
+    @property
     def has_full_size(self) -> bool:
         """Whether the candidate has the pods that all traffic takes."""
         return self.children.ready(self.candidate) >= pods_for_share(self.replicas, 100)

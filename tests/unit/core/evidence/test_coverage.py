@@ -58,6 +58,20 @@ def test_a_candidate_that_is_silent_while_stable_reports_has_its_own_reason():
 
 
 @pytest.mark.parametrize(
+    "young",
+    [pods("a", started_at=NOW - STEP_SECONDS), pods("a", weighted=False), pods("a", "b", started_at=NOW)],
+    ids=["just started", "not ready for long", "all of two"],
+)
+def test_a_candidate_all_of_whose_pods_are_excused_is_not_silent(young):
+    assert gap(heard(), young, heard(s=0), pods("s")) is None
+
+
+def test_a_candidate_is_silent_once_one_of_its_pods_is_no_longer_excused():
+    young = pods("b", started_at=NOW - STEP_SECONDS)
+    assert gap(heard(), (*pods("a"), *young), heard(s=0), pods("s")) is MissingReason.CANDIDATE_SILENT
+
+
+@pytest.mark.parametrize(
     ("candidate", "stable", "reason"),
     [
         (heard(), heard(), MissingReason.EMPTY),
