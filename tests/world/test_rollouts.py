@@ -37,6 +37,19 @@ def test_nobody_is_told_that_the_first_revision_serves_before_gateways_had_time_
     assert (told_at - ready_at).total_seconds() >= 3
 
 
+def test_the_first_revision_does_not_count_as_served_before_a_gateway_has_accepted_its_route() -> None:
+    world = World(gateway_accepts=False)
+    world.deploy(spec_of("model:1"))
+    world.run(60)
+    assert world.status.stable is None
+    assert world.condition("Available") == ("False", "RouteNotAccepted")
+    assert world.condition("Reconciling") == ("True", "RouteNotAccepted")
+    world.gateway_accepts = True
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable"))
+    assert world.condition("Available") == ("True", "Serving")
+    check(world)
+
+
 def test_a_good_revision_passes_every_step_on_evidence_and_takes_all_traffic() -> None:
     world = serving()
     world.deploy(spec_of("model:2"))

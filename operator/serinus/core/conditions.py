@@ -71,6 +71,8 @@ def _finished(draft: _Draft, before: tuple[Condition, ...], generation: int, now
 
 def _available(s: Situation) -> _Draft:
     serving = {revision: s.children.ready(revision) for revision in s.in_force}
+    if s.stable is None and s.route_trouble is not None:
+        return _Draft(ConditionType.AVAILABLE, False, Reason.ROUTE_NOT_ACCEPTED, s.route_trouble)
     if any(serving.values()):
         told = ", ".join(f"{ready} ready pods of {revision}" for revision, ready in serving.items() if ready)
         return _Draft(ConditionType.AVAILABLE, True, Reason.SERVING, f"Requests are answered by {told}")
@@ -173,6 +175,8 @@ def _starting(s: Situation) -> Stall:
         return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
     if s.stable is not None and not s.stable_serves:
         return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")
+    if s.stable is None and s.route_trouble is not None:
+        return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{s.candidate} is ready: {s.route_trouble}")
     if s.stable is None:
         seconds = s.route_margin.total_seconds()
         return Stall(Reason.STARTING, f"{s.candidate} is ready; within {seconds:g} s requests find its pods")

@@ -105,6 +105,8 @@ def take_over(s: Situation) -> Move | None:
     """Nothing serves that the candidate could be compared with: it takes over as soon as requests find it."""
     if s.stable is not None and not s.stable_never_served:
         return None
+    if s.stable is None and not s.split_confirmed:
+        return None
     reachable = s.reachable_at is not None and s.now >= s.reachable_at
     return moves.take_over_first(s) if reachable or s.replicas == 0 else None
 
