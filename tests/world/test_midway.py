@@ -106,12 +106,27 @@ def test_one_restart_in_each_of_two_steps_makes_two() -> None:
     assert world.condition("Stalled")[1] == "ContainerRestarted"
 
 
-def restart_all(world: World, image: str, most: int = 9) -> None:
-    """The model's container ends once in some pods of an image."""
+def test_pods_that_are_added_for_a_later_step_may_restart_while_they_come_up() -> None:
+    world = holding()
+    world.run_until(lambda: len(pods_of(world, "model:2")) > 1)
+    restart_all(world, "model:2", skip=1)
+    world.run(2)
+    restart_all(world, "model:2", skip=1)
+    world.run_until(lambda: stable_is(world, "model:2"))
+    check(world)
+
+
+def pods_of(world: World, image: str) -> list[str]:
+    """Names of the pods of an image, oldest first."""
     revision = world.revision_of(image)
-    pods = [pod for pod in world.api.of("Pod") if pod["metadata"]["labels"][LABEL_REVISION] == revision]
-    for pod in pods[:most]:
-        world.restart(pod["metadata"]["name"])
+    pods = [pod["metadata"] for pod in world.api.of("Pod")]
+    return [metadata["name"] for metadata in pods if metadata["labels"][LABEL_REVISION] == revision]
+
+
+def restart_all(world: World, image: str, most: int = 9, skip: int = 0) -> None:
+    """The model's container ends once in some pods of an image."""
+    for name in pods_of(world, image)[skip : skip + most]:
+        world.restart(name)
 
 
 # Steps and strategy ---------------------------------------------------------------------------------------------------

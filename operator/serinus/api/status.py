@@ -112,7 +112,7 @@ class RolloutStatus(StatusModel):
     restarts: tuple[PodRestarts, ...] = Field(
         default=(),
         max_length=100,
-        description="Restarts that happened before readiness, by pod.",
+        description="Pods that were ready in this rollout, with the restarts that each had before that.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
     )
     reason: str | None = Field(default=None, description="Why the phase was entered, when it is a rollback or a pause.")

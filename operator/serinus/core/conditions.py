@@ -175,12 +175,17 @@ def _starting(s: Situation) -> Stall:
         return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
     if s.stable is not None and not s.stable_serves:
         return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")
-    if s.stable is None and s.route_trouble is not None:
-        return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{s.candidate} is ready: {s.route_trouble}")
     if s.stable is None:
-        seconds = s.route_margin.total_seconds()
-        return Stall(Reason.STARTING, f"{s.candidate} is ready; within {seconds:g} s requests find its pods")
+        return _to_be_found(s)
     return Stall(Reason.STARTING, f"{s.candidate} is ready")
+
+
+def _to_be_found(s: Situation) -> Stall:
+    """The first revision is ready: what keeps requests from finding it."""
+    if s.route_trouble is not None:
+        return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{s.candidate} is ready: {s.route_trouble}")
+    seconds = s.route_margin.total_seconds()
+    return Stall(Reason.STARTING, f"{s.candidate} is ready; within {seconds:g} s requests find its pods")
 
 
 def _lacking_pods(s: Situation, needed: int, where: str = "") -> Stall | None:

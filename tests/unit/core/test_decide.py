@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serinus.api.reasons import Happening, Phase, Reason
-from serinus.api.status import ModelDeploymentStatus, RejectedRevision
+from serinus.api.status import ModelDeploymentStatus, PodRestarts, RejectedRevision
 from serinus.core.decide import decide
 from serinus.core.observation import Children, Observation, Refusal
 from serinus.core.plan import Move, Plan, Realise
@@ -139,8 +139,8 @@ def moved(plan: Plan) -> tuple[Phase, Happening] | None:
             id="lost three times",
         ),
         pytest.param(
-            holding(),
-            children({STABLE: 4, CANDIDATE: 1}, SPLIT, pods=(pod(CANDIDATE, restarts=2),)),
+            holding(restarts=(PodRestarts(pod=f"iris-{CANDIDATE}-0", before=3),)),
+            children({STABLE: 4, CANDIDATE: 1}, SPLIT, pods=(pod(CANDIDATE, restarts=5),)),
             {},
             (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
             id="two restarts",

@@ -29,7 +29,7 @@ HISTORY_LENGTH = 20
 BECAUSE_LENGTH = 700
 MESSAGE_LENGTH = 1000
 MOST_PODS = 100
-"""Pods whose earlier restarts are remembered, as many as the CRD takes."""
+"""Pods whose restarts are followed, as many as the CRD takes."""
 BASELINE_SECONDS = 3600
 """Length of stable's window before a switch, where no canary preceded it."""
 
@@ -167,7 +167,7 @@ def promote(s: Situation) -> Move:
             pass_evidence_since=s.now + s.route_margin,
             baseline_started_at=s.rollout.evidence_started_at or s.now - timedelta(seconds=BASELINE_SECONDS),
             baseline_ended_at=s.now,
-            restarts=_restarts_before(s),
+            restarts=_restarts_of_watch(s),
             judged_by=judged_by,
         ),
     )
@@ -297,6 +297,7 @@ def start_clock(s: Situation) -> Move:
                 "counting_since": begins,
                 "missing_since": None,
                 "short_since": None,
+                "restarts": _restarts_of_attempt(s),
                 "evidence_started_at": s.rollout.evidence_started_at or begins,
                 "pass_evidence_since": s.rollout.pass_evidence_since or begins,
             }
@@ -452,13 +453,15 @@ def _rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
 
 
 def _restarts_of_attempt(s: Situation) -> tuple[PodRestarts, ...]:
-    """Restarts from before the candidate was first ready: they stay forgiven, and later ones add up over all steps."""
-    return _restarts_before(s) if s.rollout.phase is Phase.STARTING else s.rollout.restarts
+    """Pods of the candidate that were ready in this attempt, with the restarts that each had before that."""
+    known = {each.pod: each for each in s.rollout.restarts}
+    pods = (pod for pod in s.judged_pods if pod.ready or pod.name in known)
+    return tuple(known.get(pod.name) or PodRestarts(pod=pod.name, before=pod.restarts) for pod in pods)[:MOST_PODS]
 
 
-def _restarts_before(s: Situation) -> tuple[PodRestarts, ...]:
-    restarted = (PodRestarts(pod=pod.name, before=pod.restarts) for pod in s.judged_pods if pod.restarts)
-    return tuple(restarted)[:MOST_PODS]
+def _restarts_of_watch(s: Situation) -> tuple[PodRestarts, ...]:
+    """Pods of the promoted revision that are ready now: what they went through before is forgiven."""
+    return tuple(PodRestarts(pod=pod.name, before=pod.restarts) for pod in s.judged_pods if pod.ready)[:MOST_PODS]
 
 
 def _weights(s: Situation) -> str:

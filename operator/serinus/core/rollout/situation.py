@@ -210,9 +210,9 @@ class Situation:
 
     @property
     def restarts(self) -> int:
-        """Container restarts of the judged revision since its pods were first ready."""
+        """Container restarts of the judged revision since its pods were first ready. One never seen ready has none."""
         before = {each.pod: each.before for each in self.rollout.restarts}
-        return sum(max(0, pod.restarts - before.get(pod.name, 0)) for pod in self.judged_pods)
+        return sum(max(0, pod.restarts - before[pod.name]) for pod in self.judged_pods if pod.name in before)
 
     @property
     def held_seconds(self) -> float:
