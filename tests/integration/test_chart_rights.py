@@ -70,6 +70,15 @@ AUDIT_POLICY = {
 }
 
 
+LEASE_OF_ANOTHER = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"name": "serinus", "namespace": "serinus-system"},
+    "spec": {"holderIdentity": "another", "leaseDurationSeconds": 2},
+}
+"""The operator is the standby of one that is never heard of again."""
+
+
 def iris(version: str, *, gateway: bool = True) -> Manifest:
     steps = [{"name": "five", "weightPercent": 5, "holdSeconds": 3600}]
     return {
@@ -347,6 +356,11 @@ async def work(cluster: Cluster, operator: Operator) -> None:
     cluster.kubectl("annotate", "mdep", "iris", "-n", "default", f"serinus.dev/abort={candidate}")
     await reached(lambda: phase() == "Rejected", "rolled back")
 
+    # The Lease is lost.
+    cluster.kubectl("delete", "lease", "serinus", "-n", "serinus-system")
+    lease = ("get", "lease", "-n", "serinus-system", "-o", "name")
+    await reached(lambda: "serinus" in cluster.kubectl(*lease), "making its Lease again")
+
     # Back to the old revision, without a gateway: route and candidate go for good.
     cluster.apply(iris("1.0.0", gateway=False))
     await reached(lambda: phase() == "Idle" and not cluster.all("httproutes"), "without a route")
@@ -368,6 +382,7 @@ async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Pat
         kinds = ("httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com")
         wait_until_established(cluster.kubectl, *kinds)
         cluster.kubectl("create", "serviceaccount", "default", "-n", "default")
+        cluster.apply(LEASE_OF_ANOTHER)
 
         async with audited(plane, tmp_path) as (server, audit_log):
             kubeconfig = kubeconfig_of_the_account(cluster, server.credentials.server, tmp_path)

@@ -116,6 +116,47 @@ async def test_a_leader_that_stops_hands_over_without_waiting_for_the_lease_to_r
         assert await leader.process.wait() == 0
 
 
+async def test_a_standby_acts_as_soon_as_the_lease_is_given_back(cluster: HttpCluster, namespace: str):
+    gained: list[float] = []
+    terms = LeaseTerms(namespace, "serinus", duration_seconds=600, renew_deadline_seconds=400, retry_seconds=300)
+    leader = Leadership(cluster, terms, "one", on_gained=lambda: None, on_lost=lambda _: None)
+    leading = asyncio.create_task(leader.run())
+    await eventually(lambda: leader.leading)
+    standby = Leadership(
+        cluster, terms, "two", on_gained=lambda: gained.append(time.monotonic()), on_lost=lambda _: None
+    )
+    waiting = asyncio.create_task(standby.run())
+    await eventually(lambda: standby.holder == "one")
+
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+
+    await eventually(lambda: standby.leading, seconds=30)  # and not after the 300 s of a retry
+    assert len(gained) == 1
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_standby_makes_a_lease_that_was_deleted(cluster: HttpCluster, namespace: str):
+    terms = LeaseTerms(namespace, "serinus", duration_seconds=600, renew_deadline_seconds=400, retry_seconds=300)
+    lease = {
+        "apiVersion": LEASE.api_version,
+        "kind": LEASE.kind,
+        "metadata": {"name": "serinus", "namespace": namespace},
+        "spec": {"holderIdentity": "gone", "leaseDurationSeconds": 600},
+    }
+    made = await cluster.create(LEASE, namespace, lease)
+    standby = Leadership(cluster, terms, "two", on_gained=lambda: None, on_lost=lambda _: None)
+    waiting = asyncio.create_task(standby.run())
+    await eventually(lambda: standby.holder == "gone")
+
+    await cluster.delete(LEASE, namespace, "serinus", made["metadata"]["uid"])
+
+    await eventually(lambda: standby.leading, seconds=30)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
 async def test_a_leader_that_dies_is_followed_when_its_lease_has_run_out(plane: ControlPlane, namespace: str):
     async with electing(plane, namespace, "one", "two") as electors:
         await eventually(lambda: any(elector.leads for elector in electors))

@@ -207,11 +207,13 @@ class HttpCluster:
         resource_version: str,
         *,
         label_selector: str | None = None,
+        name: str | None = None,
         timeout_seconds: int = 300,
         silence_seconds: float = WATCH_SILENCE_SECONDS,
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version`, with bookmarks, until the API server ends it after `timeout_seconds`.
 
+        With a `name`, of that one object: such a watch can be allowed for that name alone.
         `Expired` if the API server has forgotten that version; `Unavailable` if the connection breaks or is silent for
         `silence_seconds`: then a new watch goes on from the last event.
         """
@@ -222,6 +224,7 @@ class HttpCluster:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(timeout_seconds),
             **({"labelSelector": label_selector} if label_selector else {}),
+            **({"fieldSelector": f"metadata.name={name}"} if name else {}),
         }
         timeout = aiohttp.ClientTimeout(sock_connect=self._timeout_seconds, sock_read=silence_seconds)
         try:

@@ -65,8 +65,8 @@ PERMISSIONS: Final = (
     Permission(
         "coordination.k8s.io",
         "leases",
-        frozenset({"get", "update"}),
-        "Take and renew that one Lease.",
+        frozenset({"get", "watch", "update"}),
+        "Take and renew that one Lease, and hear when another gives it back.",
         Scope.OWN_NAMESPACE,
         own_names_only=True,
     ),

@@ -2,7 +2,8 @@
 
 Run by the shell from start to end. A leader holds the Lease as long as it renews it in time by its *own* clock; the
 others believe it until they have seen the Lease unchanged for its whole duration by *theirs*. No two machines' clocks
-are ever compared; the times in the Lease are for people.
+are ever compared; the times in the Lease are for people. A standby watches the Lease, which costs nothing beside its
+renewals, and takes it as soon as it is given back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -19,11 +20,14 @@ from typing import Any, Final, Protocol
 from serinus.api.kinds import Kind
 from serinus.api.status import format_instant
 from serinus.core.plan import Manifest
+from serinus.kube.client import WatchEvent
 from serinus.kube.cluster import AlreadyExists, ApiError, Cluster, Conflict, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
 
 LEASE: Final = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+_WATCH_SECONDS: Final = 300
+"""A standby opens its watch anew this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class LeaseStore(Protocol):
 
     async def replace(self, kind: Kind, namespace: str, manifest: Manifest) -> dict[str, Any]:
         """The Lease with new contents; `Conflict` if somebody was faster."""
+
+    def watch(
+        self, kind: Kind, namespace: str | None, resource_version: str, *, name: str | None, timeout_seconds: int
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes of the Lease after `resource_version`, for `timeout_seconds` at most."""
 
 
 class Leadership:
@@ -100,7 +109,10 @@ class Leadership:
         try:
             while True:
                 await self._attempt()
-                await asyncio.sleep(self._pause_seconds())
+                if self._renewed_at is None and self._lease is not None:
+                    await self._stand_by(self._lease)
+                else:
+                    await asyncio.sleep(self._pause_seconds())
         finally:
             await self._give_back()
 
@@ -124,6 +136,33 @@ class Leadership:
         if gained:
             logger.info("%s leads by Lease %s/%s", self._identity, self._terms.namespace, self._terms.name)
             self._on_gained()
+
+    async def _stand_by(self, lease: Manifest) -> None:
+        """Follow the Lease that another holds until it may be taken: given back, gone, or unchanged for too long.
+
+        What is heard only says when to look: before it is taken it is always read again.
+        """
+        try:
+            async with asyncio.timeout(self._seconds_until_free()) as patience:
+                async for event in self._store.watch(
+                    LEASE,
+                    self._terms.namespace,
+                    _version(lease),
+                    name=self._terms.name,
+                    timeout_seconds=_WATCH_SECONDS,
+                ):
+                    if event.type == "DELETED":
+                        return
+                    if event.type != "BOOKMARK":
+                        self._see(event.manifest)
+                    if self._is_free():
+                        return
+                    patience.reschedule(asyncio.get_running_loop().time() + self._seconds_until_free())
+        except TimeoutError:
+            return
+        except ApiError as error:
+            logger.info("Lease %s/%s can't be watched: %s", self._terms.namespace, self._terms.name, error)
+        await asyncio.sleep(self._pause_seconds())  # a watch that ends at once must not make us spin
 
     async def _take_or_renew(self) -> bool:
         """Whether the Lease is ours after one attempt."""
@@ -158,11 +197,12 @@ class Leadership:
 
     def _is_free(self) -> bool:
         """Whether the Lease as last seen may be taken: ours, given back, or unchanged for its whole duration."""
-        spec = _spec(self._lease)
-        if self.holder in {None, self._identity}:
-            return True
-        duration = float(spec.get("leaseDurationSeconds") or self._terms.duration_seconds)
-        return self._clock() >= self._seen_at + duration
+        return self.holder in {None, self._identity} or self._seconds_until_free() <= 0
+
+    def _seconds_until_free(self) -> float:
+        """How long its holder is still believed without another sign of life."""
+        duration = float(_spec(self._lease).get("leaseDurationSeconds") or self._terms.duration_seconds)
+        return self._seen_at + duration - self._clock()
 
     def _claim(self, lease: Manifest) -> dict[str, Any]:
         """The Lease with us as its holder from now on."""
