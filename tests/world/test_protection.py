@@ -9,6 +9,7 @@ from serinus.kube.cluster import Rejected
 from tests.world.api_server import ApiServer
 from tests.world.invariants import check
 from tests.world.test_edits import holding
+from tests.world.test_midway import pods_of
 from tests.world.test_rollouts import serving, stable_is
 from tests.world.traffic import Behaviour
 from tests.world.world import NAME, NAMESPACE, World, spec_of
@@ -299,3 +300,78 @@ def test_a_candidate_gets_no_requests_before_gateways_know_of_its_pods() -> None
     world.run_until(lambda: stable_is(world, "model:2"))
     assert sum(moment.failed for moment in world.moments[before:]) == 0
     check(world)
+
+
+# Loans and people -----------------------------------------------------------------------------------------------------
+
+
+def test_while_stable_is_dead_the_revision_that_served_before_it_comes_before_an_unjudged_candidate() -> None:
+    world = serving()
+    spec = spec_of("model:2")
+    spec["rollout"]["scaleDownDelaySeconds"] = 600
+    world.deploy(spec)
+    world.run_until_phase("Watching").run_until_phase("Idle")
+    world.behaviours["model:3"] = Behaviour(error_share=0.9)
+    world.deploy({**spec, "serving": {**spec["serving"], "image": "model:3"}})
+    world.run(6)
+    assert world.status.candidate is not None
+    deaf(world, "model:2")
+    world.run(10)
+    assert world.weights() == {world.revision_of("model:1"): 100}
+
+
+def test_a_new_spec_before_any_gateway_accepted_the_first_revision_takes_no_pods_away() -> None:
+    world = World(gateway_accepts=False)
+    world.deploy(spec_of("model:1"))
+    world.run(60)
+    before = len(world.moments)
+    world.deploy(spec_of("model:2"))
+    world.run(30)
+    assert sum(moment.failed for moment in world.moments[before:]) == 0
+    assert stable_is(world, "model:1")
+
+
+def test_a_pod_that_is_replaced_in_the_watch_and_keeps_restarting_returns_to_the_old_revision() -> None:
+    world = serving()
+    spec = spec_of("model:2")
+    spec["rollout"] |= {"watchSeconds": 600, "scaleDownDelaySeconds": 600}
+    world.deploy(spec)
+    world.run_until_phase("Watching").run(5)
+    old = set(pods_of(world, "model:2"))
+    world.api.remove("Pod", NAMESPACE, min(old))
+    world.run(15)
+    (new,) = set(pods_of(world, "model:2")) - old
+    for _ in range(3):
+        world.restart(new)
+        world.run(20)
+    assert [each.reason for each in world.status.rejected] == ["ContainerRestarted"]
+
+
+def test_a_rollback_that_waits_for_the_gateway_quotes_it() -> None:
+    world = holding()
+    world.gateway_accepts = False
+    world.run(2)
+    world.annotate(abort=world.revision_of("model:2"))
+    world.run(120)
+    (reconciling,) = (c for c in world.status.conditions if c.type == "Reconciling")
+    assert reconciling.reason == "RollingBack"
+    assert reconciling.message.count("Gateway gateways/public says Accepted=False") == 1
+    world.gateway_accepts = True
+    world.run_until_phase("Rejected")
+
+
+def test_history_says_what_a_person_decided() -> None:
+    world = holding()
+    world.annotate(promote=f"{world.revision_of('model:2')}#1")
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert [(e.event, e.by) for e in world.status.history][:1] == [("Promoted", "person")]
+    world.annotate(abort=world.revision_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:1"))
+    assert ("Returned", "person") in [(entry.event, entry.by) for entry in world.status.history]
+
+
+def test_a_promotion_without_analysis_is_not_told_as_undecided() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2", analysis={"disabled": True, "intervalSeconds": 5}))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert "PromotedUndecided" not in [entry.event for entry in world.status.history]

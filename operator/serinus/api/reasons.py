@@ -108,6 +108,7 @@ class Happening(StrEnum):
     COUNTING_STOPPED = "CountingStopped"
     PODS_BACK = "PodsBack"
     STEPS_CHANGED = "StepsChanged"
+    EVIDENCE_BACK = "EvidenceBack"
     WEIGHT_GIVEN_BACK = "WeightGivenBack"
     STEP_PASSED = "StepPassed"
     PAUSED = "Paused"

@@ -19,6 +19,7 @@ from serinus.core.rollout.situation import Situation
 from serinus.core.traffic import pods_for_share
 
 MESSAGE_LENGTH = 2000
+_WAITS_FOR = "; it waits for the gateway: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ def _progress_of_phase(s: Situation) -> Stall:
             message += "" if s.has_full_size else f" ({s.trouble})"
             return Stall(Reason.PROMOTING, f"{message}; {s.route_trouble}" if s.route_trouble else message)
         case Phase.ROLLING_BACK:
-            return Stall(Reason.ROLLING_BACK, s.rollout.message or f"{s.candidate} goes, its traffic first")
+            message = s.rollout.message.split(_WAITS_FOR)[0] or f"{s.candidate} goes, its traffic first"
+            return Stall(Reason.ROLLING_BACK, f"{message}{_WAITS_FOR}{s.route_trouble}" if s.route_trouble else message)
         case Phase.WATCHING:
             return Stall(Reason.WATCHING, f"{s.stable} is watched first; then revision {s.revision} starts")
         case _:

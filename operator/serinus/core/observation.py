@@ -61,7 +61,7 @@ class ParentState:
     gateway: str
     accepted: bool
     message: str
-    """The gateway's own words where it does not accept the route."""
+    """Where it does not accept the route: the gateway, and its own words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,8 +75,8 @@ def candidate_weight(status: ModelDeploymentStatus, steps: Sequence[WeightStep],
 def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> dict[str, int]:
     """Weight in percent by revision, those without any left out; empty before there is any revision.
 
-    While stable has no ready pod, a revision that has some takes all traffic: the previous one during its watch, or a
-    candidate that is not on its way out. That is a loan: nothing advances on it. A resource that is scaled to zero
+    While stable has no ready pod, a revision that has some takes all traffic: the previous one, which served before, or
+    a candidate that is not on its way out. That is a loan: nothing advances on it. A resource that is scaled to zero
     lends nothing: nobody is to serve.
     """
     stable = status.stable.revision if status.stable else None
@@ -95,15 +95,14 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
 
 
 def _lender(status: ModelDeploymentStatus, children: Children) -> str | None:
+    """Who serves in place of stable: one that passed its judgement before one that has not yet."""
     candidate = status.candidate.revision if status.candidate else None
     previous = status.previous.revision if status.previous else None
-    if candidate and children.ready(candidate):
-        leaving = status.rollout.phase is Phase.ROLLING_BACK
-        if not leaving or weights_in_force(children).get(candidate, 0) > 0:
-            return candidate
-    if previous and children.ready(previous):
-        return previous
-    return None
+    leaving = status.rollout.phase is Phase.ROLLING_BACK and weights_in_force(children).get(candidate or "", 0) == 0
+    unjudged = status.rollout.phase is not Phase.PROMOTING
+    lenders = (previous, candidate) if unjudged else (candidate, previous)
+    able = (each for each in lenders if each and children.ready(each) and not (each == candidate and leaving))
+    return next(able, None)
 
 
 def weights_in_force(children: Children) -> Mapping[str, int]:

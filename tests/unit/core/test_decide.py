@@ -113,7 +113,7 @@ def moved(plan: Plan) -> tuple[Phase, Happening] | None:
         pytest.param(
             holding(counting_since=None, missing_since=NOW - seconds(601)),
             BOTH,
-            {},
+            {"evidence": evidence(MISSING)},
             (Phase.PAUSED, Happening.PAUSED),
             id="missing for too long",
         ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serinus.core.evidence import clustering
 from serinus.core.evidence.betting import above_limit
@@ -131,13 +131,17 @@ def _gather(
         now=circumstances.now,
         stale_after_seconds=circumstances.stale_after_seconds,
     )
+    if gap is not None and gap.reason is MissingReason.CANDIDATE_SILENT and policy.kind is not ShareKind.ERRORS:
+        gap = _not_held_against(gap, candidate)
     if gap is not None:
         return gap
-    own = _intervals(policy, candidate, circumstances, stable=False)
+    own: tuple[Interval, ...] | Missing = ()
+    if _has_samples(candidate):
+        own = _intervals(policy, candidate, circumstances, stable=False)
     if isinstance(own, Missing):
         return own
     other: tuple[Interval, ...] | Missing = ()
-    if stable is not None and any(series.part is Part.TOTAL and series.samples for series in stable.series):
+    if stable is not None and _has_samples(stable):
         other = _intervals(policy, stable, circumstances, stable=True)
     if isinstance(other, Missing):
         return other
@@ -156,6 +160,18 @@ def _gather(
         serves=bool(other),
         comparable=comparable,
     )
+
+
+def _not_held_against(silent: Missing, candidate: Counters) -> Missing | None:
+    """What silence is where it may be a lack of requests.
+
+    BentoML counts requests from zero on; its histogram and users' own counters appear with their first event.
+    """
+    return replace(silent, reason=MissingReason.NOT_COVERED) if _has_samples(candidate) else None
+
+
+def _has_samples(counters: Counters) -> bool:
+    return any(series.part is Part.TOTAL and series.samples for series in counters.series)
 
 
 def _compare(

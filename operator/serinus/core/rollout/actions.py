@@ -52,9 +52,11 @@ def wants_pause(s: Situation) -> bool:
 
 def _abort(s: Situation, revision: str) -> Move | None:
     if s.rollout.phase in CANDIDATE_PHASES and s.candidate == revision and s.stable is not None:
-        return moves.reject(s, Reason.ABORTED, f"a person asked for it with the annotation {GROUP}/abort")
+        because = f"a person asked for it with the annotation {GROUP}/abort"
+        return moves.reject(s, Reason.ABORTED, because, by="person")
     if s.rollout.phase is Phase.WATCHING and s.stable == revision and s.previous is not None:
-        return moves.return_to_previous(s, Reason.ABORTED, f"a person asked for it with {GROUP}/abort")
+        because = f"a person asked for it with the annotation {GROUP}/abort"
+        return moves.return_to_previous(s, Reason.ABORTED, because, by="person")
     return None
 
 

@@ -22,7 +22,7 @@ STARTS_SOON = timedelta(seconds=60)
 def clock_move(s: Situation) -> Move | None:
     """The move that starts, stops or corrects the clock, if one is due."""
     if s.rollout.counting_since is None:
-        return (_give_back(s) if s.rollout.withdrawn else _start(s)) or _note_pods(s)
+        return _standing(s) or _note_pods(s)
     if (stopped := _obstacle(s)) is not None:
         return moves.stop_clock(s, stopped)
     if s.clock_has_gap and s.now > s.rollout.counting_since:
@@ -31,6 +31,17 @@ def clock_move(s: Situation) -> Move | None:
         told = moves.evidence_in_words(s, VerdictKind.MISSING)
         return moves.stop_clock(s, told, missing=True, withdrawn=s.candidate_is_silent)
     return None
+
+
+def _standing(s: Situation) -> Move | None:
+    """The clock stands still: evidence that comes in meanwhile is heeded all the same."""
+    if s.rollout.withdrawn:
+        return _give_back(s)
+    if s.candidate_is_silent:
+        return moves.stop_clock(s, moves.evidence_in_words(s, VerdictKind.MISSING), missing=True, withdrawn=True)
+    started = _start(s)
+    is_back = s.rollout.missing_since is not None and s.verdict is not None and not s.evidence_missing
+    return moves.evidence_is_back(s) if started is None and is_back else started
 
 
 def _give_back(s: Situation) -> Move | None:

@@ -151,11 +151,13 @@ def promote(s: Situation) -> Move:
     candidate, stable = _candidate(s), s.status.stable
     watched = s.spec.rollout.watch_seconds > 0
     judged_by = s.rollout.judged_by or JudgedBy.READINESS
-    happening = Happening.PROMOTED_UNDECIDED if judged_by is JudgedBy.POLICY else Happening.PROMOTED
+    undecided = judged_by is JudgedBy.POLICY and not s.spec.analysis.disabled
+    happening = Happening.PROMOTED_UNDECIDED if undecided else Happening.PROMOTED
+    by = "person" if judged_by is JudgedBy.PERSON else "serinus"
     message = f"Revision {candidate.revision} serves all requests, judged by {judged_by}: {s.rollout.reason or ''}"
     return move(
         s,
-        Telling(happening, message.rstrip(": "), candidate.revision),
+        Telling(happening, message.rstrip(": "), candidate.revision, by=by),
         stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
         candidate=None,
         previous=stable.model_copy(update={"since": s.now}) if stable else None,
@@ -173,13 +175,13 @@ def promote(s: Situation) -> Move:
     )
 
 
-def reject(s: Situation, reason: Reason, message: str) -> Move:
+def reject(s: Situation, reason: Reason, message: str, by: str = "serinus") -> Move:
     """Roll the candidate back and remember that it was worse; its traffic goes off first."""
     candidate = _candidate(s)
     rejected = RejectedRevision(revision=candidate.revision, reason=reason, message=message[:MESSAGE_LENGTH], at=s.now)
     return move(
         s,
-        Telling(Happening.ROLLED_BACK, f"{reason}: {message}", candidate.revision, warning=True),
+        Telling(Happening.ROLLED_BACK, f"{reason}: {message}", candidate.revision, warning=True, by=by),
         rejected=(rejected,),
         rollout=_rolling_back(s, reason, message),
     )
@@ -195,18 +197,17 @@ def supersede(s: Situation) -> Move:
     )
 
 
-def return_to_previous(s: Situation, reason: Reason, message: str) -> Move:
+def return_to_previous(s: Situation, reason: Reason, message: str, by: str = "serinus") -> Move:
     """During the watch: make the revision that served before stable again, and roll back the one that replaced it."""
     failed, previous = s.status.stable, s.status.previous
     assert failed is not None  # noqa: S101 -- only called while watching, when both are there
     assert previous is not None  # noqa: S101
     worse = reason is not Reason.SUPERSEDED
     rejected = RejectedRevision(revision=failed.revision, reason=reason, message=message[:MESSAGE_LENGTH], at=s.now)
+    because = f"{reason}: back to {previous.revision}: {message}"
     return move(
         s,
-        Telling(
-            Happening.RETURNED, f"{reason}: back to {previous.revision}: {message}", failed.revision, warning=worse
-        ),
+        Telling(Happening.RETURNED, because, failed.revision, warning=worse, by=by),
         stable=previous.model_copy(update={"since": s.now}),
         candidate=failed.model_copy(update={"since": s.now}),
         previous=None,
@@ -319,7 +320,7 @@ def stop_clock(s: Situation, because: str, *, missing: bool = False, withdrawn: 
             update={
                 "held_seconds": s.held_seconds,
                 "counting_since": None,
-                "missing_since": s.now if missing else s.rollout.missing_since,
+                "missing_since": (s.rollout.missing_since or s.now) if missing else s.rollout.missing_since,
                 "short_since": (s.rollout.short_since or s.now) if s.is_short else None,
                 "weight_losses": s.rollout.weight_losses + (1 if lost else 0),
                 "withdrawn": withdrawn or s.rollout.withdrawn,
@@ -332,6 +333,12 @@ def pods_are_back(s: Situation) -> Move:
     """The candidate has the pods of its share again, and something else keeps the clock from running."""
     message = f"Revision {s.candidate} has the ready pods that its share needs ({s.children.ready(s.candidate)})"
     return move(s, Telling(Happening.PODS_BACK, message), rollout=s.rollout.model_copy(update={"short_since": None}))
+
+
+def evidence_is_back(s: Situation) -> Move:
+    """There is evidence again, and something else keeps the clock from running."""
+    rollout = s.rollout.model_copy(update={"missing_since": None})
+    return move(s, Telling(Happening.EVIDENCE_BACK, "There is evidence again"), rollout=rollout)
 
 
 def give_back(s: Situation) -> Move:

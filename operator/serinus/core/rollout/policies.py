@@ -60,10 +60,15 @@ def begin(s: Situation) -> Move | None:
 
 
 def follow_the_spec(s: Situation) -> Move | None:
-    """The spec asks for another revision than the candidate."""
+    """The spec asks for another revision than the candidate.
+
+    A first revision that is ready becomes stable before that, whatever the gateway says: it may serve users.
+    """
     if s.revision == s.candidate:
         return None
-    return moves.start(s) if s.stable is None else moves.supersede(s)
+    if s.stable is None:
+        return moves.take_over_first(s) if s.children.ready(s.candidate) else moves.start(s)
+    return moves.supersede(s)
 
 
 def reject_failing(s: Situation) -> Move | None:
@@ -147,9 +152,11 @@ def obey_pause(s: Situation) -> Move | None:
 
 
 def act_on_missing(s: Situation) -> Move | None:
-    """Evidence has been missing for too long: do what the spec says. A candidate that went silent goes."""
+    """Evidence has been missing for too long and still is: do what the spec says. A candidate that is silent goes."""
     since, policy = s.rollout.missing_since, s.spec.analysis.missing
     if s.spec.analysis.disabled or since is None or s.now < since + timedelta(seconds=policy.after_seconds):
+        return None
+    if not s.evidence_missing:
         return None
     message = f"evidence has been missing since {since:%H:%M:%S} UTC, longer than analysis.missing.afterSeconds"
     if policy.action is MissingAction.ROLLBACK or s.rollout.withdrawn:

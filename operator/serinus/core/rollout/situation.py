@@ -210,9 +210,13 @@ class Situation:
 
     @property
     def restarts(self) -> int:
-        """Container restarts of the judged revision since its pods were first ready. One never seen ready has none."""
+        """Container restarts of the judged revision since its pods were first ready.
+
+        A candidate's pod that was never seen ready has none: it may still come up. After the promotion all count.
+        """
         before = {each.pod: each.before for each in self.rollout.restarts}
-        return sum(max(0, pod.restarts - before[pod.name]) for pod in self.judged_pods if pod.name in before)
+        known = before if self.candidate else {pod.name: 0 for pod in self.judged_pods} | before
+        return sum(max(0, pod.restarts - known[pod.name]) for pod in self.judged_pods if pod.name in known)
 
     @property
     def held_seconds(self) -> float:
@@ -285,7 +289,7 @@ class Situation:
         route = self.children.route
         if route is None:
             return "the HTTPRoute is not there yet"
-        refused = [f"{parent.gateway}: {parent.message}" for parent in route.parents if not parent.accepted]
+        refused = [parent.message for parent in route.parents if not parent.accepted]
         return "; ".join(refused) or "the gateway has not confirmed the newest weights yet"
 
     @property
