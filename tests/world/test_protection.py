@@ -375,3 +375,39 @@ def test_a_promotion_without_analysis_is_not_told_as_undecided() -> None:
     world.deploy(spec_of("model:2", analysis={"disabled": True, "intervalSeconds": 5}))
     world.run_until(lambda: stable_is(world, "model:2"))
     assert "PromotedUndecided" not in [entry.event for entry in world.status.history]
+
+
+# The truth of status --------------------------------------------------------------------------------------------------
+
+
+def test_a_resource_whose_route_every_gateway_refuses_is_not_available() -> None:
+    world = serving()
+    world.gateway_accepts = False
+    elsewhere = {"gateway": {"parentRefs": [{"name": "other"}], "hostnames": ["b.example"]}}
+    world.deploy(spec_of("model:1", traffic=elsewhere))
+    world.run(30)
+    assert world.condition("Available") == ("False", "RouteNotAccepted")
+    world.gateway_accepts = True
+    world.deploy(spec_of("model:1"))
+    world.run(30)
+    assert world.condition("Available") == ("True", "Serving")
+
+
+def test_a_watch_that_was_not_measured_says_so() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Watching").run(1)
+    world.prometheus.down = True
+    world.run(80)
+    ended = next(entry for entry in world.status.history if entry.event == "WatchEnded")
+    assert "not measured in the end: errors" in ended.because
+
+
+def test_reasons_that_a_newer_version_wrote_are_told_as_they_are() -> None:
+    world = serving(behaviours={"model:2": BROKEN})
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Rejected")
+    key = ("ModelDeployment", NAMESPACE, NAME)
+    world.api.edit(*key, lambda m: m["status"]["rejected"][0].update(reason="DriftFound"))
+    world.run(5)
+    assert world.condition("Stalled") == ("True", "DriftFound")

@@ -26,7 +26,8 @@ _WAITS_FOR = "; it waits for the gateway: "
 class Stall:
     """Why nothing goes on without a person."""
 
-    reason: Reason
+    reason: str
+    """A `Reason`, or what a newer version wrote as one."""
     message: str
 
 
@@ -34,7 +35,7 @@ class Stall:
 class _Draft:
     type: ConditionType
     true: bool
-    reason: Reason
+    reason: str
     message: str
 
 
@@ -72,7 +73,8 @@ def _finished(draft: _Draft, before: tuple[Condition, ...], generation: int, now
 
 def _available(s: Situation) -> _Draft:
     serving = {revision: s.children.ready(revision) for revision in s.in_force}
-    if s.stable is None and s.route_trouble is not None:
+    refused = s.children.route is not None and s.children.route.refused
+    if s.route_trouble is not None and (s.stable is None or refused):
         return _Draft(ConditionType.AVAILABLE, False, Reason.ROUTE_NOT_ACCEPTED, s.route_trouble)
     if any(serving.values()):
         told = ", ".join(f"{ready} ready pods of {revision}" for revision, ready in serving.items() if ready)
@@ -124,7 +126,7 @@ def _paused(s: Situation) -> _Draft:
         message = f"Paused by annotation: {s.candidate} gets no traffic until it is gone"
         return _Draft(ConditionType.PAUSED, True, Reason.PAUSED_BY_PERSON, message)
     if s.rollout.phase is Phase.PAUSED:
-        reason = Reason(s.rollout.reason) if s.rollout.reason else Reason.PAUSED_BY_PERSON
+        reason = s.rollout.reason or Reason.PAUSED_BY_PERSON
         message = f"{s.rollout.message}; serinus.dev/promote or serinus.dev/abort: {s.candidate} decides it"
         return _Draft(ConditionType.PAUSED, True, reason, message.lstrip("; "))
     return _Draft(ConditionType.PAUSED, False, Reason.RUNNING, "Not paused")

@@ -120,7 +120,7 @@ def _stall(s: Situation, obstacle: Stall | None) -> Stall | None:
             f"revision {rejected.revision} was rolled back: {rejected.message}; change the spec, or try it again with "
             f"the annotation serinus.dev/retry: {rejected.revision}"
         )
-        return Stall(Reason(rejected.reason), message)
+        return Stall(rejected.reason, message)
     if s.rollout.phase is Phase.STARTING and s.stable is None and s.deadline_passed:
         return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision is not ready in time: {s.trouble}")
     return None

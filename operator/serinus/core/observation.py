@@ -62,6 +62,8 @@ class ParentState:
     accepted: bool
     message: str
     """Where it does not accept the route: the gateway, and its own words."""
+    refused: bool = False
+    """Whether it says that it does not carry the route as it is now, rather than nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class RouteState:
     def accepted(self) -> bool:
         """Whether every parent reports Accepted and ResolvedRefs for the current generation."""
         return bool(self.parents) and all(parent.accepted for parent in self.parents)
+
+    @property
+    def refused(self) -> bool:
+        """Whether no parent carries the route."""
+        return bool(self.parents) and all(parent.refused for parent in self.parents)
 
 
 @dataclass(frozen=True, slots=True)

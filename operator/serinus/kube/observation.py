@@ -268,11 +268,8 @@ def _parent_state(
 ) -> ParentState:
     identity = _parent_identity(reference, namespace)
     gateway = _parent_name(identity)
-    problems = [
-        _parent_problem(answer, generation, gateway)
-        for answer in answers
-        if _parent_identity(answer.get("parentRef") or {}, namespace) == identity
-    ]
+    answered = [a for a in answers if _parent_identity(a.get("parentRef") or {}, namespace) == identity]
+    problems = [_parent_problem(answer, generation, gateway) for answer in answered]
     if not problems:
         message = (
             f"{gateway} has not answered the route: look whether it exists, has a running controller, "
@@ -281,7 +278,13 @@ def _parent_state(
         return ParentState(gateway, accepted=False, message=message)
     # Several controllers may answer for one parent; one that carries the route is enough.
     accepted = None in problems
-    return ParentState(gateway, accepted, "" if accepted else problems[0] or "")
+    refused = all(_is_refused(answer, generation) for answer in answered)
+    return ParentState(gateway, accepted, "" if accepted else problems[0] or "", refused)
+
+
+def _is_refused(answer: Mapping[str, Any], generation: int) -> bool:
+    condition = _condition(answer.get("conditions"), "Accepted") or {}
+    return condition.get("status") == "False" and condition.get("observedGeneration", 0) == generation
 
 
 def _parent_problem(answer: Mapping[str, Any], generation: int, gateway: str) -> str | None:

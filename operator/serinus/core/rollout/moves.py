@@ -252,6 +252,8 @@ def settle(s: Situation) -> Move:
 def end_watch(s: Situation) -> Move:
     """The watch after the promotion is over without a Fail."""
     message = f"Revision {s.stable} was watched for {s.spec.rollout.watch_seconds} s without a failing metric"
+    unread = [metric.name for metric in s.status.analysis if metric.verdict == VerdictKind.MISSING]
+    message += f"; not measured in the end: {', '.join(unread)}" if unread else ""
     return move(
         s,
         Telling(Happening.WATCH_ENDED, message, s.stable),
