@@ -28,6 +28,11 @@ class Strict(ApiServer):
             raise Rejected(f"create {kind.kind} {manifest['metadata']['name']}: forbidden")
         return await super().create(kind, namespace, manifest)
 
+    async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
+        if self.refuses == (kind.kind, manifest["metadata"]["name"]):
+            raise Rejected(f"apply {kind.kind} {manifest['metadata']['name']}: forbidden")
+        return await super().apply(kind, namespace, manifest, resource_version)
+
 
 def only_stable_serves(world: World) -> bool:
     return world.weights() == {world.revision_of("model:1"): 100}
@@ -411,3 +416,15 @@ def test_reasons_that_a_newer_version_wrote_are_told_as_they_are() -> None:
     world.api.edit(*key, lambda m: m["status"]["rejected"][0].update(reason="DriftFound"))
     world.run(5)
     assert world.condition("Stalled") == ("True", "DriftFound")
+
+
+def test_a_route_that_is_refused_does_not_keep_pods_from_being_made() -> None:
+    world = World(api=Strict())
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: stable_is(world, "model:1")).run(10)
+    world.api.refuses = ("HTTPRoute", NAME)  # type: ignore[attr-defined]
+    elsewhere = {"gateway": {"parentRefs": [{"name": "other"}], "hostnames": ["b.example"]}}
+    world.deploy(spec_of("model:1", scaling={"replicas": 6}, traffic=elsewhere))
+    world.run(60)
+    assert world.replicas() == {world.revision_of("model:1"): 6}
+    assert world.condition("Stalled") == ("True", "WriteRejected")

@@ -76,7 +76,7 @@ Outcome = Done | ObserveAgain | NameTaken | BackOff | WriteRejected
 async def carry_out(plan: Plan, observation: Observation, cluster: Cluster) -> Outcome:
     """Write what the plan says, on condition that what was observed still holds.
 
-    Stops at the first write that fails; nothing after it is attempted.
+    A write that is refused for good does not keep the others from being made; any other failure ends the attempt.
     """
     match plan.action:
         case Move(status=status):
@@ -97,10 +97,15 @@ async def _realise(
 ) -> Outcome:
     if intents and (newer := _written_by_a_later_leader(observation)):
         return ObserveAgain(newer)
+    refused: Outcome | None = None
     for intent in intents:
-        stopped = await _write_child(intent, observation, cluster)
-        if stopped is not None:
-            return stopped
+        outcome = await _write_child(intent, observation, cluster)
+        if isinstance(outcome, NameTaken | WriteRejected):
+            refused = refused or outcome
+        elif outcome is not None:
+            return outcome
+    if refused is not None:
+        return refused
     return Done(None) if status is None else await _write_status(status, observation, cluster)
 
 
