@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from serinus.api.kinds import HTTP_ROUTE, Kind
 from serinus.kube.cluster import Rejected
 from tests.world.api_server import ApiServer
@@ -428,3 +430,26 @@ def test_a_route_that_is_refused_does_not_keep_pods_from_being_made() -> None:
     world.run(60)
     assert world.replicas() == {world.revision_of("model:1"): 6}
     assert world.condition("Stalled") == ("True", "WriteRejected")
+
+
+def test_a_spec_that_is_not_carried_out_is_told_in_one_event() -> None:
+    world = serving()
+    before = len(world.notes)
+    spec = spec_of("model:2")
+    spec["rollout"]["automation"] = "Manual"
+    world.deploy(spec)
+    world.run(60)
+    (told,) = world.notes[before:]
+    assert told.happening == "Stalled"
+    assert "spec.rollout.automation" in told.message
+
+
+@pytest.mark.parametrize("action", ["skip-step", "return-to", "approve"])
+def test_an_action_of_another_version_is_told_to_do_nothing(action: str) -> None:
+    world = holding()
+    before = len(world.notes)
+    world.annotate(**{action: world.revision_of("model:2")})
+    world.run(3)
+    assert [(n.happening, n.message) for n in world.notes[before:]] == [
+        ("ActionIgnored", f"The action {action} is not carried out by this version")
+    ]

@@ -12,14 +12,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from serinus.api.reasons import ConditionType, Phase, Reason
+from serinus.api.reasons import ConditionType, Happening, Phase, Reason
 from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts
 from serinus.api.support import unsupported
 from serinus.core import render
 from serinus.core.conditions import Stall, conditions, selector
 from serinus.core.due import JUDGING_PHASES
 from serinus.core.observation import Observation
-from serinus.core.plan import Move, Plan, Realise
+from serinus.core.plan import Move, Note, Plan, Realise
 from serinus.core.realise import intents, kept_revisions
 from serinus.core.rollout import next_move
 from serinus.core.rollout.policies import lost_stable
@@ -46,9 +46,19 @@ def decide(observation: Observation) -> Plan:
     hands_off = s.spec.suspend or lost
     status = _seen(s, obstacle)
     changed = status if _worth_writing(s, status) else None
+    notes = _news_of(s, obstacle) if changed is not None else ()
     if changed is not None and observation.refusal is not None:
-        return Plan(Realise((), changed), wake_at=s.now)  # told first: the refused write would stand before it again
-    return Plan(Realise(() if hands_off else intents(s), changed), None if hands_off else _wake_at(s))
+        # Told first: the refused write would stand before it again.
+        return Plan(Realise((), changed, notes), wake_at=s.now)
+    return Plan(Realise(() if hands_off else intents(s), changed, notes), None if hands_off else _wake_at(s))
+
+
+def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
+    """An Event for an obstacle that the conditions do not tell of yet."""
+    if obstacle is None:
+        return ()
+    told = any(c.type == ConditionType.STALLED and c.reason == obstacle.reason for c in s.status.conditions)
+    return () if told else (Note(Happening.STALLED, f"{obstacle.reason}: {obstacle.message}", "Warning"),)
 
 
 def _told(s: Situation, move: Move, obstacle: Stall | None) -> Move:

@@ -8,6 +8,7 @@ state, not an action: it holds while the annotation says "true". Called first by
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
@@ -83,8 +84,14 @@ def _ignore(s: Situation, action: str, value: str) -> Move:
     return moves.move(s, moves.Telling(Happening.ACTION_IGNORED, message, warning=True))
 
 
+def _not_carried_out(action: str, s: Situation, _: str) -> Move:
+    message = f"The action {action} is not carried out by this version"
+    return moves.move(s, moves.Telling(Happening.ACTION_IGNORED, message, warning=True))
+
+
 _ACTIONS: dict[str, Callable[[Situation, str], Move | None]] = {
     "abort": _abort,
     "retry": _retry,
     "promote": _promote,
+    **{action: partial(_not_carried_out, action) for action in ("approve", "skip-step", "return-to")},
 }
