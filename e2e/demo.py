@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from e2e.cluster.locations import KUBECONFIG
 from e2e.cluster.process import ClusterError
@@ -19,7 +20,7 @@ from e2e.story import NAME, Story, instant, play
 
 NAMESPACE = "demo"
 
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
 
 
 def main() -> int:
@@ -28,9 +29,10 @@ def main() -> int:
     try:
         stage = set_up()
         console.print(f"\n[bold]The stage is set[/] ({time.monotonic() - started:.0f} s). The story:")
-        story = play(stage, NAMESPACE, lambda text: console.print(f"  {_clock(time.time())}  {text}"))
+        story = play(stage, NAMESPACE, lambda text: console.print(f"  {_clock(time.time())}  {text}", markup=False))
     except ClusterError as error:
-        console.print(f"[bold red]{error}[/]\n{error.advice}", markup=True)
+        console.print(str(error), style="bold red", markup=False)
+        console.print(error.advice, markup=False)
         return 1
     except AssertionError as error:
         console.print("[bold red]The demo did not go as told:[/]")
@@ -48,13 +50,13 @@ def decisions(story: Story) -> Table:
     table = Table(title="Weights and decisions", title_justify="left", show_lines=False)
     for column in ("time", "what", "because"):
         table.add_column(column, no_wrap=column != "because")
-    rows = [(instant(h["at"]), h["event"], h.get("because", "")) for h in story.history]
+    rows = [(instant(h["at"]), h["event"], "", h.get("because", "")) for h in story.history]
     rows += [
-        (each.at, "[cyan]" + ", ".join(f"{v} {w} %" for v, w in each.weights.items()) + "[/]", "the route was written")
+        (each.at, ", ".join(f"{v} {w} %" for v, w in each.weights.items()), "cyan", "the route was written")
         for each in story.weights
     ]
-    for at, what, because in sorted(rows):
-        table.add_row(_clock(at), what, because)
+    for at, what, style, because in sorted(rows):
+        table.add_row(_clock(at), Text(what, style), Text(because))
     return table
 
 
@@ -92,7 +94,7 @@ def summary(story: Story, seconds: float) -> None:
         "\nThe cluster stays up. Try next:\n"
         f"  {kubectl} get mdep {NAME} -o wide\n"
         f"  {kubectl} get mdep {NAME} -o yaml      # conditions, verdicts, history\n"
-        f"  {kubectl} get events --sort-by=.lastTimestamp\n"
+        f"  {kubectl} get events --sort-by=.metadata.creationTimestamp\n"
         f"  {kubectl} apply -f examples/digits/v1.yaml   # roll out version 1 as a candidate\n"
         f"  {kubectl} explain mdep.spec.rollout\n"
         "  make cluster-down                       # end it all",
