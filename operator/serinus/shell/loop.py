@@ -95,7 +95,7 @@ class _Term:
         self._begun_at: dict[Key, float] = {}
         """When the pass that is under way over a resource began, in the event loop's time."""
         self._ended_at: dict[Key, float] = {}
-        """When the last pass over it ended."""
+        """When the last pass over it ended; kept while that delays the next one."""
         self._crashes: dict[Key, int] = {}
         """Passes in a row that ended with an exception nobody expected."""
         self._readings: set[asyncio.Task[None]] = set()
@@ -156,8 +156,9 @@ class _Term:
             return
         finally:
             del self._begun_at[key]
-            self._ended_at[key] = loop.time()
-            self._telemetry.pass_seconds.observe(self._ended_at[key] - begun_at)
+            ended_at = loop.time()
+            self._note_end(key, ended_at)
+            self._telemetry.pass_seconds.observe(ended_at - begun_at)
         self._crashes.pop(key, None)
         if follows.after_seconds is not None:
             self.queue.add_after(key, follows.after_seconds)
@@ -165,6 +166,11 @@ class _Term:
             reading = asyncio.create_task(self._read(key, follows.reading), name=f"reading for {'/'.join(key)}")
             self._readings.add(reading)
             reading.add_done_callback(self._readings.discard)
+
+    def _note_end(self, key: Key, now: float) -> None:
+        """Those that delay nothing any more go, lest the names of all resources that ever were pile up."""
+        self._ended_at = {known: at for known, at in self._ended_at.items() if now - at < SPACING_SECONDS}
+        self._ended_at[key] = now
 
     async def _read(self, key: Key, request: EvidenceRequest) -> None:
         try:

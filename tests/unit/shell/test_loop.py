@@ -113,6 +113,19 @@ async def test_resource_that_changes_all_the_time_leaves_room_between_its_passes
     assert ended[2] - ended[1] >= SPACING_SECONDS
 
 
+async def test_only_passes_that_delay_the_next_one_are_remembered(loop: ReconcileLoop) -> None:
+    scripted = Scripted(nothing)
+    keys = [("team", str(number)) for number in range(20)]
+    loop.start(scripted, keys)
+    await until(lambda: scripted.passes.total() == 20)
+    term = loop._term
+    assert term is not None
+    await asyncio.sleep(SPACING_SECONDS)
+    loop.mark(A)
+    await until(lambda: scripted.passes[A] == 1)
+    assert term._ended_at.keys() == {A}
+
+
 async def test_change_during_a_pass_brings_another(loop: ReconcileLoop) -> None:
     go_on = asyncio.Event()
 
