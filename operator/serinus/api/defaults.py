@@ -9,7 +9,6 @@ from typing import Final
 
 from serinus.api.analysis import AbsentBad, Limit, Metric
 from serinus.api.measures import Errors, Latency
-from serinus.api.rollout import BlueGreen
 from serinus.api.serving import ImagePullPolicy
 from serinus.api.values import Percent
 
@@ -27,10 +26,6 @@ ACCELERATOR_RESOURCE: Final = "nvidia.com/gpu"
 ACCELERATOR_COUNT: Final = 1
 
 REPLICAS: Final = 1
-TARGET_CPU_PERCENT: Final = 80
-
-STRATEGY: Final = BlueGreen()
-"""Taken when none of canary, blueGreen and recreate is given."""
 
 ERROR_CODES: Final = ("5..", "429")
 """Status codes that are bad in an ``errors`` metric without codes; 4xx over stable's share counts besides them."""

@@ -53,7 +53,6 @@ class ObjectMeta(ApiModel):
     resource_version: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
-    creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
 
 

@@ -26,9 +26,6 @@ class Evidence(NamedTuple):
     """The largest it ever was: by Ville's inequality the one to hold against log(1/alpha)."""
 
 
-NO_EVIDENCE = Evidence(0.0, 0.0)
-
-
 def peak_over_starts(factors: Iterable[Sequence[float]], bets: int) -> Evidence:
     """Mixture over equally weighted bets and over the intervals at which one could have begun to bet.
 

@@ -318,9 +318,3 @@ class Situation:
         """When the watch after a promotion is over."""
         since = self.rollout.step_started_at
         return since + timedelta(seconds=self.spec.rollout.watch_seconds) if since else None
-
-    @property
-    def startup_seconds(self) -> int:
-        """Budget of the candidate's startup probe."""
-        configured = self.spec.serving.startup_seconds
-        return defaults.STARTUP_SECONDS if configured is None else configured
