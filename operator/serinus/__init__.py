@@ -1,6 +1,6 @@
 """Serinus: a Kubernetes operator that puts machine-learning models into production safely and keeps them healthy there.
 
-The layers, from the outside in: ``__main__`` > ``cli`` | ``shell`` > ``kube`` | ``metrics`` > ``core`` > ``api``.
+The layers, from the outside in: ``__main__`` > ``shell`` > ``settings`` > ``kube`` | ``metrics`` > ``core`` > ``api``.
 A layer imports only from those to its right.
 """
 

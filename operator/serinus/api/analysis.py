@@ -59,7 +59,8 @@ class Undecided(ApiModel):
     """What to do when the evidence does not suffice in time."""
 
     after_seconds: PositiveSeconds = 3600
-    """Seconds a step may stay undecided, counted while its evidence is present. Default 3600."""
+    """Seconds a step may stay undecided after its hold has passed, counted while its evidence is present. Default
+    3600."""
 
     action: UndecidedAction = UndecidedAction.PAUSE
     """`Pause` (default): wait for a person. `Rollback`: reject the candidate. `Promote`: go on, given minSamples; the
@@ -142,7 +143,7 @@ class Metric(ApiModel):
 
     per_slice: PrometheusLabel | None = None
     """Label whose values are judged each on its own, such as `country`; the worst slice decides. When unset, all are
-    judged together. Not for value."""
+    judged together. Not for value. Not carried out by this version."""
 
     mode: MetricMode = MetricMode.ENFORCE
     """`Enforce` (default): the metric decides. `Observe`: it is reported and decides nothing; start with many metrics
@@ -212,8 +213,9 @@ class Analysis(ApiModel):
     """Seconds between two looks at the metrics. Default 15. Looking more often costs queries, never certainty."""
 
     false_rollback_percent: ErrorBudget = Percent("1")
-    """Chance, in percent over a whole attempt with all its looks and metrics, that a harmless candidate is rolled back.
-    Default "1". A smaller chance needs more requests until a bad candidate is recognised."""
+    """Chance, in percent over all steps of an attempt with all looks and metrics, that a harmless candidate is rolled
+    back, and the same chance once more over the watch after promotion. Default "1". A smaller chance needs more
+    requests until a bad candidate is recognised."""
 
     false_promotion_percent: ErrorBudget = Percent("1")
     """Chance, in percent for each metric, that a candidate at limit + tolerance is promoted. Default "1"."""

@@ -1,7 +1,8 @@
-"""Every phase, condition type, reason and event name that Serinus ever writes.
+"""The phases, the types and reasons of conditions, and the names of Events and of entries in the history.
 
 Owned by the API: users match on these strings in scripts, alerts and Argo CD health checks, so they come from these
-enums and from nowhere else. Conditions and Events are written by the operator; `serinus.core` chooses them.
+enums and from nowhere else. Of the conditions' reasons this version writes neither `AwaitingApproval` nor `Undecided`.
+Verdicts on metrics and their reasons have enums of their own, in `serinus.core.verdicts` and `serinus.core.readings`.
 """
 
 from __future__ import annotations
@@ -127,4 +128,3 @@ class Happening(StrEnum):
     ACTION_IGNORED = "ActionIgnored"
     STATUS_RECOVERED = "StatusRecovered"
     STALLED = "Stalled"
-    CHILD_RESTORED = "ChildRestored"

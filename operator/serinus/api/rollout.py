@@ -56,22 +56,23 @@ class Step(ApiModel):
     """One step of a canary: exactly one of weightPercent, shadowPercent, match and approval."""
 
     name: DnsLabel
-    """Name of the step, unique in the list: in status, in Events, and in the actions approve and skip-step. A step that
-    is edited during a rollout is recognised by it."""
+    """Name of the step, unique in the list: in status and in Events. A step that is edited during a rollout is
+    recognised by it."""
 
     weight_percent: SharePercent | None = None
     """Share of the requests that the candidate answers, in percent. Weights rise from step to step."""
 
     shadow_percent: SharePercent | None = None
     """Share of the requests that is also copied to the candidate, in percent; its answers are thrown away. Needs
-    traffic.gateway. A shadow ends with its step."""
+    traffic.gateway. A shadow ends with its step. Not carried out by this version."""
 
     match: RequestMatch | None = None
     """Requests that go to the candidate by their headers, such as those of testers. Needs traffic.gateway. A match
-    stays in force in the steps after it, until promotion or rollback."""
+    stays in force in the steps after it, until promotion or rollback. Not carried out by this version."""
 
     approval: Approval | None = None
-    """`{}`: wait until a person approves (annotation `serinus.dev/approve: <revision>/<step>`)."""
+    """`{}`: wait until a person approves. Not carried out by this version; `serinus.dev/pause` stops a rollout by
+    hand."""
 
     hold_seconds: Seconds = 0
     """Least time in this step, in seconds, counted only while the route is confirmed and the evidence is present. The
@@ -118,10 +119,11 @@ class BlueGreen(ApiModel):
 
     shadow_percent: Annotated[Integer, Field(ge=0, le=100)] = 0
     """Share of the requests that is copied to the candidate before the switch, in percent. Needs traffic.gateway.
-    Default 0: no evidence before the switch, which then rests on readiness and preflight."""
+    Default 0: no evidence before the switch, which then rests on readiness. Not carried out by this version."""
 
     hold_seconds: Seconds = 0
-    """Least time between the candidate's readiness and the switch, in seconds. Default 0."""
+    """Least time between the candidate's readiness and the switch, in seconds. Default 0. Not carried out by this
+    version."""
 
 
 class Recreate(ApiModel):
@@ -140,27 +142,28 @@ class Rollout(ApiModel):
     """How a new revision takes over."""
 
     automation: Automation = Automation.AUTOMATIC
-    """Who decides. `Automatic` (default) promotes and rolls back. `Supervised` rolls back, and waits for an approval
-    before the candidate takes all requests. `Manual` only recommends."""
+    """Who decides. `Automatic` (default) promotes and rolls back. Not carried out by this version: `Supervised`, which
+    rolls back, and waits for an approval before the candidate takes all requests; `Manual`, which only recommends."""
 
     canary: Canary | None = None
-    """Rising shares of the requests, each judged by metrics. At most one of canary, blueGreen and recreate; when none
-    is set, `blueGreen: {}`."""
+    """Rising shares of the requests, each judged by metrics. Needs traffic.gateway: a canary behind a plain Service is
+    not carried out by this version. At most one of canary, blueGreen and recreate; when none is set,
+    `blueGreen: {}`."""
 
     blue_green: BlueGreen | None = None
     """All requests at once, when the candidate is ready. At most one of canary, blueGreen and recreate."""
 
     recreate: Recreate | None = None
     """`{}`: stop the old pods first, for models that can't run twice; users are without service meanwhile. At most one
-    of canary, blueGreen and recreate."""
+    of canary, blueGreen and recreate. Not carried out by this version."""
 
     preflight: Preflight | None = None
     """A Job against the candidate before it gets any traffic, such as an evaluation set or a smoke test. When unset,
-    readiness is enough."""
+    readiness is enough. Not carried out by this version."""
 
     capacity: Capacity = Capacity.AUTO
-    """Where the candidate's pods find room. `Surge`: beside the stable ones. `InPlace`: in their place, one by one.
-    `Auto` (default): beside them when they fit, else in their place."""
+    """Where the candidate's pods find room. `Auto` (default) and `Surge`: beside the stable ones. `InPlace`, in their
+    place, one by one: not carried out by this version."""
 
     progress_deadline_seconds: PositiveSeconds = 1800
     """Seconds the candidate may take to become ready, counted while all its pods are scheduled; then it is rolled back.
@@ -178,7 +181,9 @@ class Rollout(ApiModel):
     """Old revisions that are kept, scaled to zero, for a return to them. Default 3."""
 
     rollback_window_seconds: Seconds = 86_400
-    """A return to a revision that was stable within the last so many seconds skips the steps. Default 86400, a day."""
+    """Seconds after which a return to a revision that was stable has to go through the steps. Default 86400, a day. Not
+    carried out by this version, which refuses any other value: every return goes through the steps, but for one during
+    the watch."""
 
     @rule(
         "[has(self.canary), has(self.blueGreen), has(self.recreate)].filter(given, given).size() <= 1",

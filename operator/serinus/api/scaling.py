@@ -50,7 +50,8 @@ class Scaling(ApiModel):
     autoscalers write here, through the scale subresource, which needs the field to be set."""
 
     autoscaling: Autoscaling | None = None
-    """Let a HorizontalPodAutoscaler choose the number of pods. When unset, `replicas` is the number."""
+    """Let a HorizontalPodAutoscaler choose the number of pods. When unset, `replicas` is the number. Not carried out by
+    this version."""
 
     @rule(
         "!(has(self.replicas) && has(self.autoscaling))",

@@ -44,7 +44,7 @@ class ModelDeploymentSpec(ApiModel):
 
     monitoring: Monitoring | None = None
     """How the stable revision is watched after promotion: drift, alarms, upstreams, retraining. When unset, it is
-    not."""
+    not. Not carried out by this version; rollout.watchSeconds watches for a while."""
 
     suspend: Flag = False
     """True: Serinus watches and reports, and changes nothing. Default false."""

@@ -2,7 +2,8 @@
 
 Owned by the API, written only by the operator's one status writer. Whatever a decision needs later (steps, times, who
 was rejected) stands here, so that a restart at any moment continues where the last write ended; what can be observed
-again (pods, weights in force, metrics) is here only for people to read.
+again (pods, weights in force, metrics) is here only for people to read, but for `analysis[].at`: until then the held
+time is vouched for when another process goes on with it.
 
 Instants are RFC 3339 with microseconds, UTC.
 """
@@ -115,7 +116,9 @@ class RolloutStatus(StatusModel):
         description="Pods that were ready in this rollout, with the restarts that each had before that.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
     )
-    reason: str | None = Field(default=None, description="Why the phase was entered, when it is a rollback or a pause.")
+    reason: str | None = Field(
+        default=None, description="Why the phase was entered: of a promotion, a pause or a rollback."
+    )
     judged_by: JudgedBy | None = Field(default=None, description="On whose word the promotion happens or happened.")
     message: str = Field(default="", description="One sentence for people: what it is waiting for.", max_length=4096)
 
@@ -161,7 +164,7 @@ class HistoryEntry(StatusModel):
     at: Instant = Field(description="When it was decided.")
     event: Happening = Field(description="What was decided.")
     revision: str = Field(description="The revision that it concerns.")
-    by: str = Field(default="serinus", description="Who decided: serinus, or the field manager of an action.")
+    by: str = Field(default="serinus", description="Who decided: serinus, or person for a retry that was asked for.")
     because: str = Field(default="", description="The evidence in short.", max_length=768)
 
 

@@ -135,6 +135,6 @@ class PodStart:
 
     pod: str
     started_at: float
-    """Unix seconds at which its serving container first started. Inside the window, its counters count from zero."""
+    """Unix seconds at which its serving container last started. Inside the window, its counters count from zero."""
     weighted: bool = True
     """Whether it takes traffic now, and therefore has to report."""

@@ -1,7 +1,7 @@
 """As whom, and over which TLS, Serinus speaks to the API server: a pod's service account, or a kubeconfig.
 
-Called once at start-up by the shell, for its own client and for kopf's session, and by the command line. A token may
-rotate at any time; it is looked up for every request and never kept in a session's headers.
+Called once at start-up by the shell, for its own client and for kopf's session. A token may rotate at any time; it is
+looked up for every request and never kept in a session's headers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Readings from Prometheus, or from anything that speaks its API.
 
-`PrometheusSource` is made once by `serinus.__main__` from the operator's settings. Every call has a hard deadline and
+`PrometheusSource` is made once by `serinus.shell.app` from the operator's settings. Every call has a hard deadline and
 runs in a small thread pool of its own, so a slow Prometheus delays readings and nothing else. What goes wrong becomes
 `Missing`, in the server's own words.
 """

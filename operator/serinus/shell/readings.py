@@ -26,9 +26,9 @@ from serinus.core.verdicts import Counts, MetricVerdict
 from serinus.metrics.source import MetricSource, ReadingRequest, request_for
 
 FRESH_POD_SECONDS = 30.0
-"""A pod need not report until it has been ready for this long, or three scrapes if that is longer.
+"""A pod need not report until it has been ready for this long, or three scrapes or two intervals if that is longer.
 
-Prometheus has to find it first: that takes 5 s here, and 20 were seen on a busy machine.
+Prometheus has to find it first.
 """
 LONGEST_SERIES = 2000
 """Points of a grid at most: a longer window is read on a wider grid (Prometheus refuses more than 11,000)."""

@@ -1,9 +1,11 @@
 """What this version does not carry out is refused by name, and only that."""
 
+import re
 from typing import Any
 
 import pytest
 
+from serinus.api.crd import structural_schema
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.support import unsupported
 from tests.unit.api.bad_specs import GATEWAY, IMAGE
@@ -42,35 +44,46 @@ def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
     assert refused(**sections) == []
 
 
-@pytest.mark.parametrize(
-    ("sections", "field"),
-    [
-        ({"rollout": canary({"shadowPercent": 5}), "traffic": GATEWAY}, "spec.rollout.canary.steps[0]"),
-        (
-            {"rollout": canary({"weightPercent": 5}, {"approval": {}}), "traffic": GATEWAY},
-            "spec.rollout.canary.steps[1]",
-        ),
-        (
-            {"rollout": canary({"match": {"headers": [{"name": "a", "value": "b"}]}}), "traffic": GATEWAY},
-            "spec.rollout.canary.steps[0]",
-        ),
-        ({"rollout": canary({"weightPercent": 5})}, "spec.rollout.canary"),
-        ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
-        ({"rollout": {"blueGreen": {"holdSeconds": 5}}}, "spec.rollout.blueGreen.holdSeconds"),
-        ({"rollout": {"recreate": {}}}, "spec.rollout.recreate"),
-        ({"rollout": {"rollbackWindowSeconds": 60}}, "spec.rollout.rollbackWindowSeconds"),
-        ({"rollout": {"automation": "Supervised"}}, "spec.rollout.automation"),
-        ({"rollout": {"automation": "Manual"}}, "spec.rollout.automation"),
-        ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
-        ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
-        ({"scaling": {"autoscaling": {"maxReplicas": 2}}}, "spec.scaling.autoscaling"),
-        ({"serving": {"image": IMAGE, "configChecksum": "Auto"}}, "spec.serving.configChecksum"),
-        ({"analysis": {"metrics": [METRIC | {"perSlice": "country"}]}}, "spec.analysis.metrics[0].perSlice"),
-        ({"monitoring": {}}, "spec.monitoring"),
-    ],
-)
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"rollout": canary({"shadowPercent": 5}), "traffic": GATEWAY}, "spec.rollout.canary.steps[0]"),
+    (
+        {"rollout": canary({"weightPercent": 5}, {"approval": {}}), "traffic": GATEWAY},
+        "spec.rollout.canary.steps[1]",
+    ),
+    (
+        {"rollout": canary({"match": {"headers": [{"name": "a", "value": "b"}]}}), "traffic": GATEWAY},
+        "spec.rollout.canary.steps[0]",
+    ),
+    ({"rollout": canary({"weightPercent": 5})}, "spec.rollout.canary"),
+    ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
+    ({"rollout": {"blueGreen": {"holdSeconds": 5}}}, "spec.rollout.blueGreen.holdSeconds"),
+    ({"rollout": {"recreate": {}}}, "spec.rollout.recreate"),
+    ({"rollout": {"rollbackWindowSeconds": 60}}, "spec.rollout.rollbackWindowSeconds"),
+    ({"rollout": {"automation": "Supervised"}}, "spec.rollout.automation"),
+    ({"rollout": {"automation": "Manual"}}, "spec.rollout.automation"),
+    ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
+    ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
+    ({"scaling": {"autoscaling": {"maxReplicas": 2}}}, "spec.scaling.autoscaling"),
+    ({"serving": {"image": IMAGE, "configChecksum": "Auto"}}, "spec.serving.configChecksum"),
+    ({"analysis": {"metrics": [METRIC | {"perSlice": "country"}]}}, "spec.analysis.metrics[0].perSlice"),
+    ({"monitoring": {}}, "spec.monitoring"),
+]
+
+
+@pytest.mark.parametrize(("sections", "field"), REFUSED)
 def test_what_is_not_carried_out_is_refused_by_name(sections: dict[str, Any], field: str):
     assert refused(**sections) == [field]
+
+
+@pytest.mark.parametrize(("sections", "field"), REFUSED)
+def test_what_is_not_carried_out_says_so_in_its_description(sections: dict[str, Any], field: str):
+    names = re.sub(r"\[\d+\]", "", field).split(".")[1:]
+    if names[-1] == "steps":
+        names += [kind for kind in sections["rollout"]["canary"]["steps"][-1] if kind != "name"]
+    described = structural_schema(ModelDeploymentSpec)
+    for name in names:
+        described = described.get("items", described)["properties"][name]
+    assert "ot carried out by this version" in described["description"]
 
 
 def test_a_refusal_says_what_to_do():
