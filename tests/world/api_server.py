@@ -6,12 +6,14 @@ It implements the same port as the HTTP client (`serinus.kube.cluster.Cluster`);
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from serinus.api.kinds import MODEL_DEPLOYMENT, Kind
-from serinus.kube.cluster import AlreadyExists, Conflict, NotFound, Unavailable
+from serinus.kube.cluster import AlreadyExists, Conflict, Expired, NotFound, Rejected, Unavailable
 
 
 def copied(value: Any) -> Any:
@@ -35,13 +37,64 @@ class Write:
     name: str
 
 
+class Mishap(StrEnum):
+    """What happens to one call of the operator."""
+
+    CONFLICT = "is answered 409"
+    EXPIRED = "is answered 410"
+    THROTTLED = "is answered 429 with Retry-After"
+    ERROR = "is answered 500"
+    FORBIDDEN = "is answered 403"
+    TIMEOUT = "times out, and was not carried out"
+    LOST = "times out, and was carried out"
+    SLOW = "takes seconds"
+    HALF_OPEN = "hangs on a half-open connection, and was not carried out"
+    HALF_OPEN_CARRIED_OUT = "hangs on a half-open connection, and was carried out"
+    FREEZE = "is still to be sent when the process is frozen"
+
+
+BEFORE_THE_WRITE: dict[Mishap, Callable[[], Exception]] = {
+    Mishap.CONFLICT: lambda: Conflict("somebody else wrote in between"),
+    Mishap.EXPIRED: lambda: Expired("that version is forgotten"),
+    Mishap.THROTTLED: lambda: Unavailable("too many requests", retry_after_seconds=2),
+    Mishap.ERROR: lambda: Unavailable("internal error"),
+    Mishap.FORBIDDEN: lambda: Rejected("exceeded quota"),
+    Mishap.TIMEOUT: lambda: Unavailable("no answer in time"),
+    Mishap.HALF_OPEN: lambda: Unavailable("the connection was half-open"),
+}
+LASTING = frozenset({Mishap.SLOW, Mishap.HALF_OPEN, Mishap.HALF_OPEN_CARRIED_OUT, Mishap.FREEZE})
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A call under way that takes a while. Passes that meet one have to be driven by `World`, which knows the time."""
+
+    seconds: int
+    frozen: bool
+    """Whether the whole process stands still."""
+
+
+@types.coroutine
+def _held(hold: Hold) -> Generator[Hold, None, None]:
+    yield hold
+
+
 @dataclass
 class Faults:
-    """What goes wrong, by the number of the operator's write (from 1)."""
+    """What goes wrong, by the number of the operator's write, or of its call (from 1)."""
 
     kill_after: frozenset[int] = frozenset()
     lose_response_of: frozenset[int] = frozenset()
     down: bool = False
+    mishaps: dict[int, Mishap] = field(default_factory=dict)
+    """By the number of the call, reads included; each happens once."""
+    mishap: Callable[[], Mishap | None] = lambda: None
+    """Asked for every other call."""
+    meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """What somebody else does right before a call arrives, by its number."""
+    hold_seconds: int = 5
+    refused_kinds: frozenset[str] = frozenset()
+    """Kinds that the operator may not write now: a quota, a webhook, a missing right."""
 
 
 @dataclass
@@ -51,28 +104,33 @@ class ApiServer:
     faults: Faults = field(default_factory=Faults)
     objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
-    watchers: list[Callable[[], None]] = field(default_factory=list)
-    _version: int = 100
+    by_kind: dict[str, dict[tuple[str, str, str], dict[str, Any]]] = field(default_factory=dict)
+    """The same objects by kind."""
+    watchers: list[Callable[[str], None]] = field(default_factory=list)
+    """Told the kind of what has changed."""
+    calls: int = 0
+    failed_calls: int = 0
+    version: int = 100
     _owned: dict[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     """Labels and annotations that Serinus wrote, by uid."""
 
     # The port -------------------------------------------------------------------------------------------------------
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
-        self._answer()
+        await self._called("")
         return copied(self._existing(kind.kind, namespace, name))
 
     async def create(self, kind: Kind, namespace: str, manifest: Any) -> dict[str, Any]:
-        self._answer()
+        lost = await self._called(kind.kind)
         name = manifest["metadata"]["name"]
         if (kind.kind, namespace, name) in self.objects:
             raise AlreadyExists(f"{kind.kind} {namespace}/{name} already exists")
         created = self.put(kind.kind, namespace, copied(dict(manifest)))
         self._owned[created["metadata"]["uid"]] = _named(manifest)
-        return self._committed("create", kind, name, created)
+        return self._committed("create", kind, name, created, lost)
 
     async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
-        self._answer()
+        lost = await self._called(kind.kind)
         name = manifest["metadata"]["name"]
         existing = self._existing(kind.kind, namespace, name, resource_version)
         if manifest["metadata"].get("uid", existing["metadata"]["uid"]) != existing["metadata"]["uid"]:
@@ -81,44 +139,43 @@ class ApiServer:
         merged = _applied(existing, manifest, self._owned.get(uid, frozenset()))
         self._owned[uid] = _named(manifest)
         changed = self._replace(existing, merged)
-        return self._committed("apply", kind, name, changed)
+        return self._committed("apply", kind, name, changed, lost)
 
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int, resource_version: str) -> None:
-        self._answer()
+        lost = await self._called(kind.kind)
         existing = self._existing(kind.kind, namespace, name, resource_version)
         merged = copied(existing)
         merged["spec"]["replicas"] = replicas
-        self._committed("scale", kind, name, self._replace(existing, merged))
+        self._committed("scale", kind, name, self._replace(existing, merged), lost)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        self._answer()
+        lost = await self._called(kind.kind)
         existing = self.objects.get((kind.kind, namespace, name))
         if existing is None or existing["metadata"]["uid"] != uid:
             return
         self.remove(kind.kind, namespace, name)
-        self._committed("delete", kind, name, {})
+        self._committed("delete", kind, name, {}, lost)
 
     async def write_status(self, namespace: str, name: str, status: Any, resource_version: str) -> dict[str, Any]:
-        self._answer()
+        lost = await self._called(MODEL_DEPLOYMENT.kind)
         existing = self._existing(MODEL_DEPLOYMENT.kind, namespace, name, resource_version)
         merged = copied(existing)
         merged["status"] = copied(dict(status))
-        return self._committed("status", MODEL_DEPLOYMENT, name, self._replace(existing, merged))
+        return self._committed("status", MODEL_DEPLOYMENT, name, self._replace(existing, merged), lost)
 
     # For the world and the tests --------------------------------------------------------------------------------------
 
     def put(self, kind: str, namespace: str, manifest: dict[str, Any]) -> dict[str, Any]:
         """Make an object as somebody else than the operator."""
         metadata = manifest.setdefault("metadata", {})
-        self._version += 1
+        self.version += 1
         metadata |= {
             "namespace": namespace,
-            "uid": f"uid-{self._version}",
-            "resourceVersion": str(self._version),
+            "uid": f"uid-{self.version}",
+            "resourceVersion": str(self.version),
             "generation": 1,
         }
-        self.objects[kind, namespace, metadata["name"]] = manifest
-        self._changed()
+        self._store(kind, namespace, metadata["name"], manifest)
         return manifest
 
     def edit(self, kind: str, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -131,12 +188,13 @@ class ApiServer:
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object."""
         del self.objects[kind, namespace, name]
-        self._version += 1
-        self._changed()
+        del self.by_kind[kind][kind, namespace, name]
+        self.version += 1
+        self._changed(kind)
 
     def of(self, kind: str) -> Iterator[dict[str, Any]]:
         """All objects of a kind."""
-        return iter([each for (k, _, _), each in self.objects.items() if k == kind])
+        return iter(list(self.by_kind.get(kind, {}).values()))
 
     def find(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """An object, or None."""
@@ -144,9 +202,28 @@ class ApiServer:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _answer(self) -> None:
-        if self.faults.down:
+    async def _called(self, kind: str) -> bool:
+        """A call for this kind ("" to read) arrives; says whether its answer will be lost."""
+        faults = self.faults
+        if faults.down:
+            self.failed_calls += 1
             raise Unavailable("the API server does not answer")
+        self.calls += 1
+        if meanwhile := faults.meanwhile.pop(self.calls, None):
+            meanwhile()
+        mishap = faults.mishaps.pop(self.calls, None) or faults.mishap()
+        if kind in faults.refused_kinds:
+            mishap = Mishap.FORBIDDEN
+        if mishap is None:
+            return False
+        lost = mishap in {Mishap.LOST, Mishap.HALF_OPEN_CARRIED_OUT}
+        self.failed_calls += 1
+        if mishap in LASTING:
+            await _held(Hold(faults.hold_seconds, frozen=mishap is Mishap.FREEZE))
+        if mishap in BEFORE_THE_WRITE:
+            error = BEFORE_THE_WRITE[mishap]
+            raise error()
+        return lost
 
     def _existing(self, kind: str, namespace: str, name: str, resource_version: str | None = None) -> dict[str, Any]:
         existing = self.objects.get((kind, namespace, name))
@@ -162,25 +239,28 @@ class ApiServer:
         metadata = merged["metadata"]
         if merged.get("spec") != existing.get("spec"):
             metadata["generation"] = existing["metadata"]["generation"] + 1
-        self._version += 1
-        metadata["resourceVersion"] = str(self._version)
-        kind = merged["kind"]
-        self.objects[kind, metadata["namespace"], metadata["name"]] = merged
-        self._changed()
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        self._store(merged["kind"], metadata["namespace"], metadata["name"], merged)
         return merged
 
-    def _committed(self, verb: str, kind: Kind, name: str, result: dict[str, Any]) -> dict[str, Any]:
+    def _committed(self, verb: str, kind: Kind, name: str, result: dict[str, Any], lost: bool) -> dict[str, Any]:
         number = len(self.writes) + 1
         self.writes.append(Write(number, verb, kind.kind, name))
         if number in self.faults.kill_after:
             raise OperatorKilled
-        if number in self.faults.lose_response_of:
+        if lost or number in self.faults.lose_response_of:
             raise Unavailable("the connection broke after the request was sent")
         return copied(result)
 
-    def _changed(self) -> None:
+    def _store(self, kind: str, namespace: str, name: str, manifest: dict[str, Any]) -> None:
+        self.objects[kind, namespace, name] = manifest
+        self.by_kind.setdefault(kind, {})[kind, namespace, name] = manifest
+        self._changed(kind)
+
+    def _changed(self, kind: str) -> None:
         for watcher in self.watchers:
-            watcher()
+            watcher(kind)
 
 
 def _named(manifest: Any) -> frozenset[tuple[str, str]]:

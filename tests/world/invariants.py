@@ -1,16 +1,29 @@
-"""What must hold at every moment of every run, whatever goes wrong: checked over the trace, not only at its end."""
+"""What must hold at every moment of every run, whatever goes wrong: checked over the trace, not only at its end.
+
+`check` is for worlds in which nobody meddles; `check_walk` for random walks. What a decision must never do holds in
+every second. What the operator has to keep up against others (weight off dead pods, the size of what serves) holds in
+every second too where nothing happens to pods and children, and otherwise within its reaction time: seconds count in
+which it was up, saw everything and could write.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from serinus.api.reasons import JudgedBy, Phase
-from serinus.api.status import ModelDeploymentStatus
+from serinus.api.reasons import JudgedBy, Phase, Reason
+from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.traffic import pods_for_share
+from tests.world.people import HOLD_SECONDS
+from tests.world.random_walk import BROKEN, IMAGES, Walk
 from tests.world.world import Moment, World
 
 REACTION_SECONDS = 2
 """Time in which the operator may answer to pods that die."""
+CLOCK_SLACK_SECONDS = 0
+"""Of a hold, for each step of the operator's clock."""
+LONGEST_REACTION_SECONDS = 4
+"""The same where children are meddled with: an object that was deleted has to be made, then waited for."""
 
 
 def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, pods_crash: bool = False) -> None:
@@ -19,17 +32,51 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
     `replicas` is the promised size of what serves (None where it changes); `pods_crash` allows moments without any
     ready pod.
     """
+    decisions_are_sound(world.moments, hold_seconds)
     for before, after in pairwise(world.moments):
-        moves_only_rise(before, after)
-        nothing_is_promoted_unjudged(before, after)
         no_step_ends_before_its_hold(before, after, hold_seconds)
-        a_rejected_revision_stays_away(after)
-        the_candidate_never_has_more_than_it_may(after)
-        pods_go_only_after_their_traffic(before, after)
+        assert not a_rejected_revision_came_back(after), a_rejected_revision_came_back(after)
+        assert not the_candidate_has_more_than_it_may(after), the_candidate_has_more_than_it_may(after)
     if not pods_crash:
         weight_is_only_on_ready_pods(world)
         if replicas is not None:
             capacity_is_never_under_the_promise(world, replicas)
+
+
+def check_walk(walk: Walk) -> None:
+    """Every invariant, over the trace of a random walk."""
+    moments = walk.world.moments
+    decisions_are_sound(moments, HOLD_SECONDS, slack_seconds=CLOCK_SLACK_SECONDS * walk.clock_steps)
+    every_action_takes_effect_once(moments)
+    for before, after in pairwise(moments):
+        verdicts_are_true(before, after)
+        person = after.status.rollout.judged_by is JudgedBy.PERSON and after.status.rollout.phase is Phase.WATCHING
+        if person and after.status.stable:
+            assert after.status.stable.revision in walk.promoted_by_hand, f"{after.at}: nobody asked for it"
+    strict = walk.kind.faultless_traffic
+    for promise in (
+        a_rejected_revision_came_back,
+        the_candidate_has_more_than_it_may,
+        dead_pods_have_weight,
+        stable_is_too_small,
+    ):
+        holds_or_is_mended(moments, promise, within=0 if strict else LONGEST_REACTION_SECONDS)
+    if strict:
+        no_request_is_lost(moments)
+        capacity_is_never_under_the_promise(walk.world, 3)
+
+
+def decisions_are_sound(moments: list[Moment], hold_seconds: float, slack_seconds: float = 0) -> None:
+    """What no trouble excuses: the moves themselves."""
+    for before, after in pairwise(moments):
+        if before.life == after.life and (before.status is not after.status or after.scaled):
+            moves_only_rise(before, after)
+            nothing_is_promoted_unjudged(before, after)
+            pods_go_only_after_their_traffic(before, after)
+    every_step_is_held(moments, hold_seconds, slack_seconds)
+
+
+# Decisions ------------------------------------------------------------------------------------------------------------
 
 
 def moves_only_rise(before: Moment, after: Moment) -> None:
@@ -50,6 +97,7 @@ def nothing_is_promoted_unjudged(before: Moment, after: Moment) -> None:
 
 
 def no_step_ends_before_its_hold(before: Moment, after: Moment, hold_seconds: float) -> None:
+    """By the status' own account."""
     rollout, following = before.status.rollout, after.status.rollout
     if rollout.phase is not Phase.HOLDING or rollout.started_at != following.started_at:
         return
@@ -62,32 +110,129 @@ def no_step_ends_before_its_hold(before: Moment, after: Moment, hold_seconds: fl
     assert held >= hold_seconds - 1e-6, f"{after.at}: step {rollout.step} ended after {held} s of {hold_seconds}"
 
 
-def a_rejected_revision_stays_away(after: Moment) -> None:
-    if after.status.rollout.phase is Phase.REJECTED:
-        for rejected in after.status.rejected:
-            assert after.weights.get(rejected.revision, 0) == 0, f"{after.at}: {rejected.revision} came back"
+def every_step_is_held(moments: Iterable[Moment], hold_seconds: float, slack_seconds: float) -> None:
+    """By the world's clock, whatever the operator's says: seconds in which a step's hold was counted."""
+    counted = 0
+    for before, after in pairwise(moments):
+        rollout, following = before.status.rollout, after.status.rollout
+        if before.status is not after.status and before.life == after.life and _has_advanced(rollout, following):
+            needed = hold_seconds - slack_seconds
+            assert counted >= needed, f"{after.at}: step {rollout.step} ended after {counted} s of {hold_seconds}"
+        if _attempt(rollout) != _attempt(following):
+            counted = 0
+        counted += following.counting_since is not None
 
 
-def the_candidate_never_has_more_than_it_may(after: Moment) -> None:
-    status = after.status
-    if status.candidate is None or status.stable is None or status.rollout.phase is not Phase.HOLDING:
-        return
-    if after.ready.get(status.stable.revision, 0) == 0:
-        return  # on loan
-    weight, may = after.weights.get(status.candidate.revision, 0), status.rollout.weight_percent
-    assert weight <= may, f"{after.at}: the candidate has {weight} % and may have {may} %"
+def _attempt(rollout: RolloutStatus) -> object:
+    return rollout.started_at, rollout.step, rollout.step_started_at
+
+
+def _has_advanced(rollout: RolloutStatus, following: RolloutStatus) -> bool:
+    """Whether a step was passed, and not on a person's word."""
+    if rollout.phase not in {Phase.HOLDING, Phase.PAUSED} or rollout.started_at != following.started_at:
+        return False
+    if following.judged_by is not JudgedBy.METRICS:
+        return False
+    onward = following.phase is Phase.HOLDING and (following.step_index or 0) > (rollout.step_index or 0)
+    return following.phase in {Phase.PROMOTING, Phase.WATCHING} or (onward and following.step != rollout.step)
 
 
 def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
     """A revision never shrinks below what its share needs, as the route had it a second ago."""
-    if after.replicas is None or after.replicas < 0:
+    if after.replicas is None or after.replicas < 0 or before.replicas != after.replicas:
         return
     for revision, weight in before.weights.items():
         shrank = after.wanted.get(revision, 0) < before.wanted.get(revision, 0)
         share = 100 * weight // max(1, sum(before.weights.values()))
         needed = pods_for_share(after.replicas, share)
-        if shrank and revision in after.wanted and after.wanted[revision] < needed:
+        if shrank and revision in after.scaled and after.wanted[revision] < needed:
             raise AssertionError(f"{after.at}: {revision} shrank to {after.wanted[revision]} with {share} % on it")
+
+
+def every_action_takes_effect_once(moments: Iterable[Moment]) -> None:
+    """An action's value is unique in a walk: it is handled once, but for lives in which nobody remembers it."""
+    handled: set[object] = set()
+    for before, after in pairwise(moments):
+        if before.status is after.status:
+            continue
+        old = {(each.action, each.value) for each in before.status.actions}
+        for action in {(each.action, each.value) for each in after.status.actions} - old:
+            if not action[1].endswith("#by-hand"):
+                assert (*action, after.life) not in handled, f"{after.at}: {action} took effect again"
+            handled.add((*action, after.life))
+
+
+def verdicts_are_true(before: Moment, after: Moment) -> None:
+    """Whatever Prometheus says, no broken revision is promoted for its metrics, and no good one is rolled back."""
+    if _stable(before.status) not in {None, _stable(after.status)} and before.life == after.life:
+        image = after.status.stable.image if after.status.stable else ""
+        by_metrics = after.status.rollout.judged_by is JudgedBy.METRICS and after.status.rollout.phase is Phase.WATCHING
+        assert not (by_metrics and image == BROKEN), f"{after.at}: {image} was promoted, and fails two requests of five"
+    for rejected in after.status.rejected:
+        if rejected.reason != Reason.METRIC_FAILED:
+            continue
+        roles = (after.status.candidate, after.status.stable, after.status.previous)
+        image = next((role.image for role in roles if role and role.revision == rejected.revision), None)
+        assert image in {None, BROKEN} or image not in IMAGES, f"{after.at}: {image} fails nothing: {rejected.message}"
+
+
+# What is kept up ------------------------------------------------------------------------------------------------------
+
+Promise = Callable[[Moment], str]
+"""What is wrong in a moment; "" for nothing."""
+
+
+def holds_or_is_mended(moments: Iterable[Moment], promise: Promise, within: int) -> None:
+    """No more than `within` seconds in a row in which the promise is broken and the operator could mend it."""
+    broken = 0
+    for moment in moments:
+        wrong = promise(moment)
+        if not wrong or moment.suspended:
+            broken = 0
+        elif moment.able or not within:
+            broken += 1
+            assert broken <= within, f"{moment.at}: {wrong}"
+
+
+def a_rejected_revision_came_back(after: Moment) -> str:
+    if after.status.rollout.phase is Phase.REJECTED:
+        for rejected in after.status.rejected:
+            if after.weights.get(rejected.revision, 0):
+                return f"{after.at}: {rejected.revision} came back"
+    return ""
+
+
+def the_candidate_has_more_than_it_may(after: Moment) -> str:
+    status = after.status
+    if status.candidate is None or status.stable is None or status.rollout.phase is not Phase.HOLDING:
+        return ""
+    if after.ready.get(status.stable.revision, 0) == 0:
+        return ""  # on loan
+    weight, may = after.weights.get(status.candidate.revision, 0), status.rollout.weight_percent
+    return f"{after.at}: the candidate has {weight} % and may have {may} %" if weight > may else ""
+
+
+def dead_pods_have_weight(after: Moment) -> str:
+    """A revision without a ready pod has weight, while one that may serve has some."""
+    status = after.status
+    leaving = status.rollout.phase is Phase.ROLLING_BACK
+    roles = (status.stable, None if leaving else status.candidate, status.previous)
+    alive = [role.revision for role in roles if role and after.ready.get(role.revision, 0)]
+    for revision, weight in after.weights.items():
+        if weight and not after.ready.get(revision, 0) and alive and after.replicas:
+            return f"{revision} has {weight} % and no ready pod, and {alive[0]} has"
+    return ""
+
+
+def stable_is_too_small(after: Moment) -> str:
+    """The stable revision's ReplicaSet is smaller than promised."""
+    stable = _stable(after.status)
+    if stable is None or after.replicas is None or after.replicas < 0:
+        return ""
+    if stable not in after.wanted and stable not in after.recorded:
+        return ""  # somebody has deleted both: nobody knows any more what it was
+    wanted = after.wanted.get(stable, 0)
+    return f"stable {stable} is to have {wanted} of {after.replicas} pods" if wanted < after.replicas else ""
 
 
 def weight_is_only_on_ready_pods(world: World) -> None:
@@ -98,6 +243,13 @@ def weight_is_only_on_ready_pods(world: World) -> None:
             lost[revision] = lost.get(revision, 0) + 1 if dead else 0
             limit = REACTION_SECONDS + world.lag_seconds
             assert lost[revision] <= limit, f"{moment.at}: {revision} has {weight} % and no ready pod"
+
+
+def no_request_is_lost(moments: Iterable[Moment]) -> None:
+    served = False
+    for moment in moments:
+        served = served or moment.status.stable is not None
+        assert not (served and moment.lost), f"{moment.at}: {moment.lost} requests found no pod: {moment.weights}"
 
 
 def capacity_is_never_under_the_promise(world: World, replicas: int) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tests.world.invariants import check
+from tests.world.prometheus import Prometheus
 from tests.world.test_edits import holding
 from tests.world.test_midway import pods_of, with_analysis
 from tests.world.test_rollouts import serving, stable_is
-from tests.world.traffic import PodCounters, Prometheus
+from tests.world.traffic import PodCounters
 from tests.world.world import World, spec_of
 
 

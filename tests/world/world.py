@@ -1,33 +1,39 @@
 """The world on its clock: what Kubernetes, the gateway, the clients and Prometheus do in each second.
 
 `World.run` lets time pass second by second; in each, the controllers act, requests flow, and the operator passes over
-the resource whenever something changed or a pass asked to be called again.
+the resource whenever something changed or a pass asked to be called again. A pass may take many seconds, end with the
+process, or be frozen in its middle and go on when another process has long taken over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from serinus.api.kinds import LABEL_REVISION, LABEL_ROLE
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE
 from serinus.api.status import ModelDeploymentStatus, format_instant
-from serinus.core.observation import Capabilities, Children
+from serinus.core.due import EvidenceRequest
+from serinus.core.observation import Capabilities
 from serinus.core.plan import Note
-from serinus.kube.observation import observe_children
 from serinus.shell.readings import EvidenceReader
 from serinus.shell.reconciler import Key, Next, Reconciler
-from tests.world.api_server import ApiServer, OperatorKilled
-from tests.world.traffic import Behaviour, PodCounters, Prometheus
+from tests.world.api_server import ApiServer, Hold, OperatorKilled
+from tests.world.caches import Caches, Past
+from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
+from tests.world.traffic import Behaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
 KEY: Key = (NAMESPACE, NAME)
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute")
+_LOOP = asyncio.new_event_loop()
+"""One for all worlds: to make one takes longer than a simulated second."""
+atexit.register(_LOOP.close)
 
 
 @dataclass(frozen=True)
@@ -44,27 +50,38 @@ class Moment:
     """`scaling.replicas` of the spec."""
     answered: float
     failed: float
+    lost: float
+    """Of them, requests that found no pod."""
     failed_by: dict[str, float]
+    able: bool
+    """Whether nothing kept the operator from seeing all and from writing in this second."""
+    recorded: frozenset[str]
+    """Revisions that have a ControllerRevision: any other's ReplicaSet can't be made anew."""
+    scaled: frozenset[str]
+    """Revisions whose ReplicaSets the operator scaled in this second."""
+    life: tuple[str, int]
+    """Changes with the resource's uid, and when its status is lost: what was promised before is forgotten."""
+    suspended: bool
 
 
 @dataclass
-class CacheView:
-    """The operator's caches: the API server's objects, `lag_seconds` ago."""
+class OperatorPass:
+    """A pass under way that waits for an answer, or for its process to be thawed."""
 
-    world: World
+    operator: Reconciler
+    coroutine: Coroutine[Any, Any, Next]
+    resume_at: datetime
 
-    def deployment(self, key: Key) -> Any:
-        return self.world.seen().get(("ModelDeployment", *key))
 
-    def children(self, key: Key, uid: str) -> Children:
-        objects = self.world.seen()
-        ours = [o for (kind, namespace, _), o in objects.items() if kind in CHILD_KINDS and namespace == key[0]]
-        pods = [o for (kind, namespace, _), o in objects.items() if kind == "Pod" and namespace == key[0]]
-        slices = [o for (kind, namespace, _), o in objects.items() if kind == "EndpointSlice" and namespace == key[0]]
-        return observe_children(key[1], uid, ours, pods, slices)
+@dataclass
+class Pod:
+    """What the kubelet knows of a pod."""
 
-    def capabilities(self) -> Capabilities:
-        return self.world.capabilities
+    scheduled: datetime
+    started: datetime
+    restarts: int = 0
+    shown: tuple[Any, ...] = ()
+    """What its status was made from."""
 
 
 @dataclass
@@ -79,6 +96,9 @@ class World:
     endpoints_delay_seconds: int = 0
     """From when a pod is ready, or is not any more, until gateways can know of it."""
     lag_seconds: int = 0
+    """Of the operator's caches, all the time."""
+    clock_offset: timedelta = timedelta(0)
+    """How far the operator's clock is ahead."""
     capabilities: Capabilities = field(default_factory=Capabilities)
     now: datetime = START
     api: ApiServer = field(default_factory=ApiServer)
@@ -88,19 +108,25 @@ class World:
     steady: frozenset[str] = frozenset()
     """Pods that behave like any other image's, whatever `behaviours` says."""
     kills: int = 0
+    losses_of_status: int = 0
     operator_is_up: bool = True
-    _snapshots: deque[dict[tuple[str, str, str], Any]] = field(default_factory=lambda: deque(maxlen=60))
     _dirty: bool = True
     _call_at: datetime | None = None
+    _in_flight: OperatorPass | None = None
+    _frozen: list[OperatorPass] = field(default_factory=list)
+    _reading: tuple[datetime, Reconciler, EvidenceRequest] | None = None
     _counters: dict[str, PodCounters] = field(default_factory=dict)
+    _pods_known: dict[str, Pod] = field(default_factory=dict)
+    _pod_number: int = 0
     _route_changed_at: dict[str, tuple[int, datetime]] = field(default_factory=dict)
-    _notices: list[datetime] = field(default_factory=list)
     _status: tuple[dict[str, Any], ModelDeploymentStatus] | None = None
     _to_restart: set[str] = field(default_factory=set)
     _ready_pods: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=60))
+    _quiet: dict[str, Any] = field(default_factory=dict)
+    """For each controller, what it last found nothing to do about."""
 
     def __post_init__(self) -> None:
-        self.api.watchers.append(self._mark)
+        self.past = Past(self.api)
         self.operator = self._new_operator()
 
     # What people do -----------------------------------------------------------------------------------------------
@@ -130,14 +156,46 @@ class World:
 
         self.api.edit("ModelDeployment", NAMESPACE, NAME, change)
 
+    def lose_status(self) -> None:
+        """The status is removed, as by a restore from a backup."""
+        self.losses_of_status += 1
+        self.api.edit("ModelDeployment", NAMESPACE, NAME, lambda m: m.pop("status", None))
+
     def restart(self, pod: str) -> None:
         """The container of a pod ends and is started again."""
         self._to_restart.add(pod)
 
     def restart_operator(self) -> None:
-        """A new process: everything that was only in memory is gone."""
+        """A new process: everything that was only in memory is gone, and what it was about to write is not written."""
+        self.stop_operator()
         self.operator = self._new_operator()
-        self._dirty, self._call_at, self.operator_is_up = True, None, True
+        self._dirty, self.operator_is_up = True, True
+
+    def stop_operator(self) -> None:
+        """The process is gone, and there is no other yet."""
+        if self._in_flight is not None:
+            self._in_flight.coroutine.close()
+        self.caches.end()
+        self._in_flight, self._reading, self._call_at, self.operator_is_up = None, None, None, False
+
+    def freeze_operator(self, seconds: int) -> None:
+        """The process stands still, with what it sees and does; another one takes over.
+
+        When it is thawed it goes on where it was: it carries out the pass that it was in, and begins another one before
+        it learns that it no longer leads.
+        """
+        self.caches.freeze()
+        thawed_at = self.now + timedelta(seconds=seconds)
+        under_way = self._in_flight.coroutine if self._in_flight else self.operator.pass_over(KEY)
+        self._frozen.append(OperatorPass(self.operator, under_way, thawed_at))
+        self._in_flight = None
+        self.restart_operator()
+
+    def thaw(self) -> None:
+        """All frozen processes go on, now."""
+        for late in self._frozen:
+            late.resume_at = self.now
+        self._thaw()
 
     # What can be seen ---------------------------------------------------------------------------------------------
 
@@ -149,6 +207,11 @@ class World:
             self._status = raw, ModelDeploymentStatus.model_validate(raw)
         return self._status[1]
 
+    @property
+    def passes_under_way(self) -> int:
+        """Passes that wait for an answer, or for their process to be thawed."""
+        return len(self._frozen) + (self._in_flight is not None)
+
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition."""
         found = next((c for c in self.status.conditions if c.type == kind), None)
@@ -156,14 +219,18 @@ class World:
 
     def revision_of(self, image: str) -> str:
         """The revision that runs an image; "" before it has a ReplicaSet."""
-        for replica_set in self.api.of("ReplicaSet"):
+        for replica_set in self._labelled_replica_sets():
             if replica_set["spec"]["template"]["spec"]["containers"][0]["image"] == image:
                 return str(replica_set["metadata"]["labels"][LABEL_REVISION])
         return ""
 
-    def replicas(self) -> dict[str, int]:
-        """Wanted pods by revision."""
-        return {r["metadata"]["labels"][LABEL_REVISION]: r["spec"]["replicas"] for r in self.api.of("ReplicaSet")}
+    def replicas(self, *, owned: bool = False) -> dict[str, int]:
+        """Wanted pods by revision; `owned`: without ReplicaSets whose owner or label somebody has removed."""
+        return {
+            each["metadata"]["labels"][LABEL_REVISION]: each["spec"]["replicas"]
+            for each in self._labelled_replica_sets()
+            if not owned or (LABEL_DEPLOYMENT in each["metadata"]["labels"] and each["metadata"].get("ownerReferences"))
+        }
 
     def weights(self) -> dict[str, int]:
         """What the gateway's data plane does with requests: by revision, in percent."""
@@ -175,22 +242,16 @@ class World:
         selected = service["spec"]["selector"].get(LABEL_REVISION) if service else None
         return {selected: 100} if selected else {}
 
-    def seen(self) -> dict[tuple[str, str, str], Any]:
-        """The objects as the operator's caches have them. The API server replaces objects and never changes one."""
-        if self.lag_seconds == 0 or len(self._snapshots) <= self.lag_seconds:
-            return dict(self.api.objects)
-        return self._snapshots[-1 - self.lag_seconds]
-
     # Time ---------------------------------------------------------------------------------------------------------
 
     def run(self, seconds: int) -> World:
         """Let time pass."""
-        asyncio.run(self._run(seconds, lambda: False))
+        _LOOP.run_until_complete(self._run(seconds, lambda: False))
         return self
 
     def run_until(self, reached: Callable[[], bool], seconds: int = 600) -> World:
         """Let time pass until something is so; fails if it is not within `seconds`."""
-        asyncio.run(self._run(seconds, reached))
+        _LOOP.run_until_complete(self._run(seconds, reached))
         assert reached(), f"not reached within {seconds} s: {self.describe()}"
         return self
 
@@ -212,76 +273,172 @@ class World:
 
     async def _second(self) -> None:
         self.now += timedelta(seconds=1)
+        failed_before, writes_before = self.api.failed_calls, len(self.api.writes)
+        self._thaw()
+        self._collect_garbage()
         self._replica_sets()
         self._pods()
         self._endpoint_slices()
         self._gateway()
-        answered, failed_by = self._requests()
+        lost, failed_by = self._requests()
         self.prometheus.scrape(self.now.timestamp(), self._counters)
-        self._snapshots.append(dict(self.api.objects))
+        self.past.remember()
         await self._operate()
+        weights, ready, wanted, recorded = self._shape()
+        resource = self.api.find("ModelDeployment", NAMESPACE, NAME)
         self.moments.append(
             Moment(
                 at=self.now,
                 status=self.status,
-                weights=self.weights(),
-                ready={r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self.api.of("ReplicaSet")},
-                wanted=self.replicas(),
-                replicas=self._spec_replicas(),
-                answered=answered,
+                weights=weights,
+                ready=ready,
+                wanted=wanted,
+                recorded=recorded,
+                replicas=resource["spec"].get("scaling", {}).get("replicas") if resource else None,
+                answered=self.requests_per_second if any(weights.values()) else 0.0,
                 failed=sum(failed_by.values()),
+                lost=lost,
                 failed_by=failed_by,
+                able=self.api.failed_calls == failed_before and self._is_able(),
+                scaled=frozenset(
+                    write.name.removeprefix(f"{NAME}-")
+                    for write in self.api.writes[writes_before:]
+                    if write.verb == "scale"
+                ),
+                life=(_uid(resource) if resource else "", self.losses_of_status),
+                suspended=bool(resource and resource["spec"].get("suspend")),
             )
         )
 
-    def _spec_replicas(self) -> int | None:
-        manifest = self.api.find("ModelDeployment", NAMESPACE, NAME)
-        return manifest["spec"].get("scaling", {}).get("replicas") if manifest else None
+    def _shape(self) -> tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]]:
+        """Weights, ready and wanted pods by revision, and what is recorded; the same as long as nothing changes."""
+        if self._quiet.get("shape", (None,))[0] != self.api.version:
+            ready = {r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self._labelled_replica_sets()}
+            records = (each["metadata"]["name"] for each in self.api.of("ControllerRevision"))
+            recorded = frozenset(name.removeprefix(f"{NAME}-") for name in records)
+            self._quiet["shape"] = self.api.version, (self.weights(), ready, self.replicas(), recorded)
+        shape: tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]] = self._quiet["shape"][1]
+        return shape
+
+    def _is_able(self) -> bool:
+        memory = self.operator._memories.get(KEY)
+        trouble = self.api.faults.down or self._in_flight or not self.caches.are_live or self.api.faults.refused_kinds
+        return self.operator_is_up and not trouble and memory is not None and not memory.failures and not memory.refusal
+
+    # The operator's process -----------------------------------------------------------------------------------------
 
     async def _operate(self) -> None:
+        if not self.operator_is_up:
+            return
+        if self._in_flight is not None:
+            if self.now < self._in_flight.resume_at:
+                return
+            await self._drive(self._in_flight)
+        await self._deliver_reading()
         for _ in range(80):
             called = self._call_at is not None and self.now >= self._call_at
-            noticed = any(at <= self.now for at in self._notices)
-            if not self.operator_is_up or not (self._dirty or called or noticed):
+            if not self.operator_is_up or self._in_flight or not (self._dirty or called or self.caches.noticed()):
                 return
-            self._dirty, self._notices = False, [at for at in self._notices if at > self.now]
-            try:
-                following = await self.operator.pass_over(KEY)
-                self._schedule(following)
-                if following.reading is not None:
-                    await self.operator.read(KEY, following.reading)
-                    self._dirty = True
-            except OperatorKilled:
-                self.kills += 1
-                self.restart_operator()
-            if self.api.faults.down or self.lag_seconds:
+            self._dirty = False
+            await self._drive(OperatorPass(self.operator, self.operator.pass_over(KEY), self.now))
+            if self.api.faults.down or not self.caches.are_live:
                 return
         raise AssertionError(f"the operator does not come to rest: {self.describe()}")
 
-    def _schedule(self, following: Next) -> None:
-        self._call_at = (
-            None if following.after_seconds is None else self.now + timedelta(seconds=following.after_seconds)
-        )
-
-    def _mark(self) -> None:
-        if self.lag_seconds:
-            self._notices.append(self.now + timedelta(seconds=self.lag_seconds))
+    async def _drive(self, passing: OperatorPass) -> None:
+        """Let a pass go on until it ends, waits, or dies."""
+        self._in_flight = None
+        try:
+            hold = passing.coroutine.send(None)
+        except StopIteration as ended:
+            await self._follow(ended.value)
+        except OperatorKilled:
+            self.kills += 1
+            self.restart_operator()
         else:
+            assert isinstance(hold, Hold)
+            self._in_flight = passing
+            passing.resume_at = self.now + timedelta(seconds=hold.seconds)
+            if hold.frozen:
+                self.freeze_operator(hold.seconds)
+
+    async def _follow(self, following: Next) -> None:
+        after = following.after_seconds
+        self._call_at = None if after is None else self.now + timedelta(seconds=after)
+        if following.reading is None:
+            return
+        if self.prometheus.slow_seconds:
+            waits = timedelta(seconds=min(self.prometheus.slow_seconds, TIMEOUT_SECONDS))
+            self._reading = self.now + waits, self.operator, following.reading
+        else:
+            await self.operator.read(KEY, following.reading)
             self._dirty = True
+
+    async def _deliver_reading(self) -> None:
+        """The reading that took its time comes in."""
+        if self._reading is not None and self.now >= self._reading[0]:
+            _, operator, request = self._reading
+            self._reading = None
+            await operator.read(KEY, request)
+            self._dirty = True
+
+    def _thaw(self) -> None:
+        thawed = [late for late in self._frozen if self.now >= late.resume_at]
+        self._frozen = [late for late in self._frozen if self.now < late.resume_at]
+        for late in thawed:
+            for coroutine in (late.coroutine, late.operator.pass_over(KEY)):
+                self._finish(coroutine)
+
+    def _finish(self, coroutine: Coroutine[Any, Any, Next]) -> None:
+        """To its end, whatever it waits for."""
+        try:
+            while True:
+                coroutine.send(None)
+        except (StopIteration, OperatorKilled):
+            return
 
     def _new_operator(self) -> Reconciler:
         reader = EvidenceReader(self.prometheus, scrape_interval_seconds=1, settle_seconds=0)
+        self.caches = Caches(
+            self.past, lambda: self.capabilities, lambda: self.now, self._mark, lag_seconds=self.lag_seconds
+        )
         return Reconciler(
             cluster=self.api,
-            view=CacheView(self),
+            view=self.caches,
             read_evidence=reader.read,
-            now=lambda: self.now,
+            now=lambda: self.now + self.clock_offset,
+            monotonic=self._seconds,
             tell=lambda _deployment, note: self.notes.append(note),
         )
 
+    def _seconds(self) -> float:
+        return self.now.timestamp()
+
+    def _mark(self) -> None:
+        self._dirty = True
+
     # What Kubernetes does -----------------------------------------------------------------------------------------
 
+    def _found_quiet(self, controller: str, state: Any) -> bool:
+        """Whether a controller has nothing to do, as it had when it last saw the same."""
+        if self._quiet.get(controller) == state:
+            return True
+        self._quiet[controller] = state
+        return False
+
+    def _collect_garbage(self) -> None:
+        """What is controlled by an object that is gone goes."""
+        if self._found_quiet("garbage", self.api.version):
+            return
+        alive = {_uid(each) for each in self.api.objects.values()}
+        for (kind, namespace, name), each in list(self.api.objects.items()):
+            owners = each["metadata"].get("ownerReferences") or ()
+            if owners and all(owner["uid"] not in alive for owner in owners):
+                self.api.remove(kind, namespace, name)
+
     def _replica_sets(self) -> None:
+        if self._found_quiet("replica sets", self.api.version):
+            return
         for replica_set in self.api.of("ReplicaSet"):
             name = replica_set["metadata"]["name"]
             pods = self._pods_of(replica_set)
@@ -300,7 +457,7 @@ class World:
 
     def _make_pod(self, replica_set: dict[str, Any]) -> None:
         template = copy.deepcopy(replica_set["spec"]["template"])
-        self._pod_number = getattr(self, "_pod_number", 0) + 1
+        self._pod_number += 1
         name = f"{replica_set['metadata']['name']}-{self._pod_number:05d}"
         owner = {
             "apiVersion": "apps/v1",
@@ -312,36 +469,48 @@ class World:
         metadata = {"name": name, "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         pod["status"] = _pod_status(self.now, self.now, ready=False, restarts=0, trouble=None)
-        self.api.put("Pod", NAMESPACE, pod)
+        self._pods_known[_uid(self.api.put("Pod", NAMESPACE, pod))] = Pod(self.now, self.now)
         self._counters[name] = PodCounters()
 
     def _pods(self) -> None:
-        for pod in self.api.of("Pod"):
-            behaviour = self._behaviour(pod)
-            running = pod["status"]["containerStatuses"][0]["state"]["running"]
-            started = datetime.fromisoformat(running["startedAt"])
-            age = (self.now - started).total_seconds()
-            restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+        """The kubelet."""
+        pods = list(self.api.of("Pod"))
+        if not self._found_quiet("names of pods", self.api.version):
+            names = {pod["metadata"]["name"] for pod in pods}
+            self._counters = {name: counted for name, counted in self._counters.items() if name in names}
+        for pod in pods:
+            known, behaviour, name = self._pods_known[_uid(pod)], self._behaviour(pod), pod["metadata"]["name"]
+            age = (self.now - known.started).total_seconds()
             crashes = behaviour.crash_every_seconds
-            if (crashes is not None and age >= crashes) or pod["metadata"]["name"] in self._to_restart:
-                self._to_restart.discard(pod["metadata"]["name"])
-                started, age, restarts = self.now, 0.0, restarts + 1
-                self._counters[pod["metadata"]["name"]] = PodCounters()
+            if (crashes is not None and age >= crashes) or name in self._to_restart:
+                self._to_restart.discard(name)
+                known.started, age, known.restarts = self.now, 0.0, known.restarts + 1
+                self._counters[name] = PodCounters()
             ready = age >= behaviour.startup_seconds and not behaviour.never_ready
-            scheduled = datetime.fromisoformat(pod["status"]["conditions"][1]["lastTransitionTime"])
-            status = _pod_status(scheduled, started, ready=ready, restarts=restarts, trouble=behaviour.trouble)
+            shows = (ready, known.started, behaviour.trouble, behaviour.unschedulable, behaviour.startup_seconds)
+            if shows == known.shown:
+                continue
+            known.shown = shows
+            status = _pod_status(
+                known.scheduled, known.started, ready=ready, restarts=known.restarts, trouble=behaviour.trouble
+            )
             if ready:
-                since = started + timedelta(seconds=behaviour.startup_seconds)
+                since = known.started + timedelta(seconds=behaviour.startup_seconds)
                 status["conditions"][0]["lastTransitionTime"] = format_instant(since)
             if behaviour.unschedulable:
-                status = _waiting_for_a_node(scheduled)
+                status = _waiting_for_a_node(known.scheduled)
             if status != pod["status"]:
-                self.api.edit("Pod", NAMESPACE, pod["metadata"]["name"], lambda m, s=status: m.update(status=s))
+                self.api.edit("Pod", NAMESPACE, name, lambda m, s=status: m.update(status=s))
 
     def _endpoint_slices(self) -> None:
         """One for each revision's own Service: the ready pods of `endpoints_delay_seconds` ago."""
-        self._ready_pods.append(frozenset(_uid(pod) for pod in self.api.of("Pod") if _is_ready(pod)))
+        if self._found_quiet("ready pods", self.api.version):
+            self._ready_pods.append(self._ready_pods[-1])
+        else:
+            self._ready_pods.append(frozenset(_uid(pod) for pod in self.api.of("Pod") if _is_ready(pod)))
         known = self._ready_pods[max(-len(self._ready_pods), -1 - self.endpoints_delay_seconds)]
+        if self._found_quiet("endpoint slices", (self.api.version, known)):
+            return
         services = {_uid(each): each for each in self.api.of("Service") if _is_revision_service(each)}
         for orphan in [each for each in self.api.of("EndpointSlice") if _owner(each) not in services]:
             self.api.remove("EndpointSlice", NAMESPACE, orphan["metadata"]["name"])
@@ -362,12 +531,6 @@ class World:
             elif existing["endpoints"] != endpoints:
                 self.api.edit("EndpointSlice", NAMESPACE, name, lambda m, e=endpoints: m.update(endpoints=e))
 
-    def _known_to_gateways(self, pod: dict[str, Any]) -> bool:
-        """Whether requests find it: an endpoint of its revision's Service."""
-        slices = [each for each in self.api.of("EndpointSlice") if _revision(each) == _revision(pod)]
-        endpoints = [endpoint for each in slices for endpoint in each["endpoints"]]
-        return any(e["targetRef"]["uid"] == _uid(pod) and e["conditions"]["ready"] for e in endpoints)
-
     def _gateway(self) -> None:
         for route in self.api.of("HTTPRoute"):
             metadata = route["metadata"]
@@ -375,7 +538,8 @@ class World:
             if generation != metadata["generation"]:
                 generation, since = metadata["generation"], self.now
                 self._route_changed_at[metadata["name"]] = (generation, since)
-            if (self.now - since).total_seconds() < self.gateway_delay_seconds:
+            late = (self.now - since).total_seconds() < self.gateway_delay_seconds
+            if late or self._found_quiet("gateway", (self.api.version, self.gateway_accepts)):
                 continue
             accepted = "True" if self.gateway_accepts else "False"
             reason = "Accepted" if self.gateway_accepts else "NoMatchingListenerHostname"
@@ -396,27 +560,46 @@ class World:
                 )
 
     def _requests(self) -> tuple[float, dict[str, float]]:
-        failed: dict[str, float] = {}
-        weights = self.weights()
-        total = sum(weights.values())
-        for revision, weight in weights.items():
-            requests = self.requests_per_second * weight / total if total else 0.0
-            ready = [
-                pod
-                for pod in self.api.of("Pod")
-                if _revision(pod) == revision and _is_ready(pod) and self._known_to_gateways(pod)
-            ]
-            if not ready:
+        """Requests that found no pod, and those that failed by revision, in this second."""
+        lost, failed = 0.0, {}
+        for revision, requests, pods in self._flows():
+            if not pods:
                 failed[revision] = requests
+                lost += requests
                 continue
-            for pod in ready:
+            share = requests / len(pods)
+            for pod in pods:
                 behaviour, counters = self._behaviour(pod), self._counters[pod["metadata"]["name"]]
-                share = requests / len(ready)
                 counters.total += share
                 counters.errors += share * behaviour.error_share
                 counters.slow += share * max(behaviour.slow_share, behaviour.error_share)
                 failed[revision] = failed.get(revision, 0.0) + share * behaviour.error_share
-        return self.requests_per_second if total else 0.0, failed
+        return lost, failed
+
+    def _flows(self) -> list[tuple[str, float, list[dict[str, Any]]]]:
+        """Revision, requests in a second, and the pods that they find: endpoints of its Service that are ready."""
+        state = self.api.version, self.requests_per_second
+        if self._quiet.get("flows", (None,))[0] != state:
+            weights = self.weights()
+            total = sum(weights.values())
+            pods: dict[str, list[dict[str, Any]]] = {}
+            found = {
+                endpoint["targetRef"]["uid"]
+                for each in self.api.of("EndpointSlice")
+                for endpoint in each["endpoints"]
+                if endpoint["conditions"]["ready"]
+            }
+            for pod in self.api.of("Pod"):
+                if _is_ready(pod) and _uid(pod) in found:
+                    pods.setdefault(_revision(pod), []).append(pod)
+            flows = [
+                (revision, self.requests_per_second * weight / total, pods.get(revision, []))
+                for revision, weight in weights.items()
+                if weight
+            ]
+            self._quiet["flows"] = state, flows
+        flows_now: list[tuple[str, float, list[dict[str, Any]]]] = self._quiet["flows"][1]
+        return flows_now
 
     def _behaviour(self, pod: dict[str, Any]) -> Behaviour:
         if pod["metadata"]["name"] in self.steady:
@@ -426,6 +609,10 @@ class World:
     def _selected(self, service: str) -> str:
         found = self.api.find("Service", NAMESPACE, service)
         return str(found["spec"]["selector"][LABEL_REVISION]) if found else service
+
+    def _labelled_replica_sets(self) -> list[dict[str, Any]]:
+        sets = self.api.of("ReplicaSet")
+        return [each for each in sets if LABEL_REVISION in (each["metadata"].get("labels") or {})]
 
     def _pods_of(self, replica_set: dict[str, Any]) -> list[dict[str, Any]]:
         uid = replica_set["metadata"]["uid"]

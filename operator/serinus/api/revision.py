@@ -64,6 +64,15 @@ def child_name(deployment: str, revision: str) -> str:
     return f"{beginning}-{digest}-{revision}"
 
 
+def revision_of_child(deployment: str, child: str) -> str | None:
+    """The revision of an object by its name, which nobody can edit; None for a name that ``child_name`` does not give.
+
+    Labels say the same until somebody removes or changes them.
+    """
+    revision = child[-REVISION_LENGTH:]
+    return revision if child_name(deployment, revision) == child else None
+
+
 def candidate_service_name(deployment: str) -> str:
     """Name of the Service that leads to the candidate while there is one."""
     return f"{deployment}-candidate"

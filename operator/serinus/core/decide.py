@@ -90,8 +90,8 @@ def _status_lost(s: Situation) -> Stall | None:
     if s.status.moves == 0 and s.children.replica_sets and lost_stable(s) is None:
         name = s.observation.deployment.metadata.name
         message = (
-            f"the status is gone and the Service {name} does not say which revision is stable: set its selector "
-            f"serinus.dev/revision to one of {', '.join(sorted(s.children.replica_sets))}"
+            f"the status is gone and the Service {name} does not say which revision is stable: give it the "
+            f"selector serinus.dev/revision, with one of {', '.join(sorted(s.children.replica_sets))}"
         )
         return Stall(Reason.STATUS_LOST, message)
     return None

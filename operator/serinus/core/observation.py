@@ -113,13 +113,14 @@ class Children:
     """Selector of the stable Service; None where the Service does not exist."""
 
     def ready(self, revision: str | None) -> int:
-        """Pods of a revision that can serve requests: ready, and an endpoint of its Service.
+        """Pods of a revision that can serve requests: ready, to stay, and an endpoint of its Service.
 
-        The controllers of ReplicaSets and of EndpointSlices learn of a ready pod independently. A route that is given
+        Those that its ReplicaSet is not to have any more are as good as gone: they still say that they are ready. The
+        controllers of ReplicaSets and of EndpointSlices learn of a ready pod independently. A route that is given
         weight before the endpoint is known leads those requests to nothing.
         """
         state = self.replica_sets.get(revision) if revision else None
-        return min(state.ready, self.endpoints.get(state.revision, 0)) if state else 0
+        return min(state.ready, state.desired, self.endpoints.get(state.revision, 0)) if state else 0
 
     def pods_of(self, revision: str) -> tuple[PodState, ...]:
         """Pods of a revision that are not being deleted."""
@@ -180,6 +181,8 @@ class Observation:
     """A fresh evaluation, or None when none was due since the last pass."""
     previous_pass_at: datetime | None = None
     """When this process last passed over the resource; None in the first pass after a start."""
+    clock_stepped: bool = False
+    """Whether the clock was set since then: `now` and `previous_pass_at` are of two clocks."""
     capabilities: Capabilities = field(default_factory=Capabilities)
     margins: Margins = field(default_factory=Margins)
     refusal: Refusal | None = None

@@ -15,7 +15,6 @@ from serinus.api.kinds import (
     ANNOTATION_MOVES,
     CONTROLLER_REVISION,
     HTTP_ROUTE,
-    LABEL_REVISION,
     LABEL_ROLE,
     POD_MONITOR,
     REPLICA_SET,
@@ -23,7 +22,7 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.reasons import Phase
-from serinus.api.revision import child_name
+from serinus.api.revision import child_name, revision_of_child
 from serinus.core import render
 from serinus.core.diff import covers
 from serinus.core.observation import ChildObject
@@ -60,10 +59,11 @@ class KeptRevision:
 
 def kept_revisions(s: Situation) -> dict[str, KeptRevision]:
     """The ControllerRevisions that are there, by revision."""
+    deployment = s.observation.deployment.metadata.name
     found: dict[str, KeptRevision] = {}
-    for (kind, _), child in s.children.objects.items():
-        if kind == CONTROLLER_REVISION.kind:
-            revision = child.manifest["metadata"]["labels"][LABEL_REVISION]
+    for (kind, name), child in s.children.objects.items():
+        revision = revision_of_child(deployment, name)
+        if kind == CONTROLLER_REVISION.kind and revision is not None:
             found[revision] = KeptRevision(revision, int(child.manifest.get("revision", 0)), child.manifest)
     return found
 
@@ -123,8 +123,13 @@ def _objects_of(s: Situation, revision: str) -> Iterable[Intent]:
     record = kept[revision].manifest if revision in kept else _new_record(s, revision, kept)
     if record is None:
         return
-    if revision not in kept:
+    kept_record = _observed(s, CONTROLLER_REVISION, name)
+    if kept_record is None:
         yield Create(CONTROLLER_REVISION, record)
+    else:
+        yield from _put_back(
+            CONTROLLER_REVISION, kept_record, render.kept_revision(deployment, revision, record, moves)
+        )
     template = render.template_of(record)
     observed = _observed(s, REPLICA_SET, name)
     if observed is None:

@@ -42,8 +42,15 @@ def weight_steps(spec: ModelDeploymentSpec) -> tuple[WeightStep, ...]:
     )
 
 
-def wanted_replicas(spec: ModelDeploymentSpec) -> int:
-    """Pods that the revision in charge should have."""
+def wanted_replicas(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> int:
+    """Pods that the revision in charge should have.
+
+    Where the spec leaves their number to an autoscaler, which this version does not make, as many as there are: an
+    unset `replicas` then means no size at all, and least of all the default.
+    """
+    serving = children.replica_sets.get(status.stable.revision) if status.stable else None
+    if spec.scaling.autoscaling is not None and serving is not None:
+        return serving.desired
     return defaults.replicas(spec.scaling.replicas)
 
 
@@ -83,7 +90,7 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
     candidate = status.candidate.revision if status.candidate else None
     if stable is None:
         return {candidate: 100} if candidate else {}
-    replicas = wanted_replicas(spec)
+    replicas = wanted_replicas(spec, status, children)
     lender = _lender(status, children) if replicas else None
     if children.ready(stable) == 0 and lender is not None:
         return {lender: 100}

@@ -20,7 +20,7 @@ from serinus.api.kinds import (
     REPLICA_SET,
     SERVICE,
 )
-from serinus.api.revision import REVISION_LENGTH, child_name
+from serinus.api.revision import revision_of_child
 from serinus.core.observation import ChildObject, Children, ParentState, PodState, ReplicaSetState, RouteState
 from serinus.core.plan import Manifest
 
@@ -46,7 +46,7 @@ def observe_children(
     ours = [manifest for manifest in objects if controller_uid(manifest) == uid]
     replica_sets = [manifest for manifest in ours if manifest["kind"] == REPLICA_SET.kind]
     owners = {manifest["metadata"]["uid"] for manifest in replica_sets}
-    states = [replica_set_state(manifest) for manifest in replica_sets if _revision(manifest)]
+    states = [state for manifest in replica_sets if (state := replica_set_state(name, manifest)).revision]
     route = next((manifest for manifest in ours if _is(manifest, HTTP_ROUTE.kind, name)), None)
     service = next((manifest for manifest in ours if _is(manifest, SERVICE.kind, name)), None)
     return Children(
@@ -83,8 +83,8 @@ def child_object(manifest: Manifest) -> ChildObject:
     )
 
 
-def replica_set_state(manifest: Manifest) -> ReplicaSetState:
-    """The ReplicaSet's numbers.
+def replica_set_state(deployment: str, manifest: Manifest) -> ReplicaSetState:
+    """The ReplicaSet's numbers. Its name says its revision: a label that was removed takes no traffic off its pods.
 
     Its template never changes, so its ready pods count whichever size its controller saw last: to take them for none
     while a new size is on its way would move the traffic off pods that serve.
@@ -93,7 +93,7 @@ def replica_set_state(manifest: Manifest) -> ReplicaSetState:
     failure = _condition(status.get("conditions"), "ReplicaFailure")
     failing = failure is not None and failure.get("status") == "True"
     return ReplicaSetState(
-        revision=_revision(manifest),
+        revision=revision_of_child(deployment, metadata["name"]) or _revision(manifest),
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
@@ -136,7 +136,8 @@ def route_state(deployment: str, route: Manifest) -> RouteState:
     generation = route["metadata"].get("generation", 0)
     weights: dict[str, int] = {}
     for backend in _weighted_backends(spec.get("rules") or ()):
-        revision = _revision_of_service(deployment, str(backend.get("name", "")))
+        service = str(backend.get("name", ""))
+        revision = revision_of_child(deployment, service) or service
         weights[revision] = weights.get(revision, 0) + int(backend.get("weight", 1))
     return RouteState(
         weights=weights,
@@ -256,11 +257,6 @@ def _weighted_backends(rules: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[s
     plain = [rule for rule in rules if not any(match.get("headers") for match in rule.get("matches") or ())]
     chosen = plain or rules
     return (chosen[0].get("backendRefs") or ()) if chosen else ()
-
-
-def _revision_of_service(deployment: str, service: str) -> str:
-    revision = service[-REVISION_LENGTH:]
-    return revision if child_name(deployment, revision) == service else service
 
 
 def _parent_state(

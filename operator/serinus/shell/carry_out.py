@@ -200,7 +200,7 @@ async def _take(
         spec = {key: value for key, value in manifest["spec"].items() if key != "replicas"}
         wanted = {**manifest, "spec": spec}
     if kind == CONTROLLER_REVISION and existing.get("data") != manifest.get("data"):
-        if controller_of(existing) is None:
+        if controller_of(existing) is None and not _keeps(existing, manifest):
             what = f"{kind.kind} {existing['metadata'].get('namespace', '')}/{existing['metadata']['name']}"
             return NameTaken(
                 f"{what} is offered for adoption, but holds other data than this revision, and a ControllerRevision's "
@@ -211,6 +211,12 @@ async def _take(
     found = existing["metadata"]
     await cluster.apply(kind, namespace, _of_uid(wanted, found["uid"]), found["resourceVersion"])
     return None
+
+
+def _keeps(existing: Manifest, manifest: Manifest) -> bool:
+    """Whether a ControllerRevision keeps all that is wanted: one that is restored from a ReplicaSet wants less."""
+    kept = existing.get("data") or {}
+    return all(kept.get(key) == value for key, value in manifest["data"].items())
 
 
 def _of_uid(manifest: Manifest, uid: str) -> Manifest:

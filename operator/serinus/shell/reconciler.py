@@ -8,9 +8,10 @@ loop that calls it is in `serinus.shell.loop`; the simulated world of the tests 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol, assert_never
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 RETRY_REFUSED_SECONDS = 30.0
 OBSERVE_AGAIN_SECONDS = 0.2
 LONGEST_BACK_OFF_SECONDS = 60.0
+CLOCK_STEP_SECONDS = 2.0
+"""By so much the clock has to run away from the time that has passed to count as set; NTP slews by far less."""
 
 Key = tuple[str, str]
 """Namespace and name of a ModelDeployment."""
@@ -78,9 +81,12 @@ class _Memory:
     """As the last pass took it: with the last spec that could be read."""
     passed_at: datetime | None = None
     """Until when this process vouches for what went on: its last pass that was not kept from seeing or writing."""
+    passed_at_monotonic: float = 0.0
+    """The same on a clock that nobody sets."""
     evidence: Evidence | None = None
     reading: bool = False
-    read_at: datetime | None = None
+    read_at: float | None = None
+    """When the newest reading was asked for, on a clock that nobody sets."""
     read_for: tuple[int, int] | None = None
     """Moves and generation of the newest reading."""
     refusal: Refusal | None = None
@@ -97,6 +103,8 @@ class Reconciler:
     now: Callable[[], datetime]
     tell: Tell
     margins: Margins = field(default_factory=Margins)
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds on a clock that nobody sets."""
     _memories: dict[Key, _Memory] = field(default_factory=dict)
 
     async def pass_over(self, key: Key) -> Next:
@@ -107,7 +115,7 @@ class Reconciler:
             return Next(None)
         memory = self._memories.setdefault(key, _Memory())
         manifest = _newer(seen, memory.newest)
-        now = self.now()
+        now, monotonic = self.now(), self.monotonic()
         unreadable = None
         try:
             deployment = ModelDeployment.parse(manifest)
@@ -123,6 +131,7 @@ class Reconciler:
             children=self.view.children(key, deployment.metadata.uid),
             evidence=memory.evidence,
             previous_pass_at=memory.passed_at,
+            clock_stepped=_clock_stepped(memory, now, monotonic),
             capabilities=self.view.capabilities(),
             margins=self.margins,
             refusal=memory.refusal,
@@ -132,7 +141,8 @@ class Reconciler:
         outcome = await carry_out(plan, observation, self.cluster)
         if isinstance(outcome, ObserveAgain | BackOff):
             return Next(self._settle(deployment, plan, outcome, memory, now))
-        memory.passed_at = None if deployment.spec.suspend else now
+        if not _still_counts_by_the_old_clock(observation, plan):
+            memory.passed_at, memory.passed_at_monotonic = (None if deployment.spec.suspend else now), monotonic
         if memory.evidence is observation.evidence:  # else a newer one came in while this pass was writing
             memory.evidence = None
         return Next(self._settle(deployment, plan, outcome, memory, now), self._due_reading(observation, memory))
@@ -151,11 +161,11 @@ class Reconciler:
         request = evidence_request(Situation(observation))
         if request is None or memory.reading:
             return None
-        interval = timedelta(seconds=observation.deployment.spec.analysis.interval_seconds)
-        recent = memory.read_at is not None and observation.now < memory.read_at + interval
+        now, interval = self.monotonic(), observation.deployment.spec.analysis.interval_seconds
+        recent = memory.read_at is not None and now < memory.read_at + interval
         if recent and memory.read_for == (request.moves, request.generation):
             return None
-        memory.reading, memory.read_at = True, observation.now
+        memory.reading, memory.read_at = True, now
         memory.read_for = request.moves, request.generation
         return request
 
@@ -223,6 +233,21 @@ class Reconciler:
             )
             return Next(5.0)
         return Next(None)
+
+
+def _clock_stepped(memory: _Memory, now: datetime, monotonic: float) -> bool:
+    if memory.passed_at is None:
+        return False
+    passed = monotonic - memory.passed_at_monotonic
+    return abs((now - memory.passed_at).total_seconds() - passed) > CLOCK_STEP_SECONDS
+
+
+def _still_counts_by_the_old_clock(observation: Observation, plan: Plan) -> bool:
+    """Whether the clock was set, and this pass had something else to decide than what that means for the hold."""
+    before = observation.deployment.status.rollout.counting_since
+    if not observation.clock_stepped or before is None or not isinstance(plan.action, Move):
+        return False
+    return plan.action.status.rollout.counting_since == before
 
 
 def _after_success(plan: Plan, done: Done, memory: _Memory, now: datetime) -> float | None:

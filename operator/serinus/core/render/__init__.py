@@ -12,6 +12,7 @@ from serinus.core.render.refusal import ReservedField
 from serinus.core.render.revisions import (
     controller_revision,
     identity_of,
+    kept_revision,
     replica_set,
     request_timeout_of,
     restored_revision,
@@ -26,6 +27,7 @@ __all__ = [
     "controller_revision",
     "http_route",
     "identity_of",
+    "kept_revision",
     "metadata",
     "model_version",
     "owner_labels",

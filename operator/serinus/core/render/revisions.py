@@ -41,6 +41,11 @@ def restored_revision(
     return _record(deployment, revision, ordinal, moves, {"template": template})
 
 
+def kept_revision(deployment: ModelDeployment, revision: str, record: Manifest, moves: int) -> Manifest:
+    """A ControllerRevision as it should be where it is there already: its labels and its owner, with what it keeps."""
+    return _record(deployment, revision, int(record["revision"]), moves, record["data"])
+
+
 def _record(deployment: ModelDeployment, revision: str, ordinal: int, moves: int, data: Mapping[str, Any]) -> Manifest:
     labels = revision_labels(deployment, revision, data["template"])
     name = child_name(deployment.metadata.name, revision)

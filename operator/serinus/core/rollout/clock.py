@@ -25,7 +25,7 @@ def clock_move(s: Situation) -> Move | None:
         return _standing(s) or _note_pods(s)
     if (stopped := _obstacle(s)) is not None:
         return moves.stop_clock(s, stopped)
-    if s.clock_has_gap and s.now > s.rollout.counting_since:
+    if s.clock_has_gap and (s.observation.clock_stepped or s.now > s.rollout.counting_since):
         return moves.skip_gap(s)
     if s.evidence_missing:
         told = moves.evidence_in_words(s, VerdictKind.MISSING)

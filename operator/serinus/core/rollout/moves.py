@@ -243,6 +243,21 @@ def finish_rollback(s: Situation) -> Move:
     )
 
 
+def lend_on(s: Situation) -> Move:
+    """Let the candidate on its way out go on serving as the revision that is kept warm, so that another can start."""
+    message = (
+        f"Stable {s.stable} has no ready pod, so revision {s.candidate} goes on serving its requests while revision "
+        f"{s.revision} starts"
+    )
+    return move(
+        s,
+        Telling(Happening.ROLLBACK_FINISHED, message, s.candidate, warning=True),
+        candidate=None,
+        previous=_candidate(s).model_copy(update={"since": s.now}),
+        rollout=RolloutStatus(started_at=s.rollout.started_at),
+    )
+
+
 def settle(s: Situation) -> Move:
     """The spec asks for the stable revision again: what was rejected is forgotten, and may be tried again."""
     message = f"The spec asks for the stable revision {s.stable} again"
@@ -353,15 +368,21 @@ def give_back(s: Situation) -> Move:
 
 
 def skip_gap(s: Situation) -> Move:
-    """Go on counting from now: the time since the last pass is not vouched for and does not count."""
-    last = s.vouched_until
-    since = s.rollout.counting_since
-    vouched = max(0.0, (last - since).total_seconds()) if last and since and since < last <= s.now else 0.0
+    """Go on counting from now: the time since the last pass is not vouched for and does not count.
+
+    Where the clock was set, the last pass and the time since when the hold counts are both of the clock before.
+    """
+    last, stepped = s.vouched_until, s.observation.clock_stepped
+    since = s.rollout.counting_since or s.now
+    vouched = (last - since).total_seconds() if last and since < last and (stepped or last <= s.now) else 0.0
+    begins = max(s.now, since)
+    if stepped:
+        begins = s.now + (since - last if last and since > last else timedelta(0))
     return move(
         s,
         Telling(Happening.COUNTING_STARTED, "The hold goes on; the time in which nobody looked does not count"),
         rollout=s.rollout.model_copy(
-            update={"held_seconds": s.rollout.held_seconds + vouched, "counting_since": max(s.now, since or s.now)}
+            update={"held_seconds": s.rollout.held_seconds + vouched, "counting_since": begins}
         ),
     )
 

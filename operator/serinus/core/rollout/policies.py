@@ -103,6 +103,12 @@ def reject_late_growth(s: Situation) -> Move | None:
     return reject_late(s) if s.is_short and s.rollout.short_since is not None else None
 
 
+def give_up_refused(s: Situation) -> Move | None:
+    """A write was refused, and the spec asks for another revision by now: what was refused is no longer needed."""
+    wants_another = s.stable is not None and s.revision != s.candidate and s.observation.unreadable is None
+    return moves.supersede(s) if s.observation.refusal is not None and wants_another else None
+
+
 # Starting -------------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +261,15 @@ def finish_watch(s: Situation) -> Move | None:
     return moves.return_to_previous(s, Reason.READINESS_LOST, message)
 
 
+def lend_on(s: Situation) -> Move | None:
+    """Stable has no ready pod, the candidate on its way out serves its requests, and the spec asks for a third one.
+
+    To wait for stable would keep the third from ever starting.
+    """
+    lends = s.split == {s.candidate: 100} and s.split_confirmed and not s.stable_serves
+    return moves.lend_on(s) if lends and s.revision not in {s.candidate, s.stable} else None
+
+
 def finish_rollback(s: Situation) -> Move | None:
     """First the traffic, confirmed; then a drain; then the pods."""
     if s.candidate in s.split or not s.split_confirmed:
@@ -265,9 +280,10 @@ def finish_rollback(s: Situation) -> Move | None:
 
 
 PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
-    Phase.HOLDING: (reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.PAUSED: (reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.PROMOTING: (reject_failing, reject_late_promotion),
+    Phase.STARTING: (give_up_refused,),
+    Phase.HOLDING: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
+    Phase.PAUSED: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
+    Phase.PROMOTING: (give_up_refused, reject_failing, reject_late_promotion),
     Phase.WATCHING: (return_failing, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
 }
@@ -290,6 +306,6 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
     ),
     Phase.PROMOTING: (follow_the_spec, judge_after_all, reject_failing, complete_promotion, reject_late_promotion),
     Phase.WATCHING: (return_failing, return_by_spec, finish_watch),
-    Phase.ROLLING_BACK: (finish_rollback,),
+    Phase.ROLLING_BACK: (lend_on, finish_rollback),
 }
 POLICIES[Phase.PAUSED] = POLICIES[Phase.HOLDING]

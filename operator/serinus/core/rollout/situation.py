@@ -111,10 +111,10 @@ class Situation:
         index = self.rollout.step_index
         return self.steps[index] if index is not None and index < len(self.steps) else None
 
-    @property
+    @cached_property
     def replicas(self) -> int:
         """Pods that the serving revision should have."""
-        return wanted_replicas(self.spec)
+        return wanted_replicas(self.spec, self.status, self.children)
 
     @property
     def is_rejected(self) -> bool:
@@ -229,7 +229,7 @@ class Situation:
     def clock_has_gap(self) -> bool:
         """Whether the time since the last pass can't be vouched for: a restart, a long pause, a clock that jumped."""
         last = self.observation.previous_pass_at
-        if last is None:
+        if last is None or self.observation.clock_stepped:
             return True
         elapsed = (self.now - last).total_seconds()
         return elapsed < 0 or elapsed > 2 * self.spec.analysis.interval_seconds + 5

@@ -1,0 +1,181 @@
+"""The caches of one operator process: informers that lag, lose their watch, miss deletions, and list again.
+
+Each kind has a watch of its own, so each can be behind by itself. A cache never goes back in time: one that falls
+behind stands still until the past has caught up with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE
+from serinus.core.observation import Capabilities, Children
+from serinus.kube.observation import observe_children
+from serinus.shell.reconciler import Key
+from tests.world.api_server import ApiServer
+
+CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute")
+WATCHED = ("ModelDeployment", *CHILD_KINDS, "Pod", "EndpointSlice")
+
+Address = tuple[str, str, str]
+"""Kind, namespace and name."""
+Objects = Mapping[Address, Any]
+
+
+@dataclass
+class Past:
+    """What the API server had at the end of each second: kinds that did not change share their objects."""
+
+    api: ApiServer
+    seconds: deque[tuple[int, Mapping[str, Objects]]] = field(default_factory=lambda: deque(maxlen=120))
+    _copies: dict[str, Objects] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.api.watchers.append(lambda kind: self._copies.pop(kind, None))
+
+    def remember(self) -> None:
+        """A second is over."""
+        if self.seconds and self.seconds[-1][0] == self.api.version:
+            self.seconds.append(self.seconds[-1])
+        else:
+            self.seconds.append((self.api.version, {kind: self.copy(kind) for kind in WATCHED}))
+
+    def copy(self, kind: str) -> Objects:
+        """All objects of a kind as they are now. Objects are replaced, never changed."""
+        if kind not in self._copies:
+            self._copies[kind] = dict(self.api.by_kind.get(kind, {}))
+        return self._copies[kind]
+
+    def before(self, seconds: int, kind: str) -> tuple[int, Objects]:
+        """Version and objects of a kind so long ago."""
+        if not self.seconds:
+            return self.api.version, self.copy(kind)
+        version, kinds = self.seconds[max(-len(self.seconds), -1 - seconds)]
+        return version, kinds[kind]
+
+
+@dataclass
+class Caches:
+    """What one operator process sees (the reconciler's `View`)."""
+
+    past: Past
+    capabilities_now: Callable[[], Capabilities]
+    now: Callable[[], datetime]
+    on_change: Callable[[], None]
+    lag_seconds: int = 0
+    """Of all kinds, from the start."""
+    notices: list[datetime] = field(default_factory=list)
+    """When changes will be noticed that the watches have not told yet."""
+    _lags: dict[str, int] = field(default_factory=dict)
+    _floors: dict[str, tuple[int, Objects]] = field(default_factory=dict)
+    """The newest that a kind that is behind has been seen at."""
+    _gaps: dict[str, Objects] = field(default_factory=dict)
+    _missed: dict[Address, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind in WATCHED if self.lag_seconds else ():
+            self.fall_behind(kind, self.lag_seconds)
+        self.past.api.watchers.append(self._changed)
+
+    # The port -------------------------------------------------------------------------------------------------------
+
+    def deployment(self, key: Key) -> Any:
+        """The ModelDeployment as last told."""
+        return self.of_kind("ModelDeployment").get(("ModelDeployment", *key))
+
+    def children(self, key: Key, uid: str) -> Children:
+        """Its children as last told, found by their label as the informers find them."""
+        ours = [each for kind in CHILD_KINDS for each in self._labelled(kind, key)]
+        pods, slices = self._labelled("Pod", key), self._labelled("EndpointSlice", key)
+        return observe_children(key[1], uid, ours, pods, [s for s in slices if _role(s) == "revision"])
+
+    def capabilities(self) -> Capabilities:
+        """What the cluster and this operator can do."""
+        return self.capabilities_now()
+
+    # Trouble --------------------------------------------------------------------------------------------------------
+
+    def fall_behind(self, kind: str, seconds: int) -> None:
+        """From now on what happens to a kind is seen `seconds` later."""
+        self._floors[kind] = self._shown(kind)
+        self._lags[kind] = seconds
+        if not seconds:
+            self._lags.pop(kind)
+            self.on_change()
+
+    def lose_watch(self, kind: str) -> None:
+        """The connection is half-open: nothing is told any more, and nobody knows."""
+        self._gaps.setdefault(kind, self.of_kind(kind))
+
+    def miss_deletion(self, address: Address) -> None:
+        """The object goes, and the event that says so is lost."""
+        self._missed[address] = self.past.api.objects[address]
+        self.past.api.remove(*address)
+
+    def list_again(self, kind: str) -> None:
+        """The API server has said 410, or the watch was found dead: what has vanished is swept out."""
+        self._gaps.pop(kind, None)
+        self._missed = {address: each for address, each in self._missed.items() if address[0] != kind}
+        self.on_change()
+
+    def freeze(self) -> None:
+        """The process is stopped: it sees no more."""
+        for kind in WATCHED:
+            self.lose_watch(kind)
+        self.end()
+
+    def end(self) -> None:
+        """The process is gone, or will never be told anything again."""
+        if self._changed in self.past.api.watchers:
+            self.past.api.watchers.remove(self._changed)
+
+    @property
+    def are_live(self) -> bool:
+        """Whether they show what there is."""
+        return not (self._lags or self._gaps or self._missed)
+
+    def noticed(self) -> bool:
+        """Whether a watch that lags tells of something now."""
+        due = [at for at in self.notices if at <= self.now()]
+        if due:
+            self.notices = [at for at in self.notices if at > self.now()]
+        return bool(due)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def of_kind(self, kind: str) -> Objects:
+        """All objects of a kind as they are seen."""
+        shown = self._gaps[kind] if kind in self._gaps else self._shown(kind)[1]
+        ghosts = {a: each for a, each in self._missed.items() if a[0] == kind and a not in shown}
+        return {**shown, **ghosts} if ghosts else shown
+
+    def _shown(self, kind: str) -> tuple[int, Objects]:
+        lag = self._lags.get(kind, 0)
+        if not lag:
+            return self.past.api.version, self.past.copy(kind)
+        delayed, floor = self.past.before(lag, kind), self._floors[kind]
+        return delayed if delayed[0] > floor[0] else floor
+
+    def _labelled(self, kind: str, key: Key) -> list[Any]:
+        namespace, name = key
+        return [
+            each
+            for (_, where, _), each in self.of_kind(kind).items()
+            if where == namespace and (each["metadata"].get("labels") or {}).get(LABEL_DEPLOYMENT) == name
+        ]
+
+    def _changed(self, kind: str) -> None:
+        if kind in self._gaps:
+            return
+        if lag := self._lags.get(kind, 0):
+            self.notices.append(self.now() + timedelta(seconds=lag))
+        else:
+            self.on_change()
+
+
+def _role(manifest: Any) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(LABEL_ROLE, ""))

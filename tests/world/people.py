@@ -1,0 +1,250 @@
+"""What people do at random: they deploy, change their minds, and meddle with what Serinus owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from serinus.api.kinds import ANNOTATION_ADOPT, ANNOTATION_MOVES, LABEL_DEPLOYMENT, LABEL_REVISION
+from tests.world.caches import CHILD_KINDS
+from tests.world.world import NAME, NAMESPACE, spec_of
+
+if TYPE_CHECKING:
+    from tests.world.random_walk import Walk
+
+HOLD_SECONDS = 12
+LAST = "model:1"
+"""What people settle on in the end."""
+
+
+def settled_spec() -> dict[str, Any]:
+    """A canary of two short steps."""
+    spec = spec_of(LAST)
+    spec["rollout"] |= {"watchSeconds": 10, "scaleDownDelaySeconds": 15, "progressDeadlineSeconds": 90}
+    spec["analysis"] |= {"intervalSeconds": 5}
+    for step in spec["rollout"]["canary"]["steps"]:
+        step["holdSeconds"] = HOLD_SECONDS
+    return spec
+
+
+# They deploy ----------------------------------------------------------------------------------------------------------
+
+
+def new_image(walk: Walk, _: int) -> str:
+    image = walk.random.choice(walk.kind.images)
+    walk.deploy(serving={"image": image, "startupSeconds": 60})
+    return f"deploys {image}"
+
+
+def storm_of_specs(walk: Walk, second: int) -> str:
+    """There and back again, some of it within a second."""
+    images = walk.random.choices(walk.kind.images, k=walk.random.randint(2, 6))
+    for image in images:
+        walk.deploy(serving={"image": image, "startupSeconds": 60})
+
+    def again() -> None:
+        walk.deploy(serving={"image": images[0], "startupSeconds": 60})
+
+    walk.for_a_while(second, again, 3)
+    return f"deploys {', '.join(images)} at once, and {images[0]} again soon"
+
+
+def replicas(walk: Walk, _: int) -> str:
+    wanted = walk.random.choice([0, 1, 2, 3, 5])
+    walk.deploy(scaling={"replicas": wanted})
+    return f"scales to {wanted}"
+
+
+def strategy(walk: Walk, _: int) -> str:
+    rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in {"canary", "blueGreen"}}
+    weights = sorted(walk.random.sample([5, 10, 30, 50, 80], walk.random.randint(0, 3)))
+    names = walk.random.sample(["five", "half", "a", "b"], len(weights))
+    steps = [
+        {"name": name, "weightPercent": weight, "holdSeconds": HOLD_SECONDS}
+        for name, weight in zip(names, weights, strict=True)
+    ]
+    walk.deploy(rollout={**rollout, **({"canary": {"steps": steps}} if steps else {"blueGreen": {}})})
+    return f"changes the steps to {dict(zip(names, weights, strict=True))}"
+
+
+def analysis(walk: Walk, _: int) -> str:
+    changed = settled_spec()["analysis"] | walk.random.choice(
+        [
+            {"undecided": {"afterSeconds": 10, "action": walk.random.choice(["Pause", "Rollback"])}},
+            {"missing": {"afterSeconds": 10, "action": walk.random.choice(["Pause", "Rollback"])}},
+            {"metrics": [{"name": "latency", "latency": {"thresholdMilliseconds": 500}, "limit": {"maxPercent": "5"}}]},
+            {},
+        ]
+    )
+    walk.deploy(analysis=changed)
+    return f"changes the analysis to {changed}"
+
+
+def suspend(walk: Walk, _: int) -> str:
+    suspended = walk.random.random() < 0.4
+    walk.deploy(suspend=suspended)
+    return f"suspend: {suspended}"
+
+
+def unusable(walk: Walk, _: int) -> str:
+    change = walk.random.choice([{"scaling": {"replicas": -1}}, {"scaling": {"autoscaling": {"maxReplicas": 4}}}, {}])
+    walk.world.deploy(walk.spec | change)
+    return f"writes a spec with {change}"
+
+
+def annotation(walk: Walk, _: int) -> str:
+    status = walk.world.status
+    known = [role.revision for role in (status.stable, status.candidate, status.previous) if role] or ["0123456789"]
+    action = walk.random.choice(["abort", "retry", "promote", "pause", "pause"])
+    revision = walk.random.choice(known)
+    value = walk.random.choice(["true", None]) if action == "pause" else f"{revision}#{len(walk.told)}"
+    if action == "promote":
+        walk.promoted_by_hand.add(revision)
+    walk.world.annotate(**{action: value})
+    return f"annotates {action}: {value}"
+
+
+NEW_IMAGES = {new_image: 10, storm_of_specs: 2}
+DEPLOYS = NEW_IMAGES | {replicas: 2, strategy: 2, analysis: 2, suspend: 1, unusable: 2, annotation: 4}
+
+
+# They meddle ----------------------------------------------------------------------------------------------------------
+
+
+def child_goes(walk: Walk, _: int) -> str:
+    child = walk.a_child(*CHILD_KINDS, "EndpointSlice")
+    if child is None:
+        return ""
+    walk.world.api.remove(child["kind"], NAMESPACE, child["metadata"]["name"])
+    return f"{child['kind']} {child['metadata']['name']} is deleted"
+
+
+def child_goes_slowly(walk: Walk, second: int) -> str:
+    """Something else has put a finalizer on it."""
+    child = walk.a_child()
+    if child is None:
+        return ""
+    kind, name, uid = child["kind"], child["metadata"]["name"], child["metadata"]["uid"]
+    api = walk.world.api
+
+    def gone() -> None:
+        found = api.find(kind, NAMESPACE, name)
+        if found is not None and found["metadata"]["uid"] == uid:
+            api.remove(kind, NAMESPACE, name)
+
+    api.edit(kind, NAMESPACE, name, lambda m: m["metadata"].update(deletionTimestamp="2026-03-01T12:00:00Z"))
+    return f"{kind} {name} is being deleted for {walk.for_a_while(second, gone, 20)} s"
+
+
+def child_edited(walk: Walk, _: int) -> str:
+    child = walk.a_child()
+    if child is None:
+        return ""
+    kind, name = child["kind"], child["metadata"]["name"]
+    edits = [edit for edit in _EDITS if kind in _EDITS[edit]]
+    edit = walk.random.choice(edits)
+    walk.world.api.edit(kind, NAMESPACE, name, lambda m: edit(m, walk))
+    return f"{kind} {name}: {edit.__name__}"
+
+
+def status_lost(walk: Walk, _: int) -> str:
+    walk.world.lose_status()
+    return "the status is lost"
+
+
+def made_anew(walk: Walk, _: int) -> str:
+    """Deleted and applied again: garbage collection of its children takes a moment."""
+    walk.world.api.remove("ModelDeployment", NAMESPACE, NAME)
+    walk.world.deploy(walk.spec)
+    return "the ModelDeployment is deleted and made anew"
+
+
+MEDDLES = {child_goes: 3, child_goes_slowly: 1, child_edited: 4, status_lost: 1, made_anew: 1}
+
+
+def hand_over_orphans(walk: Walk) -> None:
+    """Children that have lost their owner are given to the resource."""
+    for kind in CHILD_KINDS:
+        for each in walk.world.api.of(kind):
+            if not each["metadata"].get("ownerReferences"):
+                adopt = {ANNOTATION_ADOPT: NAME}
+                walk.world.api.edit(
+                    kind,
+                    NAMESPACE,
+                    each["metadata"]["name"],
+                    lambda m, a=adopt: m["metadata"].setdefault("annotations", {}).update(a),
+                )
+
+
+def name_the_stable_revision(walk: Walk) -> None:
+    """The status is lost, and the stable Service does not say which revision is stable: somebody makes one that does.
+
+    As docs/recover.md has it.
+    """
+    api = walk.world.api
+    found = api.find("Service", NAMESPACE, NAME)
+    names = [each["metadata"]["name"] for each in api.of("ReplicaSet") if each["metadata"].get("ownerReferences")]
+    if not names:
+        return
+    if found is not None:
+        api.remove("Service", NAMESPACE, NAME)
+    uid = (api.find("ModelDeployment", NAMESPACE, NAME) or {})["metadata"]["uid"]
+    owner = {"apiVersion": "serinus.dev/v1alpha1", "kind": "ModelDeployment", "name": NAME, "uid": uid}
+    metadata = {"name": NAME, "labels": {LABEL_DEPLOYMENT: NAME}, "ownerReferences": [owner | {"controller": True}]}
+    selector = {LABEL_DEPLOYMENT: NAME, LABEL_REVISION: names[0].removeprefix(f"{NAME}-")}
+    spec = {"selector": selector, "ports": [{"port": 80}]}
+    api.put("Service", NAMESPACE, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+
+
+def _weight_is_changed(manifest: dict[str, Any], walk: Walk) -> None:
+    manifest["spec"]["rules"][0]["backendRefs"][0]["weight"] = walk.random.choice([1, 1000])
+
+
+def _backends_are_cut(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["spec"]["rules"][0]["backendRefs"] = manifest["spec"]["rules"][0]["backendRefs"][-1:]
+
+
+def _fence_is_raised(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["metadata"].setdefault("annotations", {})[ANNOTATION_MOVES] = "9999"
+
+
+def _annotations_go(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["metadata"].pop("annotations", None)
+
+
+def _label_of_deployment_goes(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["metadata"].get("labels", {}).pop(LABEL_DEPLOYMENT, None)
+
+
+def _label_of_revision_goes(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["metadata"].get("labels", {}).pop(LABEL_REVISION, None)
+
+
+def _labels_go(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["metadata"].pop("labels", None)
+
+
+def _owner_goes(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["metadata"].pop("ownerReferences", None)
+
+
+def _selector_is_changed(manifest: dict[str, Any], _: Walk) -> None:
+    manifest["spec"]["selector"]["app"] = "other"
+
+
+def _is_scaled(manifest: dict[str, Any], walk: Walk) -> None:
+    manifest["spec"]["replicas"] = walk.random.choice([0, 1, 2, 7])
+
+
+_EDITS: dict[Callable[[dict[str, Any], Walk], None], tuple[str, ...]] = {
+    _weight_is_changed: ("HTTPRoute",),
+    _backends_are_cut: ("HTTPRoute",),
+    _fence_is_raised: CHILD_KINDS,
+    _annotations_go: CHILD_KINDS,
+    _label_of_deployment_goes: CHILD_KINDS,
+    _label_of_revision_goes: CHILD_KINDS,
+    _labels_go: CHILD_KINDS,
+    _owner_goes: CHILD_KINDS,
+    _selector_is_changed: ("Service",),
+    _is_scaled: ("ReplicaSet",),
+}

@@ -1,0 +1,140 @@
+"""What random walks have found, each as the shortest walk or story that showed it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from serinus.api.kinds import LABEL_REVISION
+from serinus.core.observation import Children, ReplicaSetState
+from tests.world.invariants import check, every_step_is_held
+from tests.world.many_walks import walked
+from tests.world.test_edits import holding
+from tests.world.test_rollouts import serving, stable_is
+from tests.world.traffic import Behaviour
+from tests.world.world import NAME, NAMESPACE, spec_of
+
+
+@pytest.mark.parametrize("kind", ["ControllerRevision", "ReplicaSet", "Service"])
+def test_a_child_that_lost_its_revision_label_gets_it_back_and_the_rollout_goes_on(kind: str) -> None:
+    """Every pass used to end with an exception."""
+    world = holding()
+    stable = world.revision_of("model:1")
+    world.api.edit(kind, NAMESPACE, f"{NAME}-{stable}", lambda m: m["metadata"]["labels"].pop(LABEL_REVISION))
+    world.run(3)
+    child = world.api.find(kind, NAMESPACE, f"{NAME}-{stable}")
+    assert child is not None
+    assert child["metadata"]["labels"][LABEL_REVISION] == stable
+    world.run_until(lambda: stable_is(world, "model:2"))
+    check(world)
+
+
+def test_a_replica_set_that_lost_its_labels_keeps_its_traffic() -> None:
+    """Its pods used to count as gone, and the candidate got all requests for a moment."""
+    world = holding()
+    stable = world.revision_of("model:1")
+    weights = world.weights()
+    world.api.edit("ReplicaSet", NAMESPACE, f"{NAME}-{stable}", lambda m: m["metadata"]["labels"].pop(LABEL_REVISION))
+    for _ in range(5):
+        assert world.run(1).weights() == weights
+
+
+def test_a_spec_that_leaves_the_size_to_an_autoscaler_takes_no_pods_away() -> None:
+    """Serinus makes no autoscaler yet and says so, but used to scale to the default size of one pod."""
+    world = serving()
+    world.deploy(spec_of("model:1") | {"scaling": {"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}})
+    world.run(30)
+    assert world.condition("Stalled") == ("True", "Unsupported")
+    assert world.replicas() == {world.revision_of("model:1"): 3}
+
+
+def test_pods_that_are_about_to_go_do_not_count_as_ready() -> None:
+    """A spec that went there and back within a second gave them traffic: scaled away, they still said ready."""
+    leaving = ReplicaSetState("5c1e0a9b77", "fraud-5c1e0a9b77", "uid", "1", desired=1, ready=3, current=3)
+    children = Children(replica_sets={leaving.revision: leaving}, endpoints={leaving.revision: 3})
+    assert children.ready(leaving.revision) == 1
+
+
+def test_a_candidate_on_its_way_out_that_serves_for_a_dead_stable_keeps_no_other_from_starting() -> None:
+    """It used to keep the traffic, and the rollback never ended."""
+    world = holding()
+    world.behaviours["model:1"] = Behaviour(never_ready=True)
+    for pod in list(world.api.of("Pod")):
+        if pod["metadata"]["labels"][LABEL_REVISION] == world.revision_of("model:1"):
+            world.api.remove("Pod", NAMESPACE, pod["metadata"]["name"])
+    world.run_until(lambda: world.weights() == {world.revision_of("model:2"): 100})
+    world.deploy(spec_of("model:3"))
+    deployed_at = world.now
+    world.run_until(lambda: bool(world.revision_of("model:3"))).run(20)
+    assert not [moment for moment in world.moments if moment.at > deployed_at and moment.lost]
+    world.annotate(promote=world.revision_of("model:3"))
+    world.run_until(lambda: stable_is(world, "model:3"))
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable")).run(120)
+    assert world.replicas()[world.revision_of("model:2")] == 0
+
+
+def test_a_record_that_lost_its_owner_and_is_handed_back_is_taken() -> None:
+    """It holds more than what can be restored from the ReplicaSet, and used to be called another one's."""
+    world = holding()
+    second = world.revision_of("model:2")
+    world.operator_is_up = False
+    world.api.edit("ControllerRevision", NAMESPACE, f"{NAME}-{second}", lose_owner)
+    world.deploy(spec_of("model:3"))
+    world.restart_operator()
+    world.run_until(lambda: world.condition("Stalled") == ("True", "NameTaken"), 5)
+    world.api.edit("ControllerRevision", NAMESPACE, f"{NAME}-{second}", hand_over)
+    world.run_until(lambda: stable_is(world, "model:3"))
+    record = world.api.find("ControllerRevision", NAMESPACE, f"{NAME}-{second}")
+    assert record is not None
+    assert set(record["data"]) == {"spec", "template"}
+
+
+def lose_owner(manifest: dict[str, Any]) -> None:
+    manifest["metadata"].pop("ownerReferences")
+
+
+def hand_over(manifest: dict[str, Any]) -> None:
+    manifest["metadata"]["annotations"] = {"serinus.dev/adopt": NAME}
+
+
+def test_a_candidate_whose_object_can_not_be_written_is_superseded_by_another_spec() -> None:
+    """What was refused used to stand before the way out of it as well."""
+    world = serving()
+    world.api.faults.refused_kinds = frozenset({"ReplicaSet"})
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: world.condition("Stalled") == ("True", "WriteRejected"))
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable"), 90)
+    assert world.status.candidate is None
+    check(world)
+
+
+@pytest.mark.parametrize("seconds", [-300, -20, -4, 4, 12, 300])
+def test_a_clock_that_is_set_neither_shortens_a_hold_nor_starts_it_anew(seconds: int) -> None:
+    """Steps forward by less than what a pass may take used to count as held."""
+    world = holding(requests_per_second=2000)
+    entered_at = world.now
+    world.run(20)
+    world.clock_offset = timedelta(seconds=seconds)
+    if abs(seconds) > 60:  # so far off the clock of Prometheus, no evidence can be had: it is set right again
+        world.run(20)
+        world.clock_offset = timedelta(0)
+    world.run_until(lambda: world.status.rollout.step == "half", 120)
+    assert 50 <= (world.now - entered_at).total_seconds() <= 110
+    every_step_is_held(world.moments, hold_seconds=60, slack_seconds=0)
+
+
+WALKS: dict[int, set[int]] = {
+    50: {2, 13, 19},
+    519: {6, 29, 41, 59},
+    686: {20, 34, 35, 38, 42, 43},
+    821: {6, 23, 47, 65, 73, 79},
+    1499: {34, 37},
+}
+
+
+@pytest.mark.parametrize(("seed", "only"), WALKS.items())
+def test_a_walk_that_once_failed(seed: int, only: set[int]) -> None:
+    walked(seed, only)
