@@ -55,6 +55,10 @@ test: check ## everything a change must pass: check, world, integration and end 
 	$(BIN)/pytest --quiet --numprocesses auto tests/world tests/integration
 	$(MAKE) e2e
 
+.PHONY: walks
+walks: $(VENV)/.complete ## random walks through the simulated world: WALKS=100000 FIRST=0
+	PYTHONPATH=operator:. $(BIN)/python -m tests.world.many_walks $(or $(WALKS),20000) --first $(or $(FIRST),0)
+
 .PHONY: e2e
 e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the real cluster
 	$(BIN)/pytest -m 'not full' e2e

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.world.api_server import Faults
-from tests.world.invariants import check
+from tests.world.api_server import Faults, Mishap
+from tests.world.invariants import check, no_request_is_lost
 from tests.world.traffic import Behaviour
 from tests.world.world import NAME, NAMESPACE, World, spec_of
 
@@ -47,6 +47,8 @@ def end_of(world: World) -> dict[str, Any]:
 
 FAULT_FREE = played(Faults())
 WRITES = len(FAULT_FREE.api.writes)
+CALLS = FAULT_FREE.api.calls
+MISHAPS = [each for each in Mishap if each not in {Mishap.FREEZE, Mishap.LOST}]
 
 
 def test_the_story_ends_as_told() -> None:
@@ -71,6 +73,38 @@ def test_with_the_answer_to_a_write_lost_the_end_is_the_same(number: int) -> Non
     world = played(Faults(lose_response_of=frozenset({number})))
     assert end_of(world) == end_of(FAULT_FREE)
     check(world, hold_seconds=HOLD_SECONDS)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seconds", [3, 40])
+@pytest.mark.parametrize("number", range(1, CALLS + 1))
+def test_frozen_before_a_write_and_thawed_late_the_end_is_the_same(number: int, seconds: int) -> None:
+    """The write is sent when another leader has long gone on: it is refused, or corrected within one pass."""
+    world = played(Faults(mishaps={number: Mishap.FREEZE}, hold_seconds=seconds))
+    assert world.passes_under_way == 0
+    assert end_of(world) == end_of(FAULT_FREE)
+    check(world, hold_seconds=HOLD_SECONDS)
+    no_request_is_lost(world.moments)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", range(1, CALLS + 1))
+def test_whatever_happens_to_one_call_the_end_is_the_same(number: int) -> None:
+    mishap = MISHAPS[number % len(MISHAPS)]
+    world = played(Faults(mishaps={number: mishap}, hold_seconds=7))
+    end, fault_free = end_of(world.run(60)), end_of(FAULT_FREE)
+    assert end == fault_free
+    check(world, hold_seconds=HOLD_SECONDS)
+    no_request_is_lost(world.moments)
+
+
+@pytest.mark.parametrize("mishap", [each for each in MISHAPS if each is not Mishap.FORBIDDEN])
+def test_whatever_happens_to_every_third_call_the_end_is_the_same(mishap: Mishap) -> None:
+    world = played(Faults(mishaps=dict.fromkeys(range(2, 400, 3), mishap), hold_seconds=3))
+    ended = end_of(world.run(400))
+    assert {**ended, "events": []} == {**end_of(FAULT_FREE), "events": []}
+    check(world, hold_seconds=HOLD_SECONDS)
+    no_request_is_lost(world.moments)
 
 
 def test_killed_after_every_third_write_the_end_is_the_same() -> None:

@@ -14,7 +14,7 @@ from tests.world.many_walks import walked
 from tests.world.test_edits import holding
 from tests.world.test_rollouts import serving, stable_is
 from tests.world.traffic import Behaviour
-from tests.world.world import NAME, NAMESPACE, spec_of
+from tests.world.world import NAME, NAMESPACE, World, spec_of
 
 
 @pytest.mark.parametrize("kind", ["ControllerRevision", "ReplicaSet", "Service"])
@@ -111,7 +111,7 @@ def test_a_candidate_whose_object_can_not_be_written_is_superseded_by_another_sp
     check(world)
 
 
-@pytest.mark.parametrize("seconds", [-300, -20, -4, 4, 12, 300])
+@pytest.mark.parametrize("seconds", [-300, -20, -4, 4, 8, 12, 300])
 def test_a_clock_that_is_set_neither_shortens_a_hold_nor_starts_it_anew(seconds: int) -> None:
     """Steps forward by less than what a pass may take used to count as held."""
     world = holding(requests_per_second=2000)
@@ -126,8 +126,24 @@ def test_a_clock_that_is_set_neither_shortens_a_hold_nor_starts_it_anew(seconds:
     every_step_is_held(world.moments, hold_seconds=60, slack_seconds=0)
 
 
+def test_a_first_revision_that_serves_goes_on_until_the_next_first_one_has_pods() -> None:
+    """Before anything was called stable, a new spec used to take the traffic at once, to no pods."""
+    world = World(gateway_delay_seconds=4)
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: world.moments[-1:] != [] and world.moments[-1].ready.get(world.revision_of("model:1")) == 3)
+    world.run(1)
+    assert world.status.stable is None
+    world.deploy(spec_of("model:2"))
+    deployed_at = world.now
+    world.run_until(lambda: stable_is(world, "model:2")).run(60)
+    assert not [moment for moment in world.moments if moment.at > deployed_at and moment.lost]
+    assert world.replicas() == {world.revision_of("model:1"): 0, world.revision_of("model:2"): 3}
+    check(world)
+
+
 WALKS: dict[int, set[int]] = {
     50: {2, 13, 19},
+    633: {22, 33},
     519: {6, 29, 41, 59},
     686: {20, 34, 35, 38, 42, 43},
     821: {6, 23, 47, 65, 73, 79},

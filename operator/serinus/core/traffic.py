@@ -89,7 +89,7 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
     stable = status.stable.revision if status.stable else None
     candidate = status.candidate.revision if status.candidate else None
     if stable is None:
-        return {candidate: 100} if candidate else {}
+        return {_first(candidate, children): 100} if candidate else {}
     replicas = wanted_replicas(spec, status, children)
     lender = _lender(status, children) if replicas else None
     if children.ready(stable) == 0 and lender is not None:
@@ -99,6 +99,12 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
     weight = candidate_weight(status, weight_steps(spec), replicas, children.ready(candidate))
     split = {stable: 100 - weight, candidate: weight}
     return {revision: share for revision, share in split.items() if share > 0}
+
+
+def _first(candidate: str, children: Children) -> str:
+    """Who serves before there is a stable revision: the candidate, or one before it until the candidate has pods."""
+    serving = (revision for revision in weights_in_force(children) if children.ready(revision))
+    return candidate if children.ready(candidate) else next(serving, candidate)
 
 
 def _lender(status: ModelDeploymentStatus, children: Children) -> str | None:
