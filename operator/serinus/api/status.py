@@ -164,7 +164,7 @@ class HistoryEntry(StatusModel):
     at: Instant = Field(description="When it was decided.")
     event: Happening = Field(description="What was decided.")
     revision: str = Field(description="The revision that it concerns.")
-    by: str = Field(default="serinus", description="Who decided: serinus, or person for a retry that was asked for.")
+    by: str = Field(default="serinus", description="Who decided: serinus, or person where an action asked for it.")
     because: str = Field(default="", description="The evidence in short.", max_length=768)
 
 
