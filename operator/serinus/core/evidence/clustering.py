@@ -7,7 +7,9 @@ The factor (the *design effect*) is 1 when requests fail independently, about 10
 It is estimated as a ratio of two estimates of the same variance: from successive differences of a share,
 Σ (Xₜ − Xₜ₋₁)² (von Neumann, "Distribution of the ratio of the mean square successive difference to the variance",
 1941), and from the requests inside the intervals as if they were independent, Σ (vₜ + vₜ₋₁) with vₜ = x(1−x)/(n−1).
-Successive differences, unlike those from the mean, hardly take a lasting change for clustering.
+Successive differences, unlike those from the mean, hardly take a lasting change for clustering. It is never larger than
+for ρ = 1, which is n, or 2nk/(n + k) for the difference of n and k requests: a candidate all of whose requests fail has
+no variance inside its intervals, and would else be taken for one endless incident.
 
 The limits of this: clustering that has not been seen can't be estimated. A candidate without a single failure looks
 unclustered; only stable's failures can say otherwise.
@@ -33,25 +35,30 @@ _FEWEST = 2.0
 class _SuccessiveDifferences:
     """Running sums of the two variance estimates of one series of shares."""
 
-    __slots__ = ("_expected", "_last", "_squares")
+    __slots__ = ("_expected", "_largest", "_last", "_squares")
 
     def __init__(self, first: tuple[float, float, float] | None) -> None:
         self._last = first
         self._squares = _LONE_FAILURES
         self._expected = _LONE_FAILURES
+        self._largest = 1.0
 
-    def add(self, share: float, variance: float, requests: float) -> None:
-        """One more share, its variance if requests were independent, and the requests that it rests on."""
+    def add(self, share: float, variance: float, requests: float, most: float) -> None:
+        """One more share, its variance if requests were independent, and the requests that it rests on.
+
+        `most` is the design effect if all requests of the interval failed together or not at all: no factor is larger.
+        """
         if self._last is not None:
             last_share, last_variance, last_requests = self._last
             size = 2 * requests * last_requests / (requests + last_requests) if last_requests else requests
             self._squares += (size * (share - last_share)) ** 2
             self._expected += size * size * (variance + last_variance)
         self._last = (share, variance, requests)
+        self._largest = max(self._largest, most)
 
     @property
     def factor(self) -> float:
-        return max(1.0, self._squares / self._expected)
+        return max(1.0, min(self._squares / self._expected, self._largest))
 
 
 def of_differences(pairs: Sequence[Pair]) -> list[float]:
@@ -70,7 +77,8 @@ def of_differences(pairs: Sequence[Pair]) -> list[float]:
             variance = share * (1 - share) / (total - 1) + stable_share * (1 - stable_share) / (stable_total - 1)
             if stratum not in by_stratum:
                 by_stratum[stratum] = _SuccessiveDifferences(first=(0.0, 0.0, 0.0))
-            by_stratum[stratum].add(share - stable_share, variance, min(total, stable_total))
+            most = 2 * total * stable_total / (total + stable_total)
+            by_stratum[stratum].add(share - stable_share, variance, min(total, stable_total), most)
         result.append(max((each.factor for each in by_stratum.values()), default=1.0))
     return result
 
@@ -102,7 +110,7 @@ def of_shares(pairs: Sequence[Pair]) -> list[float]:
 def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:
     if counts.total >= _FEWEST:
         share = counts.bad / counts.total
-        differences.add(share, share * (1 - share) / (counts.total - 1), counts.total)
+        differences.add(share, share * (1 - share) / (counts.total - 1), counts.total, most=counts.total)
 
 
 def bounded(effects: Iterable[float]) -> list[float]:

@@ -165,6 +165,12 @@ def test_a_candidate_that_fails_every_third_request_fails_in_a_few_looks(total, 
     assert max(looks) <= 10
 
 
+@pytest.mark.parametrize("share", [1.0, 0.95, 0.5])
+@pytest.mark.parametrize(("total", "stable_total"), [(10, 10), (10, 190), (100, 100), (1000, 1000)])
+def test_a_candidate_that_fails_nearly_always_is_not_taken_for_an_endless_incident(share, total, stable_total):
+    assert intervals_to_fail(pairs([total * share] * 40, total, [0] * 40, stable_total), 0.005) <= 10
+
+
 def test_one_burst_on_the_candidate_alone_fails_nobody():
     for position in range(40):
         bad = [10.0 if k == position else 0.0 for k in range(40)]
