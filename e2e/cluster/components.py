@@ -95,3 +95,13 @@ def controller_manager(layout: Layout, *more: str) -> list[str]:
         "--authentication-skip-lookup",
         *more,
     ]
+
+
+def scheduler(layout: Layout, *more: str) -> list[str]:
+    """Return kube-scheduler's command line; its user is `scheduler`."""
+    return [
+        str(tools.kubernetes() / "kube-scheduler"),
+        f"--kubeconfig={layout.kubeconfig('scheduler')}",
+        "--leader-elect=false",
+        *more,
+    ]

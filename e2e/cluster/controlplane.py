@@ -1,8 +1,8 @@
-"""A real API server without nodes: etcd, kube-apiserver and, if wanted, kube-controller-manager on loopback.
+"""A real API server without nodes: etcd, kube-apiserver and, if wanted, the controllers and the scheduler on loopback.
 
-Called by the integration tests. Needs no root and no namespaces. The processes belong to a keeper, a process of its
-own that ends them as soon as nobody uses the control plane any more, whether its users left or died; so a test run
-that is killed leaves nothing behind.
+Called by the integration tests and the benchmark. Needs no root and no namespaces. The processes belong to a keeper, a
+process of its own that ends them as soon as nobody uses the control plane any more, whether its users left or died; so
+a test run that is killed leaves nothing behind.
 
     with control_plane() as plane:
         run("kubectl", "--kubeconfig", plane.kubeconfig, "get", "namespaces")
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -39,7 +40,31 @@ _LOOPBACK = "127.0.0.1"
 _USERS = {
     "admin": "/O=system:masters/CN=admin",
     "controller-manager": "/CN=system:kube-controller-manager",
+    "scheduler": "/CN=system:kube-scheduler",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Which programs run beside etcd and kube-apiserver, and what is said to each beyond what it needs to run."""
+
+    api_server_flags: tuple[str, ...] = ()
+    controller_manager_flags: tuple[str, ...] | None = None
+    """None: no kube-controller-manager."""
+    scheduler_flags: tuple[str, ...] | None = None
+    """None: no kube-scheduler."""
+
+    def to_json(self) -> str:
+        return json.dumps([self.api_server_flags, self.controller_manager_flags, self.scheduler_flags])
+
+    @classmethod
+    def from_json(cls, text: str) -> Programs:
+        api_server, *others = json.loads(text)
+        return cls(tuple(api_server), *(None if flags is None else tuple(flags) for flags in others))
+
+
+_ALONE = Programs()
+_WITH_CONTROLLERS = Programs(controller_manager_flags=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +79,30 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(directory: Path | None = None, *, controller_manager: bool = False) -> Iterator[ControlPlane]:
+def control_plane(
+    directory: Path | None = None, *, controller_manager: bool = False, programs: Programs | None = None
+) -> Iterator[ControlPlane]:
     """Give a control plane that answers, and stop it, waiting for its end, when its last user leaves.
 
-    Processes that name the same `directory` share one; the first one decides about `controller_manager`. Without a
-    directory it is private. Raises `ClusterError` with the end of the logs when it does not come up.
+    Processes that name the same `directory` share one; the first one decides about its programs: `programs`, or the
+    plain ones with or without `controller_manager`. Without a directory it is private. Raises `ClusterError` with the
+    end of the logs when it does not come up.
     """
+    if programs is None:
+        programs = _WITH_CONTROLLERS if controller_manager else _ALONE
     if directory is None:
         with (
             tempfile.TemporaryDirectory(prefix="serinus-plane-") as scratch,
-            _shared(Path(scratch), controller_manager) as plane,
+            _shared(Path(scratch), programs) as plane,
         ):
             yield plane
     else:
-        with _shared(directory, controller_manager) as plane:
+        with _shared(directory, programs) as plane:
             yield plane
 
 
 @contextmanager
-def _shared(directory: Path, controller_manager: bool) -> Iterator[ControlPlane]:
+def _shared(directory: Path, programs: Programs) -> Iterator[ControlPlane]:
     users, lock = directory / "users", directory / "lock"
     users.mkdir(parents=True, exist_ok=True)
     me = users / str(os.getpid())
@@ -83,7 +113,7 @@ def _shared(directory: Path, controller_manager: bool) -> Iterator[ControlPlane]
     with file_lock(lock):
         me.touch()
         try:
-            plane_folder = _started(directory, controller_manager)
+            plane_folder = _started(directory, programs)
         except BaseException:
             me.unlink(missing_ok=True)
             raise
@@ -98,7 +128,7 @@ def _shared(directory: Path, controller_manager: bool) -> Iterator[ControlPlane]
                 _await_end(directory)
 
 
-def _started(directory: Path, controller_manager: bool) -> Path:
+def _started(directory: Path, programs: Programs) -> Path:
     """Return the folder of the directory's running plane, starting one if there is none."""
     plane_folder = directory / "plane"
     if _keeper(directory) and (plane_folder / "server").exists():
@@ -106,10 +136,9 @@ def _started(directory: Path, controller_manager: bool) -> Path:
     _await_end(directory)
     shutil.rmtree(plane_folder, ignore_errors=True)
     (plane_folder / "log").mkdir(parents=True)
-    flags = ["--controller-manager"] if controller_manager else []
     with (plane_folder / "log" / "keeper.log").open("w") as log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "e2e.cluster.controlplane", str(directory), *flags],
+            [sys.executable, "-m", "e2e.cluster.controlplane", str(directory), programs.to_json()],
             cwd=CHECKOUT,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -167,7 +196,7 @@ def _logs(plane_folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _keep(directory: Path, controller_manager: bool) -> None:
+def _keep(directory: Path, programs: Programs) -> None:
     """Run the control plane until nobody uses it. The keeper's whole life."""
     plane_folder = directory / "plane"
     write_whole(plane_folder / "keeper", str(os.getpid()))
@@ -182,14 +211,21 @@ def _keep(directory: Path, controller_manager: bool) -> None:
 
     try:
         start("etcd", components.etcd(layout))
-        start("kube-apiserver", components.api_server(layout, "--endpoint-reconciler-type=none"))
+        start(
+            "kube-apiserver",
+            components.api_server(layout, "--endpoint-reconciler-type=none", *programs.api_server_flags),
+        )
         kubectl = (tools.kubernetes() / "kubectl", f"--kubeconfig={layout.kubeconfig('admin')}", "get")
         while not (succeeds(*kubectl, "--raw=/readyz") and succeeds(*kubectl, "namespace", "default")):
             _check(started, directory)
             time.sleep(0.1)
-        if controller_manager:  # after the API server: it gives up where it is not let in within ten seconds
-            command = components.controller_manager(layout, "--bind-address=127.0.0.1", "--secure-port=0")
-            start("kube-controller-manager", command)
+        # After the API server: the controller manager gives up where it is not let in within ten seconds.
+        unheard = ("--bind-address=127.0.0.1", "--secure-port=0")
+        if programs.controller_manager_flags is not None:
+            flags = (*unheard, *programs.controller_manager_flags)
+            start("kube-controller-manager", components.controller_manager(layout, *flags))
+        if programs.scheduler_flags is not None:
+            start("kube-scheduler", components.scheduler(layout, *unheard, *programs.scheduler_flags))
         write_whole(plane_folder / "server", layout.server)
         while _living(directory / "users"):
             _check(started, directory)
@@ -231,10 +267,10 @@ def _main() -> None:
         description="Keep a control plane while the processes named in DIRECTORY/users live."
     )
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--controller-manager", action="store_true")
+    parser.add_argument("programs", type=Programs.from_json)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _keep(arguments.directory, arguments.controller_manager)
+    _keep(arguments.directory, arguments.programs)
 
 
 if __name__ == "__main__":

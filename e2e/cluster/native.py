@@ -154,11 +154,7 @@ def _daemons(layout: Layout) -> list[Daemon]:
             "--kubelet-preferred-address-types=InternalIP",
         ),
         "kube-controller-manager": components.controller_manager(layout, f"--cluster-cidr={_POD_RANGE}"),
-        "kube-scheduler": [
-            str(programs / "kube-scheduler"),
-            f"--kubeconfig={layout.kubeconfig('scheduler')}",
-            "--leader-elect=false",
-        ],
+        "kube-scheduler": components.scheduler(layout),
         "kubelet": [
             str(programs / "kubelet"),
             f"--config={STATE / 'kubelet.json'}",
