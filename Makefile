@@ -71,6 +71,12 @@ e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
 demo: $(VENV)/.complete cluster ## a promotion and a rollback of a real model, with a table of what happened
 	$(BIN)/python -m e2e.demo
 
+SIZE ?= 100
+
+.PHONY: bench-scale
+bench-scale: $(VENV)/.complete ## SIZE=500 resources at once: time, CPU, memory and requests of each phase
+	PYTHONPATH=operator $(BIN)/python -m bench --size $(SIZE)
+
 .PHONY: cluster
 cluster: ## a real Kubernetes cluster with gateway and Prometheus
 	$(PYTHON) -m e2e.cluster up

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "operator"
 PACKAGE = SOURCE / "serinus"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PYTHON = [*MODULES, *sorted((ROOT / "e2e").rglob("*.py"))]
+PYTHON = [*MODULES, *(module for folder in ("e2e", "bench") for module in sorted((ROOT / folder).rglob("*.py")))]
 
 SAYS_NOTHING = {"common", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}
 

@@ -1,0 +1,97 @@
+"""Requests, counted from the API server's audit log. For `bench.meter`.
+
+Every request is counted once: when it was answered, or, for a watch, when it began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+POLICY: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+OPERATOR: Final = "operator"
+BUILT_IN: Final = "built-in controllers"
+BENCHMARK: Final = "benchmark"
+BENCHMARK_USERS: Final = "bench:"
+"""With what the names of the benchmark's own users begin."""
+
+_APART: Final = frozenset({"events", "leases"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Use:
+    """One kind of request."""
+
+    who: str
+    """OPERATOR, BUILT_IN or BENCHMARK."""
+    user: str
+    verb: str
+    resource: str
+    """Plural name with its subresource, such as `pods/status`; empty for what is no resource."""
+    code: int
+    """HTTP status of the answer."""
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it was to change something besides Events and Leases, which are counted apart."""
+        return self.verb in WRITES and self.resource.split("/")[0] not in _APART
+
+    @property
+    def is_refused(self) -> bool:
+        return self.code >= 400
+
+
+def counted(lines: Iterable[bytes], operator_user: str) -> Counter[Use]:
+    """How often each kind of request was made, from lines of the audit log."""
+    uses: Counter[Use] = Counter()
+    for line in lines:
+        event = orjson.loads(line)
+        if event["stage"] == "ResponseStarted" if event["verb"] == "watch" else event["stage"] != "ResponseStarted":
+            uses[_use(event, operator_user)] += 1
+    return uses
+
+
+def total(uses: Counter[Use], who: str, *, writes: bool = False, refused: bool | None = None) -> int:
+    """Requests of somebody: all or only writes; answered, refused, or (None) both."""
+    return sum(
+        count
+        for use, count in uses.items()
+        if use.who == who and (use.is_write or not writes) and refused in {None, use.is_refused}
+    )
+
+
+def new_lines(log: Path, offset: int) -> tuple[list[bytes], int]:
+    """The whole lines that stand in a log behind an offset, and the offset behind them."""
+    with log.open("rb") as source:
+        source.seek(offset)
+        text = source.read()
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole.splitlines(), offset + len(whole)
+
+
+def _use(event: dict[str, Any], operator_user: str) -> Use:
+    reference, user = event.get("objectRef") or {}, event["user"]["username"]
+    return Use(
+        who=_who(user, operator_user),
+        user=user,
+        verb=event["verb"],
+        resource="/".join(filter(None, (reference.get("resource"), reference.get("subresource")))),
+        code=event.get("responseStatus", {}).get("code", 0),
+    )
+
+
+def _who(user: str, operator_user: str) -> str:
+    if user == operator_user:
+        return OPERATOR
+    return BENCHMARK if user == "admin" or user.startswith(BENCHMARK_USERS) else BUILT_IN
