@@ -1,6 +1,6 @@
 """`python -m bench --size N`: one run; a table on the terminal, JSON and Markdown in `bench/results/`.
 
-Exit codes: 0, 1 where a resource was not done in time, 2 where the stage could not be set.
+Exit codes: 0, 1 where a resource was not done in time or a phase could not go on, 2 where the stage could not be set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import serinus
-from bench.api import open_api
+from bench.api import CallError, open_api
 from bench.figures import Run
 from bench.fleet import REPLICAS, fleet, keys
 from bench.phases import play
@@ -28,19 +28,24 @@ from e2e.cluster.progress import note
 from e2e.cluster.tools import KUBERNETES
 
 RESULTS: Final = Path(__file__).parent / "results"
+ENDED_EARLY: Final = "ended early"
 
 
 async def measure(size: int, folder: Path) -> Run:
     """One run with so many resources; logs go into the folder."""
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    phases = []
+    conditions, phases = _conditions(), []
     async with stage(folder, size) as running, open_api(running.kubeconfig("driver")) as api, fleet(api) as followed:
-        async for phase in play(running, followed, size):
-            late = f", {phase.unfinished} not done in time" if phase.unfinished else ""
-            note(f"{phase.name}: {phase.wall_seconds:.1f} s{late}")
-            phases.append(phase)
+        try:
+            async for phase in play(running, followed, size):
+                late = f", {phase.unfinished} not done in time" if phase.unfinished else ""
+                note(f"{phase.name}: {phase.wall_seconds:.1f} s{late}")
+                phases.append(phase)
+        except (TimeoutError, CallError, ClusterError) as error:
+            conditions[ENDED_EARLY] = f"{type(error).__name__} {error}"
+            note(f"ended early: {conditions[ENDED_EARLY]}")
     namespaces = len({namespace for namespace, _ in keys(size)})
-    return Run(size, namespaces, started_at, _conditions(), phases)
+    return Run(size, namespaces, started_at, conditions, phases)
 
 
 def _conditions() -> dict[str, str]:
@@ -82,7 +87,8 @@ def main() -> int:
                 )
     print("\n".join(overview(run)))
     print(f"\n{_write(run)}")
-    return 1 if any(phase.unfinished for phase in run.phases) else 0
+    late = any(phase.unfinished for phase in run.phases)
+    return 1 if late or ENDED_EARLY in run.conditions else 0
 
 
 if __name__ == "__main__":

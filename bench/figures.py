@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
+
+_COUNTER: Final = re.compile(r"serinus_(events_(sent|lost)|\w+_(total|count|sum))(\{|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,6 @@ def samples(exposition: str) -> dict[str, float]:
 
 
 def growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """By how much each sample has grown, where it has."""
-    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    """By how much each of the operator's own counters has grown, where it has."""
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items() if _COUNTER.match(name)}
     return {name: by for name, by in grown.items() if by}

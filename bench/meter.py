@@ -69,6 +69,7 @@ def end(
     facts: Mapping[str, float] | None = None,
 ) -> Phase:
     """The figures of a phase that ends now."""
+    stage.check()
     lines, _ = audit.new_lines(stage.audit_log, mark.audit_offset)
     uses = audit.counted(lines, USER)
     lasted = time.monotonic() - mark.at

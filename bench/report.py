@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.audit import BUILT_IN, OPERATOR, Use
 from bench.figures import Phase, Run
@@ -29,8 +29,8 @@ def markdown(run: Run) -> str:
         "## Processor time and memory",
         "CPU seconds until the operator was quiet again / highest resident memory in MiB.",
         "\n".join(_process_table(run.phases)),
-        "## Writes",
-        *(part for phase in run.phases if phase.resources for part in _writes(phase)),
+        "## Requests",
+        *(part for phase in run.phases for part in _requests(phase)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -38,15 +38,15 @@ def markdown(run: Run) -> str:
 def overview(run: Run) -> Iterator[str]:
     """One row for each phase."""
     names = ("phase", "wall s", "p50 s", "p95 s", "max s", "late", "operator CPU s", "API server CPU s")
-    counted = ("operator requests", "operator writes each", "built-in writes each", "refused", "Events", "lost")
-    yield from _table([*names, *counted], (_row(phase) for phase in run.phases))
+    counted = ("operator requests", "operator writes each", "built-in writes each", "passes each")
+    events = ("refused", "Events", "lost")
+    yield from _table([*names, *counted, *events], (_row(phase) for phase in run.phases))
 
 
 def _row(phase: Phase) -> Sequence[str]:
     spread = phase.spread
     times = [f"{value:.1f}" for value in (spread.p50, spread.p95, spread.highest)] if spread else ["", "", ""]
     asked = sum(request.count for request in phase.requests if request.who == OPERATOR)
-    each = [f"{phase.writes[who] / phase.resources:.1f}" if phase.resources else "" for who in (OPERATOR, BUILT_IN)]
     return [
         phase.name,
         f"{phase.wall_seconds:.1f}",
@@ -54,11 +54,16 @@ def _row(phase: Phase) -> Sequence[str]:
         str(phase.unfinished),
         *(_cpu(phase, name) for name in ("operator", "kube-apiserver")),
         str(asked),
-        *each,
+        *(_each(phase, phase.writes[who]) for who in (OPERATOR, BUILT_IN)),
+        _each(phase, phase.operator.get("serinus_pass_seconds_count", 0)),
         str(phase.refused[OPERATOR]),
         f"{phase.operator.get('serinus_events_sent', 0):.0f}",
         f"{phase.operator.get('serinus_events_lost', 0):.0f}",
     ]
+
+
+def _each(phase: Phase, count: float) -> str:
+    return f"{count / phase.resources:.2f}" if phase.resources else ""
 
 
 def _cpu(phase: Phase, process: str) -> str:
@@ -78,26 +83,22 @@ def _process_table(phases: Sequence[Phase]) -> Iterator[str]:
     return _table(["phase", *named.values()], rows)
 
 
-def _writes(phase: Phase) -> Iterator[str]:
-    """The commonest writes of a phase, for each resource."""
-    uses: Counter[tuple[str, str, str, int]] = Counter()
+def _requests(phase: Phase) -> Iterator[str]:
+    """What the operator asked for, reads too, and what the built-in controllers wrote because of it."""
+    yield f"### {phase.name}"
+    yield "\n".join(_use_table(phase, "the operator's requests", lambda use: use.who == OPERATOR))
+    yield "\n".join(_use_table(phase, "writes of", lambda use: use.who == BUILT_IN and use.is_write))
+
+
+def _use_table(phase: Phase, title: str, chosen: Callable[[Use], bool]) -> Iterator[str]:
+    uses: Counter[tuple[str, str, str, str]] = Counter()
     for request in phase.requests:
         use = Use(request.who, request.user, request.verb, request.resource, request.code)
-        if use.is_write and use.who in {OPERATOR, BUILT_IN}:
-            uses[request.user, request.verb, request.resource, request.code] += request.count
-    rows = (
-        [
-            user.removeprefix("system:serviceaccount:"),
-            verb,
-            resource,
-            str(code),
-            str(count),
-            f"{count / phase.resources:.2f}",
-        ]
-        for (user, verb, resource, code), count in uses.most_common(_MOST_ROWS)
-    )
-    yield f"### {phase.name}"
-    yield "\n".join(_table(["user", "verb", "resource", "code", "requests", "each"], rows))
+        if chosen(use):
+            who = use.user.rpartition(":")[2]
+            uses[who, use.verb, use.resource or "(none)", str(use.code)] += request.count
+    rows = ([*use, str(count), _each(phase, count)] for use, count in uses.most_common(_MOST_ROWS))
+    return _table([title, "verb", "resource", "code", "requests", "each"], rows)
 
 
 def _facts(phase: Phase) -> str:

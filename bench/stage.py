@@ -43,6 +43,7 @@ class Stage:
     """Of the operator."""
     processes: dict[str, int] = field(default_factory=dict)
     """Process ids of all but the operators."""
+    played: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     operators: list[OperatorProcess] = field(default_factory=list)
     """The living ones, in the order of their start."""
 
@@ -60,6 +61,14 @@ class Stage:
         self.operators.append(started)
         await started.until_ready(leading=leading)
         return started
+
+    def check(self) -> None:
+        """Raise `ClusterError` where one of the played processes has ended: then the figures mean nothing."""
+        for name, process in self.played.items():
+            if process.poll() is not None:
+                log = self.folder / f"{name}.log"
+                end = "\n".join(last_lines(log.read_text()))
+                raise ClusterError(f"the played {name} ended\n{end}", f"see {log}, kept with --keep")
 
     async def tell_prometheus(self, what: str, **body: Any) -> None:
         """Switch the stub: see `bench.prometheus`."""
@@ -100,6 +109,7 @@ async def stage(folder: Path, size: int) -> AsyncIterator[Stage]:
             played = stack.enter_context(_played(name, [str(running.kubeconfig(name)), *more], folder))
             stack.callback(played.kill)
             running.processes[f"played {name}"] = played.pid
+            running.played[name] = played
         try:
             await running.start_operator(leading=True)
             yield running

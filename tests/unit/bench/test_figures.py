@@ -34,7 +34,14 @@ def test_samples_keep_their_labels_apart():
 
 
 def test_only_what_has_grown_is_told():
-    assert growth({"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 5.0, "c": 4.0}) == {"b": 3.0, "c": 4.0}
+    before = {"serinus_pass_seconds_count": 2.0, "serinus_events_lost": 1.0}
+    after = {"serinus_pass_seconds_count": 5.0, "serinus_events_lost": 1.0, 'serinus_writes_total{verb="create"}': 4.0}
+    assert growth(before, after) == {"serinus_pass_seconds_count": 3.0, 'serinus_writes_total{verb="create"}': 4.0}
+
+
+def test_what_is_no_counter_of_the_operator_does_not_grow():
+    gauges = {'serinus_watch_silence_seconds{kind="pods"}': 3.0, "serinus_queue_length": 1.0, "process_open_fds": 9.0}
+    assert growth({}, gauges) == {}
 
 
 def test_a_run_becomes_json(tmp_path: Path):
