@@ -18,6 +18,9 @@ from bench.operators import USER, OperatorProcess
 from bench.processes import Usage
 from bench.stage import Stage
 
+EVERYTHING_ELSE: Final = "everything else"
+"""What else ran on the machine: much of it means that the times are not the operator's."""
+
 _QUIET_SECONDS: Final = 3.0
 """The operator is quiet when it has made no pass and sent no Event for so long."""
 _LONGEST_SETTLING_SECONDS: Final = 120.0
@@ -32,6 +35,7 @@ class Mark:
     """Monotonic seconds."""
     pids: dict[str, int]
     usage: dict[str, Usage | None]
+    machine_seconds: float
     audit_offset: int
     leader: OperatorProcess
     counters: dict[str, float]
@@ -46,7 +50,8 @@ def begin(stage: Stage) -> Mark:
         processes.forget_peak(pid)
     usage = {name: processes.usage(pid) for name, pid in pids.items()}
     leader = stage.operators[0]
-    return Mark(time.monotonic(), pids, usage, stage.audit_log.stat().st_size, leader, leader.samples())
+    machine = processes.machine_seconds()
+    return Mark(time.monotonic(), pids, usage, machine, stage.audit_log.stat().st_size, leader, leader.samples())
 
 
 async def settle(leader: OperatorProcess) -> None:
@@ -97,6 +102,8 @@ def _processes(mark: Mark) -> dict[str, ProcessFigures]:
         if before is not None and after is not None:
             seconds = round(after.cpu_seconds - before.cpu_seconds, 2)
             found[name] = ProcessFigures(seconds, round(after.peak_rss_bytes / 2**20, 1))
+    ours = sum(each.cpu_seconds for each in found.values())
+    found[EVERYTHING_ELSE] = ProcessFigures(round(processes.machine_seconds() - mark.machine_seconds - ours, 2), 0.0)
     return found
 
 

@@ -52,6 +52,17 @@ def parent(stat: str) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
+def machine_seconds() -> float:
+    """Processor time that the whole machine has spent on anything since it started."""
+    return busy_seconds(Path("/proc/stat").read_text())
+
+
+def busy_seconds(stat: str) -> float:
+    """All but idle time and waiting for disks, from the text of /proc/stat."""
+    user, nice, system, _idle, _wait, *interrupts = (int(field) for field in stat.splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(interrupts)) / _TICKS_PER_SECOND
+
+
 def cpu_seconds(stat: str) -> float:
     """User and system time from the text of /proc/<pid>/stat; the name in it may hold anything."""
     fields = stat.rpartition(")")[2].split()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from bench.processes import children, cpu_seconds, forget_peak, peak_rss_bytes, usage
+from bench.processes import busy_seconds, children, cpu_seconds, forget_peak, peak_rss_bytes, usage
 
 STAT = "42 (a) b (c) S 1 42 42 0 -1 4194304 1 2 3 4 250 50 9 9 20 0 1 0 1 1 1"
 
@@ -57,3 +57,8 @@ def test_children_go_by_the_name_of_their_program():
         found = children(os.getpid())
         process.kill()
     assert found["sleep"] == process.pid
+
+
+def test_waiting_is_not_work():
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert busy_seconds(f"cpu  {3 * ticks} {ticks} {2 * ticks} 900 800 0 {ticks} 0 0 0\ncpu0 1 2 3\n") == 7
