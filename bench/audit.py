@@ -6,7 +6,7 @@ Every request is counted once: when it was answered, or, for a watch, when it be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,13 +71,13 @@ def total(uses: Counter[Use], who: str, *, writes: bool = False, refused: bool |
     )
 
 
-def new_lines(log: Path, offset: int) -> tuple[list[bytes], int]:
-    """The whole lines that stand in a log behind an offset, and the offset behind them."""
+def new_lines(log: Path, offset: int) -> Iterator[bytes]:
+    """The lines that stand in a log behind an offset, without the one that is still being written."""
     with log.open("rb") as source:
         source.seek(offset)
-        text = source.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    return whole.splitlines(), offset + len(whole)
+        for line in source:
+            if line.endswith(b"\n"):
+                yield line
 
 
 def _use(event: dict[str, Any], operator_user: str) -> Use:

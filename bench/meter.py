@@ -75,8 +75,7 @@ def end(
 ) -> Phase:
     """The figures of a phase that ends now."""
     stage.check()
-    lines, _ = audit.new_lines(stage.audit_log, mark.audit_offset)
-    uses = audit.counted(lines, USER)
+    uses = audit.counted(audit.new_lines(stage.audit_log, mark.audit_offset), USER)
     lasted = time.monotonic() - mark.at
     return Phase(
         name=name,
