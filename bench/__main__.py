@@ -44,6 +44,8 @@ async def measure(size: int, folder: Path) -> Run:
         except (TimeoutError, CallError, ClusterError) as error:
             conditions[ENDED_EARLY] = f"{type(error).__name__} {error}"
             note(f"ended early: {conditions[ENDED_EARLY]}")
+        except asyncio.CancelledError:  # by Ctrl-C: what has been measured is kept all the same
+            conditions[ENDED_EARLY] = "interrupted"
     namespaces = len({namespace for namespace, _ in keys(size)})
     return Run(size, namespaces, started_at, conditions, phases)
 
