@@ -112,6 +112,8 @@ class World:
     operator_is_up: bool = True
     _dirty: bool = True
     _call_at: datetime | None = None
+    _failing: bool = False
+    """Whether a call of the last pass went wrong, so that the next one waits."""
     _in_flight: OperatorPass | None = None
     _frozen: list[OperatorPass] = field(default_factory=list)
     _reading: tuple[datetime, Reconciler, EvidenceRequest] | None = None
@@ -177,6 +179,7 @@ class World:
             self._in_flight.coroutine.close()
         self.caches.end()
         self._in_flight, self._reading, self._call_at, self.operator_is_up = None, None, None, False
+        self._failing = False
 
     def freeze_operator(self, seconds: int) -> None:
         """The process stands still, with what it sees and does; another one takes over.
@@ -314,8 +317,9 @@ class World:
         """Weights, ready and wanted pods by revision, and what is recorded; the same as long as nothing changes."""
         if self._quiet.get("shape", (None,))[0] != self.api.version:
             ready = {r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self._labelled_replica_sets()}
-            records = (each["metadata"]["name"] for each in self.api.of("ControllerRevision"))
-            recorded = frozenset(name.removeprefix(f"{NAME}-") for name in records)
+            records = [each["metadata"] for each in self.api.of("ControllerRevision")]
+            owned = [each["name"] for each in records if each.get("ownerReferences")]
+            recorded = frozenset(name.removeprefix(f"{NAME}-") for name in owned)
             self._quiet["shape"] = self.api.version, (self.weights(), ready, self.replicas(), recorded)
         shape: tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]] = self._quiet["shape"][1]
         return shape
@@ -323,6 +327,7 @@ class World:
     def _is_able(self) -> bool:
         memory = self.operator._memories.get(KEY)
         trouble = self.api.faults.down or self._in_flight or not self.caches.are_live or self.api.faults.refused_kinds
+        trouble = trouble or self._failing
         return self.operator_is_up and not trouble and memory is not None and not memory.failures and not memory.refusal
 
     # The operator's process -----------------------------------------------------------------------------------------
@@ -347,10 +352,11 @@ class World:
 
     async def _drive(self, passing: OperatorPass) -> None:
         """Let a pass go on until it ends, waits, or dies."""
-        self._in_flight = None
+        self._in_flight, failed_before = None, self.api.failed_calls
         try:
             hold = passing.coroutine.send(None)
         except StopIteration as ended:
+            self._failing = self.api.failed_calls > failed_before
             await self._follow(ended.value)
         except OperatorKilled:
             self.kills += 1
