@@ -45,7 +45,7 @@ class Moment:
     weights: dict[str, int]
     ready: dict[str, int]
     wanted: dict[str, int]
-    """Pods that each ReplicaSet is to have."""
+    """Pods that each ReplicaSet of ours is to have."""
     replicas: int | None
     """`scaling.replicas` of the spec."""
     answered: float
@@ -320,7 +320,7 @@ class World:
             records = [each["metadata"] for each in self.api.of("ControllerRevision")]
             owned = [each["name"] for each in records if each.get("ownerReferences")]
             recorded = frozenset(name.removeprefix(f"{NAME}-") for name in owned)
-            self._quiet["shape"] = self.api.version, (self.weights(), ready, self.replicas(), recorded)
+            self._quiet["shape"] = self.api.version, (self.weights(), ready, self.replicas(owned=True), recorded)
         shape: tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]] = self._quiet["shape"][1]
         return shape
 
