@@ -141,6 +141,8 @@ def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
     """A revision never shrinks below what its share needs, as the route had it a second ago."""
     if after.replicas is None or after.replicas < 0 or before.replicas != after.replicas:
         return
+    if before.status.stable is None:
+        return  # nothing was promised yet
     for revision, weight in before.weights.items():
         shrank = after.wanted.get(revision, 0) < before.wanted.get(revision, 0)
         share = 100 * weight // max(1, sum(before.weights.values()))

@@ -25,7 +25,7 @@ def played(faults: Faults) -> World:
         for step in spec["rollout"]["canary"]["steps"]:
             step["holdSeconds"] = HOLD_SECONDS
         world.deploy(spec)
-        world.run(10 if image == "model:1" else 170)
+        world.run(60 if image == "model:1" else 170)
     return world
 
 

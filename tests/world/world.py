@@ -528,14 +528,20 @@ class World:
                 if _revision(pod) == revision
             ]
             existing = self.api.find("EndpointSlice", NAMESPACE, name)
+            labels = {**service["metadata"]["labels"], "kubernetes.io/service-name": name}
             if existing is None:
                 owner = {"kind": "Service", "name": name, "uid": uid, "controller": True}
-                labels = {**service["metadata"]["labels"], "kubernetes.io/service-name": name}
                 metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
                 made = {"kind": "EndpointSlice", "metadata": metadata, "endpoints": endpoints}
                 self.api.put("EndpointSlice", NAMESPACE, made)
-            elif existing["endpoints"] != endpoints:
-                self.api.edit("EndpointSlice", NAMESPACE, name, lambda m, e=endpoints: m.update(endpoints=e))
+            elif existing["endpoints"] != endpoints or existing["metadata"]["labels"] != labels:
+                changed = {**existing["metadata"], "labels": labels}
+                self.api.edit(
+                    "EndpointSlice",
+                    NAMESPACE,
+                    name,
+                    lambda m, e=endpoints, c=changed: m.update(endpoints=e, metadata=c),
+                )
 
     def _gateway(self) -> None:
         for route in self.api.of("HTTPRoute"):
