@@ -14,6 +14,7 @@ from typing import Any, Final, assert_never
 from serinus.api.kinds import (
     ANNOTATION_ADOPT,
     CONTROLLER_REVISION,
+    HTTP_ROUTE,
     LABEL_DEPLOYMENT,
     MODEL_DEPLOYMENT,
     REPLICA_SET,
@@ -144,6 +145,8 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
                 child = observation.children.objects[kind.kind, manifest["metadata"]["name"]]
                 await cluster.apply(kind, namespace, _of_uid(manifest, child.uid), version)
             case Scale(name=name, replicas=replicas, resource_version=version):
+                if (stale := await _route_has_changed(intent, observation, cluster)) is not None:
+                    return stale
                 await cluster.scale(REPLICA_SET, namespace, name, replicas, version)
             case Delete(kind=kind, name=name, uid=uid):
                 await cluster.delete(kind, namespace, name, uid)
@@ -152,6 +155,29 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
     except ApiError as error:
         return _outcome_of(error)
     return None
+
+
+async def _route_has_changed(scale: Scale, observation: Observation, cluster: Cluster) -> ObserveAgain | None:
+    """Before pods go: whether the route that took the traffic off them is the one that is there.
+
+    The watch of routes may be behind the others, and a route as it was before the traffic came looks just like one
+    after it has gone.
+    """
+    metadata = observation.deployment.metadata
+    sizes = {state.name: state.desired for state in observation.children.replica_sets.values()}
+    route = observation.children.objects.get((HTTP_ROUTE.kind, metadata.name))
+    if route is None or scale.replicas >= sizes.get(scale.name, 0):
+        return None
+    try:
+        there = await cluster.get(HTTP_ROUTE, metadata.namespace, metadata.name)
+    except NotFound:
+        there = {}
+    if there.get("spec") == route.manifest.get("spec"):
+        return None
+    return ObserveAgain(
+        f"scale ReplicaSet {metadata.namespace}/{scale.name} down: HTTPRoute {metadata.name} is not as it was "
+        "observed, so its pods may have traffic; it is read again"
+    )
 
 
 async def _create(kind: Kind, manifest: Manifest, observation: Observation, cluster: Cluster) -> Outcome | None:
