@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, ROLE_REVISION
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
 from serinus.shell.reconciler import Key
@@ -91,7 +91,7 @@ class Caches:
         """Its children as last told, found by their label as the informers find them."""
         ours = [each for kind in CHILD_KINDS for each in self._labelled(kind, key)]
         pods, slices = self._labelled("Pod", key), self._labelled("EndpointSlice", key)
-        return observe_children(key[1], uid, ours, pods, [s for s in slices if _role(s) == "revision"])
+        return observe_children(key[1], uid, ours, pods, [s for s in slices if _role(s) == ROLE_REVISION])
 
     def capabilities(self) -> Capabilities:
         """What the cluster and this operator can do."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE, ROLE_REVISION
 from serinus.api.status import ModelDeploymentStatus, format_instant
 from serinus.core.due import EvidenceRequest
 from serinus.core.observation import Capabilities
@@ -704,4 +704,4 @@ def _owner(manifest: dict[str, Any]) -> str:
 
 
 def _is_revision_service(service: dict[str, Any]) -> bool:
-    return bool(service["metadata"].get("labels", {}).get(LABEL_ROLE) == "revision")
+    return bool(service["metadata"].get("labels", {}).get(LABEL_ROLE) == ROLE_REVISION)

@@ -18,6 +18,7 @@ from serinus.api.kinds import (
     LABEL_ROLE,
     POD_MONITOR,
     REPLICA_SET,
+    ROLE_CANDIDATE,
     SERVICE,
     Kind,
 )
@@ -202,7 +203,7 @@ def _scales(s: Situation) -> Iterable[Intent]:
 def _deletions(s: Situation) -> Iterable[Intent]:
     for (kind, name), child in s.children.objects.items():
         role = child.manifest["metadata"].get("labels", {}).get(LABEL_ROLE)
-        if kind == SERVICE.kind and role == "candidate" and s.candidate is None:
+        if kind == SERVICE.kind and role == ROLE_CANDIDATE and s.candidate is None:
             yield Delete(SERVICE, name, child.uid)
         if kind == HTTP_ROUTE.kind and s.spec.traffic.gateway is None:
             yield Delete(HTTP_ROUTE, name, child.uid)

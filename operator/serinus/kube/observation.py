@@ -18,6 +18,7 @@ from serinus.api.kinds import (
     LABEL_ROLE,
     POD,
     REPLICA_SET,
+    ROLE_REVISION,
     SERVICE,
 )
 from serinus.api.revision import revision_of_child
@@ -181,7 +182,7 @@ def _ready_endpoints(ours: Sequence[Manifest], endpoint_slices: Iterable[Manifes
     services = {
         manifest["metadata"]["uid"]: _revision(manifest)
         for manifest in ours
-        if manifest["kind"] == SERVICE.kind and _role(manifest) == "revision"
+        if manifest["kind"] == SERVICE.kind and _role(manifest) == ROLE_REVISION
     }
     pods: dict[str, set[str]] = {}
     for each in endpoint_slices:

@@ -18,6 +18,7 @@ from serinus.api.kinds import (
     LABEL_ROLE,
     POD,
     POD_MONITOR,
+    ROLE_REVISION,
     Kind,
 )
 from serinus.core.observation import Capabilities, Children
@@ -29,7 +30,7 @@ from serinus.shell.reconciler import Key
 
 OnChange = Callable[[Key], None]
 
-_SELECTED: Final[Mapping[Kind, str]] = {ENDPOINT_SLICE: f"{LABEL_DEPLOYMENT},{LABEL_ROLE}=revision"}
+_SELECTED: Final[Mapping[Kind, str]] = {ENDPOINT_SLICE: f"{LABEL_DEPLOYMENT},{LABEL_ROLE}={ROLE_REVISION}"}
 """Where not all objects of our own labels are used."""
 _KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
     POD: only_what_is_observed,

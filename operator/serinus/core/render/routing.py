@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from serinus.api.deployment import ModelDeployment
-from serinus.api.kinds import HTTP_ROUTE, LABEL_DEPLOYMENT, LABEL_ROLE, POD_MONITOR, SERVICE
+from serinus.api.kinds import (
+    HTTP_ROUTE,
+    LABEL_DEPLOYMENT,
+    LABEL_ROLE,
+    POD_MONITOR,
+    ROLE_CANDIDATE,
+    ROLE_REVISION,
+    ROLE_STABLE,
+    SERVICE,
+)
 from serinus.api.revision import candidate_service_name, child_name
 from serinus.api.traffic import GatewayReference, GatewayTraffic
 from serinus.core.plan import Manifest
@@ -31,20 +40,20 @@ def revision_service(
     """
     labels = revision_labels(deployment, revision, template) if template else owner_labels(deployment, revision)
     name = child_name(deployment.metadata.name, revision)
-    of_service = metadata(deployment, name, moves, revision=revision, labels=labels | {LABEL_ROLE: "revision"})
+    of_service = metadata(deployment, name, moves, revision=revision, labels=labels | {LABEL_ROLE: ROLE_REVISION})
     return _service(deployment, revision, of_service)
 
 
 def stable_service(deployment: ModelDeployment, selector_revision: str, moves: int) -> Manifest:
     """The stable address `<name>`, leading to the pods of `selector_revision`."""
-    labels = {LABEL_ROLE: "stable"}
+    labels = {LABEL_ROLE: ROLE_STABLE}
     return _service(deployment, selector_revision, metadata(deployment, deployment.metadata.name, moves, labels=labels))
 
 
 def candidate_service(deployment: ModelDeployment, revision: str, moves: int) -> Manifest:
     """The address `<name>-candidate`, which exists while there is a candidate."""
     name = candidate_service_name(deployment.metadata.name)
-    return _service(deployment, revision, metadata(deployment, name, moves, labels={LABEL_ROLE: "candidate"}))
+    return _service(deployment, revision, metadata(deployment, name, moves, labels={LABEL_ROLE: ROLE_CANDIDATE}))
 
 
 def _service(deployment: ModelDeployment, revision: str, of_service: Mapping[str, Any]) -> Manifest:

@@ -52,11 +52,10 @@ def wants_pause(s: Situation) -> bool:
 
 
 def _abort(s: Situation, revision: str) -> Move | None:
+    because = f"a person asked for it with the annotation {GROUP}/abort"
     if s.rollout.phase in CANDIDATE_PHASES and s.candidate == revision and s.stable is not None:
-        because = f"a person asked for it with the annotation {GROUP}/abort"
         return moves.reject(s, Reason.ABORTED, because, by="person")
     if s.rollout.phase is Phase.WATCHING and s.stable == revision and s.previous is not None:
-        because = f"a person asked for it with the annotation {GROUP}/abort"
         return moves.return_to_previous(s, Reason.ABORTED, because, by="person")
     return None
 

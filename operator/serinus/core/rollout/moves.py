@@ -6,6 +6,7 @@ later leave an entry in `status.history`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -484,14 +485,18 @@ def _rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
 
 def _restarts_of_attempt(s: Situation) -> tuple[PodRestarts, ...]:
     """Pods of the candidate that were ready in this attempt, with the restarts that each had before that."""
-    known = {each.pod: each for each in s.rollout.restarts}
-    pods = (pod for pod in s.judged_pods if pod.ready or pod.name in known)
-    return tuple(known.get(pod.name) or PodRestarts(pod=pod.name, before=pod.restarts) for pod in pods)[:MOST_PODS]
+    return _restarts_before(s, {each.pod: each for each in s.rollout.restarts})
 
 
 def _restarts_of_watch(s: Situation) -> tuple[PodRestarts, ...]:
     """Pods of the promoted revision that are ready now: what they went through before is forgiven."""
-    return tuple(PodRestarts(pod=pod.name, before=pod.restarts) for pod in s.judged_pods if pod.ready)[:MOST_PODS]
+    return _restarts_before(s, {})
+
+
+def _restarts_before(s: Situation, known: Mapping[str, PodRestarts]) -> tuple[PodRestarts, ...]:
+    """As `known`, and as they are now of other pods that are ready."""
+    pods = (pod for pod in s.judged_pods if pod.ready or pod.name in known)
+    return tuple(known.get(pod.name) or PodRestarts(pod=pod.name, before=pod.restarts) for pod in pods)[:MOST_PODS]
 
 
 def _weights(s: Situation) -> str:
