@@ -53,10 +53,13 @@ def test_a_process_that_is_gone_has_no_usage():
 
 
 def test_children_go_by_the_name_of_their_program():
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b"here\n")
+        process.stdin.flush()
+        process.stdout.readline()  # a process has no name before its program runs
         found = children(os.getpid())
-        process.kill()
-    assert found["sleep"] == process.pid
+        process.communicate()
+    assert found["cat"] == process.pid
 
 
 def test_waiting_is_not_work():
