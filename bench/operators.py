@@ -45,7 +45,7 @@ class OperatorProcess:
         self.identity = identity
         self.log = folder / f"{identity}.log"
         self._port = free_port()
-        own = {"SERINUS_IDENTITY": identity, "SERINUS_HTTP_PORT": str(self._port)}
+        own = {"SERINUS_IDENTITY": identity, "SERINUS_HTTP_PORT": str(self._port), "TMPDIR": str(folder)}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SERINUS", "KUBE"))}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -200,7 +200,7 @@ class Operator:
         with log.open("w") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "serinus"],
-                env=inherited | environment | {"PYTHONPATH": str(ROOT / "operator")},
+                env=inherited | environment | {"PYTHONPATH": str(ROOT / "operator"), "TMPDIR": str(log.parent)},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

@@ -173,6 +173,7 @@ class OperatorProcess:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SERINUS_", "KUBERNETES_"))}
         self._environment = kept | {f"SERINUS_{name}": value for name, value in values.items()}
         self._environment["KUBECONFIG"] = str(kubeconfig)
+        self._environment["TMPDIR"] = str(log.parent)  # a process that is killed leaves its temporary files
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
