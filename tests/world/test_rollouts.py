@@ -30,6 +30,18 @@ def test_the_first_revision_takes_over_as_soon_as_it_is_ready() -> None:
     check(world)
 
 
+def test_a_first_deployment_makes_each_object_once_and_throws_none_away() -> None:
+    world = serving().run(100)
+    children = [write for write in world.api.writes if write.kind != "ModelDeployment"]
+    assert [(write.verb, write.kind) for write in children] == [
+        ("create", "ControllerRevision"),
+        ("create", "ReplicaSet"),
+        ("create", "Service"),
+        ("create", "Service"),
+        ("create", "HTTPRoute"),
+    ]
+
+
 def test_nobody_is_told_that_the_first_revision_serves_before_gateways_had_time_to_learn_of_its_pods() -> None:
     world = serving()
     ready_at = next(moment.at for moment in world.moments if any(moment.ready.values()))

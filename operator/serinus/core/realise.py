@@ -158,14 +158,20 @@ def _shared_services(s: Situation) -> Iterable[Intent]:
     selected = _stable_service_revision(s)
     if selected is not None:
         yield from _ensure(s, SERVICE, render.stable_service(deployment, selected, moves))
-    if s.candidate is not None:
-        yield from _ensure(s, SERVICE, render.candidate_service(deployment, s.candidate, moves))
+    candidate = _candidate_service_revision(s)
+    if candidate is not None:
+        yield from _ensure(s, SERVICE, render.candidate_service(deployment, candidate, moves))
 
 
 def _stable_service_revision(s: Situation) -> str | None:
     if s.spec.traffic.gateway is None:
         return max(s.split, key=lambda revision: s.split[revision], default=None)
     return s.stable or s.candidate
+
+
+def _candidate_service_revision(s: Situation) -> str | None:
+    """The candidate, where there is a stable revision beside it; before that the stable address leads to it."""
+    return s.candidate if s.stable is not None else None
 
 
 def _route(s: Situation) -> list[Intent]:
@@ -203,7 +209,7 @@ def _scales(s: Situation) -> Iterable[Intent]:
 def _deletions(s: Situation) -> Iterable[Intent]:
     for (kind, name), child in s.children.objects.items():
         role = child.manifest["metadata"].get("labels", {}).get(LABEL_ROLE)
-        if kind == SERVICE.kind and role == ROLE_CANDIDATE and s.candidate is None:
+        if kind == SERVICE.kind and role == ROLE_CANDIDATE and _candidate_service_revision(s) is None:
             yield Delete(SERVICE, name, child.uid)
         if kind == HTTP_ROUTE.kind and s.spec.traffic.gateway is None:
             yield Delete(HTTP_ROUTE, name, child.uid)

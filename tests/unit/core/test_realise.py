@@ -65,9 +65,18 @@ def test_what_a_route_leads_to_is_made_before_the_route():
         f"create ReplicaSet iris-{CANDIDATE}",
         f"create Service iris-{CANDIDATE}",
         "create Service iris",
-        "create Service iris-candidate",
         "create HTTPRoute iris",
     ]
+
+
+def test_the_candidate_has_an_address_of_its_own_only_beside_a_stable_revision():
+    first = observe_children("iris", OWNER, first_objects())
+    beside = status(Phase.STARTING, stable=CANDIDATE, candidate=CANDIDATE)
+    assert named(intents(situation(beside, first))) == ["create Service iris-candidate"]
+    left_over = stored(created(intents(situation(FIRST, children({})))) + created(intents(situation(beside, first))))
+    seen = observe_children("iris", OWNER, left_over)
+    assert named(intents(situation(beside, seen))) == []
+    assert named(intents(situation(FIRST, seen))) == ["delete Service iris-candidate"]
 
 
 def test_what_was_made_is_not_written_again():
@@ -82,12 +91,12 @@ def test_a_higher_number_of_moves_alone_is_no_reason_to_write():
 
 def test_the_route_comes_first_where_all_that_it_leads_to_is_there():
     objects = first_objects()
-    broken = [each for each in objects if (each["kind"], each["metadata"]["name"]) != ("Service", "iris-candidate")]
+    broken = [each for each in objects if (each["kind"], each["metadata"]["name"]) != ("Service", "iris")]
     for each in broken:
         if each["kind"] == "HTTPRoute":
             each["spec"] = {**each["spec"], "rules": []}
     plan = named(intents(situation(FIRST, observe_children("iris", OWNER, broken))))
-    assert plan == ["apply HTTPRoute iris", "create Service iris-candidate"]
+    assert plan == ["apply HTTPRoute iris", "create Service iris"]
 
 
 def test_sizes_go_up_before_others_go_down():

@@ -51,7 +51,7 @@ def stable_service(deployment: ModelDeployment, selector_revision: str, moves: i
 
 
 def candidate_service(deployment: ModelDeployment, revision: str, moves: int) -> Manifest:
-    """The address `<name>-candidate`, which exists while there is a candidate."""
+    """The address `<name>-candidate`, which exists while there is a candidate beside a stable revision."""
     name = candidate_service_name(deployment.metadata.name)
     return _service(deployment, revision, metadata(deployment, name, moves, labels={LABEL_ROLE: ROLE_CANDIDATE}))
 
