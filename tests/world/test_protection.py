@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serinus.api.kinds import HTTP_ROUTE, Kind
-from serinus.kube.cluster import Rejected
+from serinus.kube.cluster import Rejected, Unavailable
 from tests.world.api_server import ApiServer
 from tests.world.invariants import check
 from tests.world.test_edits import holding
@@ -34,6 +34,26 @@ class Strict(ApiServer):
         if self.refuses == (kind.kind, manifest["metadata"]["name"]):
             raise Rejected(f"apply {kind.kind} {manifest['metadata']['name']}: forbidden")
         return await super().apply(kind, namespace, manifest, resource_version)
+
+
+class Overloaded(ApiServer):
+    """An API server that answers 500 to some writes."""
+
+    overloaded: frozenset[str] = frozenset()
+    attempts: int = 0
+    """Writes that were answered so."""
+
+    async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
+        if kind.kind in self.overloaded:
+            self.attempts += 1
+            raise Unavailable(f"apply {kind.kind} {manifest['metadata']['name']}: internal error")
+        return await super().apply(kind, namespace, manifest, resource_version)
+
+    async def write_status(self, namespace: str, name: str, status: Any, resource_version: str) -> dict[str, Any]:
+        if "ModelDeployment" in self.overloaded:
+            self.attempts += 1
+            raise Unavailable(f"write the status of {name}: internal error")
+        return await super().write_status(namespace, name, status, resource_version)
 
 
 def only_stable_serves(world: World) -> bool:
@@ -174,6 +194,29 @@ def test_a_foreign_object_in_the_way_does_not_keep_the_traffic_on_a_failing_cand
     assert world.condition("Stalled") == ("True", "NameTaken")
     world.behaviours["model:2"] = BROKEN
     world.run_until(lambda: only_stable_serves(world), 120)
+
+
+@pytest.mark.parametrize("overloaded", ["HTTPRoute", "ModelDeployment"])
+def test_after_minutes_of_errors_the_traffic_of_a_failing_candidate_goes_within_seconds(overloaded: str) -> None:
+    server = Overloaded()
+    world = holding(api=server)
+    server.overloaded = frozenset({overloaded})
+    world.behaviours["model:2"] = BROKEN
+    world.run(240)
+    assert not only_stable_serves(world)
+    server.overloaded = frozenset()
+    world.run_until(lambda: only_stable_serves(world), 8)
+    check(world)
+
+
+def test_what_protects_nobody_waits_longer_and_longer_while_the_api_server_errs() -> None:
+    server = Overloaded()
+    world = serving(api=server)
+    world.deploy(spec_of("model:2"))
+    world.run_until_phase("Promoting")
+    server.overloaded = frozenset({"HTTPRoute"})
+    world.run(300)
+    assert 5 <= server.attempts <= 15
 
 
 def test_a_fence_that_somebody_wrote_by_hand_does_not_stop_the_operator_for_ever() -> None:

@@ -24,6 +24,7 @@ from serinus.core.realise import intents, kept_revisions
 from serinus.core.rollout import next_move
 from serinus.core.rollout.policies import lost_stable
 from serinus.core.rollout.situation import Situation
+from serinus.core.urgency import is_urgent
 from serinus.core.verdicts import MetricVerdict, reason_of
 
 REFRESH_SECONDS = 60
@@ -42,15 +43,17 @@ def decide(observation: Observation) -> Plan:
     if not s.spec.suspend and not lost:
         move = next_move(s, frozen=obstacle is not None)
         if move is not None:
-            return Plan(_told(s, move, obstacle), wake_at=s.now)
+            after = _after(s, move)
+            return Plan(_told(s, move, after, obstacle), wake_at=s.now, urgent=is_urgent(after))
     hands_off = s.spec.suspend or lost
     status = _seen(s, obstacle)
     changed = status if _worth_writing(s, status) else None
     notes = _news_of(s, obstacle) if changed is not None else ()
+    urgent = not hands_off and is_urgent(s)
     if changed is not None and observation.refusal is not None:
         # Told first: the refused write would stand before it again.
-        return Plan(Realise((), changed, notes), wake_at=s.now)
-    return Plan(Realise(() if hands_off else intents(s), changed, notes), None if hands_off else _wake_at(s))
+        return Plan(Realise((), changed, notes), s.now, urgent)
+    return Plan(Realise(() if hands_off else intents(s), changed, notes), None if hands_off else _wake_at(s), urgent)
 
 
 def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
@@ -61,10 +64,13 @@ def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
     return () if told else (Note(Happening.STALLED, f"{obstacle.reason}: {obstacle.message}", "Warning"),)
 
 
-def _told(s: Situation, move: Move, obstacle: Stall | None) -> Move:
+def _after(s: Situation, move: Move) -> Situation:
+    """What there is to do once the move is written, with the children as they are now."""
+    return Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=move.status)))
+
+
+def _told(s: Situation, move: Move, after: Situation, obstacle: Stall | None) -> Move:
     """The move, with the seen parts of status as they are after it."""
-    deployment = replace(s.observation.deployment, status=move.status)
-    after = Situation(replace(s.observation, deployment=deployment))
     status = _seen(after, obstacle)
     if s.evidence is not None and move.status.rollout.phase is not Phase.STARTING:  # a new attempt begins without
         status = status.model_copy(update={"analysis": _analysis(s)})

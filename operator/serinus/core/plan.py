@@ -92,3 +92,5 @@ class Plan:
 
     action: Move | Realise
     wake_at: datetime | None = None
+    urgent: bool = False
+    """Whether requests suffer until it is carried out: it takes traffic off pods that fail or are gone."""

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 RETRY_REFUSED_SECONDS = 30.0
 OBSERVE_AGAIN_SECONDS = 0.2
 LONGEST_BACK_OFF_SECONDS = 60.0
+LONGEST_URGENT_WAIT_SECONDS = 5.0
+"""While requests suffer for want of a write, it is tried again this often, unless the API server asks for more time."""
 CLOCK_STEP_SECONDS = 2.0
 """By so much the clock has to run away from the time that has passed to count as set; NTP slews by far less."""
 
@@ -91,6 +93,8 @@ class _Memory:
     """Moves and generation of the newest reading."""
     refusal: Refusal | None = None
     failures: int = 0
+    urgent: bool = False
+    """Whether a plan that could not be carried out was urgent; its evidence may be forgotten until writes succeed."""
 
 
 @dataclass(slots=True)
@@ -174,6 +178,7 @@ class Reconciler:
     ) -> float | None:
         """Remember what the outcome means for the next pass, and say when that is."""
         where = {"namespace": deployment.metadata.namespace, "deployment": deployment.metadata.name}
+        memory.urgent = plan.urgent or (memory.urgent and not isinstance(outcome, Done))
         match outcome:
             case Done():
                 for note in plan.action.notes:
@@ -187,13 +192,14 @@ class Reconciler:
                 logger.warning("backing off", extra={**where, "because": message})
                 memory.failures += 1
                 memory.evidence = memory.read_at = None  # it may be old by the time that writes succeed again
-                return max(seconds or 0.0, min(0.5 * 2.0 ** min(memory.failures, 10), LONGEST_BACK_OFF_SECONDS))
+                longest = LONGEST_URGENT_WAIT_SECONDS if memory.urgent else LONGEST_BACK_OFF_SECONDS
+                return max(seconds or 0.0, min(0.5 * 2.0 ** min(memory.failures, 10), longest))
             case NameTaken(message=message):
                 return self._refused(memory, Refusal(Reason.NAME_TAKEN, message), plan, now)
             case WriteRejected(message=message, of_status=of_status):
                 logger.error("write rejected", extra={**where, "because": message})
                 if of_status:
-                    return RETRY_REFUSED_SECONDS
+                    return LONGEST_URGENT_WAIT_SECONDS if memory.urgent else RETRY_REFUSED_SECONDS
                 return self._refused(memory, Refusal(Reason.WRITE_REJECTED, message), plan, now)
             case _:
                 assert_never(outcome)
@@ -203,7 +209,8 @@ class Reconciler:
         """The first refusal is told at once; the same one again waits, but not longer than what else goes on."""
         known = memory.refusal is not None and memory.refusal.reason is refusal.reason
         memory.refusal = refusal
-        return min(RETRY_REFUSED_SECONDS, _seconds_until(plan.wake_at, now, RETRY_REFUSED_SECONDS)) if known else 0.0
+        longest = LONGEST_URGENT_WAIT_SECONDS if memory.urgent else RETRY_REFUSED_SECONDS
+        return min(longest, _seconds_until(plan.wake_at, now, longest)) if known else 0.0
 
     async def _report_invalid(self, key: Key, manifest: Manifest, invalid: InvalidSpec, now: datetime) -> Next:
         """A spec or status that this process never could read: say so, touch nothing else, wait for the next edit.

@@ -1,0 +1,20 @@
+"""Whether requests suffer until a plan is carried out: such a plan goes first, and is tried again soon.
+
+Called by `serinus.core.decide`.
+"""
+
+from __future__ import annotations
+
+from serinus.core.rollout.situation import Situation
+
+
+def is_urgent(s: Situation) -> bool:
+    """Whether the route leads requests to where they are not to go: to dead pods, or to more than an unproven one may.
+
+    `s` is the situation after the move, where there is one. What a promotion takes off a stable revision that serves is
+    progress, and can wait.
+    """
+    return any(
+        share > s.split.get(revision, 0) and (revision != s.stable or not s.children.ready(revision))
+        for revision, share in s.in_force.items()
+    )
