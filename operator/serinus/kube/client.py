@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,6 +34,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 
 _LONGEST_PATIENCE_SECONDS: Final = 5.0
 """A 429 is known not to have been carried out; it is repeated here if the API server asks for no longer wait."""
+_RETRY_SPREAD: Final = 0.2
+"""Those that are throttled together come back by so much apart: between what was asked for and a fifth more."""
 WATCH_SILENCE_SECONDS: Final = 100.0
 """A watch without a byte for this long is dead: its end, for which the informers ask after a minute, is overdue."""
 _LARGE_BYTES: Final = 100_000
@@ -67,6 +70,14 @@ class HttpCluster:
         self._server = server.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(concurrency)
+
+    def beside(self, concurrency: int) -> HttpCluster:
+        """The same API server, for at most `concurrency` calls of another sort, of which neither waits for the other.
+
+        A call that is throttled keeps its place while it waits, so that an API server that is busy is asked for less;
+        a Lease that has to be renewed must not stand in that queue.
+        """
+        return HttpCluster(self._session, self._server, timeout_seconds=self._timeout_seconds, concurrency=concurrency)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
         """The object as it is now. An empty namespace means a cluster-scoped kind."""
@@ -260,8 +271,9 @@ class HttpCluster:
                 error = refusal(attempt, answer.status, answer.body, answer.retry_after)
                 if answer.status != 429 or not isinstance(error, Unavailable):
                     raise error
-                wait = error.retry_after_seconds or 1.0
-                if wait > _LONGEST_PATIENCE_SECONDS or time.monotonic() + wait > deadline:
+                asked_for = error.retry_after_seconds or 1.0
+                wait = asked_for * (1.0 + _RETRY_SPREAD * random.random())  # noqa: S311 -- keeps no secret
+                if asked_for > _LONGEST_PATIENCE_SECONDS or time.monotonic() + wait > deadline:
                     raise error
                 await asyncio.sleep(wait)
 

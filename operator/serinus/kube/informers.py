@@ -18,7 +18,7 @@ from typing import Any, Final
 from serinus.api.kinds import LABEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, WatchEvent
-from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected
+from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,9 @@ class Informer:
             scope.version = None
         level = logging.WARNING if scope.failures > 1 or isinstance(error, Rejected) else logging.INFO
         logger.log(level, "%s", error)
-        return _LONGEST_PAUSE_SECONDS if isinstance(error, Rejected) else _pause_seconds(scope.failures)
+        pause = _LONGEST_PAUSE_SECONDS if isinstance(error, Rejected) else _pause_seconds(scope.failures)
+        asked_for = error.retry_after_seconds if isinstance(error, Unavailable) else None
+        return max(pause, asked_for or 0.0)
 
     def _not_installed(self, scope: _Scope, error: NotFound) -> None:
         if self.installed:

@@ -42,6 +42,8 @@ from serinus.shell.watching import DeploymentWatch
 
 logger = logging.getLogger(__name__)
 
+_LEASE_CALLS: Final = 2
+"""At once; they never wait for other calls."""
 _GRACE_SECONDS: Final = 1.0
 """At the end, passes under way may take this long."""
 
@@ -113,7 +115,11 @@ class _Operator:
         )
         self._events = EventRecorder(cluster, settings.identity)
         self._leadership = Leadership(
-            cluster, _lease_terms(settings), settings.identity, on_gained=self._work, on_lost=self._stand_by
+            cluster.beside(_LEASE_CALLS),
+            _lease_terms(settings),
+            settings.identity,
+            on_gained=self._work,
+            on_lost=self._stand_by,
         )
         self.health = Health(
             contacts={

@@ -23,7 +23,7 @@ from serinus.core.due import EvidenceRequest, evidence_request
 from serinus.core.observation import Capabilities, Children, Evidence, Margins, Observation, Refusal
 from serinus.core.plan import Manifest, Move, Note, Plan
 from serinus.core.rollout.situation import Situation
-from serinus.kube.cluster import ApiError, Cluster
+from serinus.kube.cluster import ApiError, Cluster, Unavailable
 from serinus.shell.carry_out import (
     BackOff,
     Done,
@@ -38,6 +38,7 @@ from serinus.shell.carry_out import (
 logger = logging.getLogger(__name__)
 
 RETRY_REFUSED_SECONDS = 30.0
+RETRY_TELLING_SECONDS = 5.0
 OBSERVE_AGAIN_SECONDS = 0.2
 LONGEST_BACK_OFF_SECONDS = 60.0
 LONGEST_URGENT_WAIT_SECONDS = 5.0
@@ -238,7 +239,8 @@ class Reconciler:
             logger.warning(
                 "status not written", extra={"namespace": key[0], "deployment": key[1], "because": str(error)}
             )
-            return Next(5.0)
+            asked_for = error.retry_after_seconds if isinstance(error, Unavailable) else None
+            return Next(max(RETRY_TELLING_SECONDS, asked_for or 0.0))
         return Next(None)
 
 

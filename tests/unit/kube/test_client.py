@@ -11,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from serinus.api.kinds import MODEL_DEPLOYMENT, REPLICA_SET, SERVICE
+from serinus.api.kinds import MODEL_DEPLOYMENT, REPLICA_SET, SERVICE, Kind
 from serinus.kube.client import HttpCluster, lost_fields, open_cluster
 from serinus.kube.cluster import (
     AlreadyExists,
@@ -25,6 +25,7 @@ from serinus.kube.cluster import (
 )
 from serinus.kube.credentials import Credentials
 
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE_MANIFEST = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "iris"}, "spec": {}}
 
@@ -128,6 +129,45 @@ async def test_a_throttled_call_is_repeated_after_the_time_the_server_asks_for()
 
     assert len(calls) == 2
     assert calls[1] - calls[0] >= 0.99
+
+
+async def test_calls_that_wait_for_a_busy_server_do_not_keep_those_beside_them():
+    """A Lease is renewed while everything else is throttled."""
+    throttled = 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal throttled
+        if "leases" in request.path:
+            return web.json_response(SERVICE_MANIFEST)
+        throttled += 1
+        return web.json_response({"kind": "Status"}, status=429, headers={"Retry-After": "4"})
+
+    async with cluster_answering(handler, concurrency=2) as cluster:
+        waiting = [asyncio.create_task(cluster.get(SERVICE, "team", "iris")) for _ in range(5)]
+        while throttled < 2:  # noqa: ASYNC110 -- polls what nobody announces
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(2):
+            await cluster.beside(1).get(LEASE, "team", "serinus")
+        assert throttled == 2, "those that wait keep their places"
+        for task in waiting:
+            task.cancel()
+
+
+async def test_calls_that_are_throttled_together_come_back_apart():
+    calls: list[float] = []
+
+    async def handler(_: web.Request) -> web.Response:
+        calls.append(time.monotonic())
+        if len(calls) <= 20:
+            return web.json_response({"kind": "Status"}, status=429, headers={"Retry-After": "1"})
+        return web.json_response(SERVICE_MANIFEST)
+
+    async with cluster_answering(handler) as cluster:
+        await asyncio.gather(*(cluster.get(SERVICE, "team", "iris") for _ in range(20)))
+
+    repeated = calls[20:]
+    assert len(repeated) == 20
+    assert max(repeated) - min(repeated) > 0.05
 
 
 async def test_a_call_throttled_for_long_is_handed_back_with_the_time_to_wait():

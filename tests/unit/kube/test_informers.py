@@ -45,3 +45,26 @@ async def test_a_silent_watch_is_renewed_before_it_counts_as_dead_and_its_renewa
         assert informer.last_contact_at > listed_at
     assert all(float(query["timeoutSeconds"]) < WATCH_SILENCE_SECONDS - 10 for query in asked)
     assert {query["resourceVersion"] for query in asked} == {"7"}
+
+
+async def test_a_watch_that_is_throttled_is_tried_again_after_the_time_the_server_asks_for():
+    asked: list[float] = []
+    asked_again = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) > 1:
+            asked_again.set()
+        return web.json_response({"kind": "Status"}, status=429, headers={"Retry-After": "1"})
+
+    async with cluster_answering(handler) as cluster:
+        keeping = asyncio.create_task(Informer(cluster, SERVICE, lambda _old, _new: None).run())
+        try:
+            async with asyncio.timeout(LONGEST_TEST_SECONDS):
+                await asked_again.wait()
+        finally:
+            keeping.cancel()
+
+    assert asked[1] - asked[0] >= 1
