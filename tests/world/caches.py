@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, ROLE_REVISION
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, ROLE_REVISION, Kind
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
 from serinus.shell.reconciler import Key
@@ -64,16 +63,17 @@ class Caches:
 
     past: Past
     capabilities_now: Callable[[], Capabilities]
-    now: Callable[[], datetime]
     on_change: Callable[[], None]
     lag_seconds: int = 0
     """Of all kinds, from the start."""
-    notices: list[datetime] = field(default_factory=list)
-    """When changes will be noticed that the watches have not told yet."""
     _lags: dict[str, int] = field(default_factory=dict)
     _floors: dict[str, tuple[int, Objects]] = field(default_factory=dict)
     """The newest that a kind that is behind has been seen at."""
-    _gaps: dict[str, Objects] = field(default_factory=dict)
+    _noticed: dict[str, Objects] = field(default_factory=dict)
+    """What a kind that is behind was last seen to have."""
+    _gaps: dict[str, tuple[int, Objects]] = field(default_factory=dict)
+    _learned: dict[Address, Any] = field(default_factory=dict)
+    """What the API server answered, and the watch has not told yet."""
     _missed: dict[Address, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,11 +97,22 @@ class Caches:
         """What the cluster and this operator can do."""
         return self.capabilities_now()
 
+    def learn(self, kind: Kind, manifest: Any) -> None:
+        """An object as the API server has just answered it; see `serinus.kube.informers.Informer.learn`."""
+        metadata = manifest["metadata"]
+        address = (kind.kind, metadata["namespace"], metadata["name"])
+        known = self.of_kind(kind.kind).get(address)
+        told = max(self._told_until(kind.kind), _version(known) if known else 0)
+        if LABEL_DEPLOYMENT in (metadata.get("labels") or {}) and _version(manifest) > told:
+            self._learned[address] = manifest
+            self.on_change()
+
     # Trouble --------------------------------------------------------------------------------------------------------
 
     def fall_behind(self, kind: str, seconds: int) -> None:
         """From now on what happens to a kind is seen `seconds` later."""
         self._floors[kind] = self._shown(kind)
+        self._noticed[kind] = self._floors[kind][1]
         self._lags[kind] = seconds
         if not seconds:
             self._lags.pop(kind)
@@ -109,7 +120,7 @@ class Caches:
 
     def lose_watch(self, kind: str) -> None:
         """The connection is half-open: nothing is told any more, and nobody knows."""
-        self._gaps.setdefault(kind, self.of_kind(kind))
+        self._gaps.setdefault(kind, (self._told_until(kind), self.of_kind(kind)))
 
     def miss_deletion(self, address: Address) -> None:
         """The object goes, and the event that says so is lost."""
@@ -120,6 +131,7 @@ class Caches:
         """The API server has said 410, or the watch was found dead: what has vanished is swept out."""
         self._gaps.pop(kind, None)
         self._missed = {address: each for address, each in self._missed.items() if address[0] != kind}
+        self._learned = {address: each for address, each in self._learned.items() if address[0] != kind}
         self.on_change()
 
     def freeze(self) -> None:
@@ -140,18 +152,25 @@ class Caches:
 
     def noticed(self) -> bool:
         """Whether a watch that lags tells of something now."""
-        due = [at for at in self.notices if at <= self.now()]
-        if due:
-            self.notices = [at for at in self.notices if at > self.now()]
-        return bool(due)
+        shown = {kind: self._shown(kind)[1] for kind in self._lags if kind not in self._gaps}
+        news = [kind for kind, objects in shown.items() if objects is not self._noticed.get(kind)]
+        self._noticed |= shown
+        return bool(news)
 
     # ----------------------------------------------------------------------------------------------------------------
 
     def of_kind(self, kind: str) -> Objects:
         """All objects of a kind as they are seen."""
-        shown = self._gaps[kind] if kind in self._gaps else self._shown(kind)[1]
+        until, shown = self._gaps[kind] if kind in self._gaps else self._shown(kind)
         ghosts = {a: each for a, each in self._missed.items() if a[0] == kind and a not in shown}
-        return {**shown, **ghosts} if ghosts else shown
+        told = [a for a, each in self._learned.items() if a[0] == kind and _version(each) <= until]
+        for address in told:
+            del self._learned[address]
+        learned = {a: each for a, each in self._learned.items() if a[0] == kind}
+        return {**shown, **ghosts, **learned} if ghosts or learned else shown
+
+    def _told_until(self, kind: str) -> int:
+        return self._gaps[kind][0] if kind in self._gaps else self._shown(kind)[0]
 
     def _shown(self, kind: str) -> tuple[int, Objects]:
         lag = self._lags.get(kind, 0)
@@ -169,12 +188,12 @@ class Caches:
         ]
 
     def _changed(self, kind: str) -> None:
-        if kind in self._gaps:
-            return
-        if lag := self._lags.get(kind, 0):
-            self.notices.append(self.now() + timedelta(seconds=lag))
-        else:
+        if kind not in self._gaps and kind not in self._lags:
             self.on_change()
+
+
+def _version(manifest: Any) -> int:
+    return int(manifest["metadata"]["resourceVersion"])
 
 
 def _role(manifest: Any) -> str:

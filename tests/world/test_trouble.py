@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
+from serinus.api.kinds import Kind
 from serinus.core.observation import Capabilities
+from tests.world.api_server import ApiServer
 from tests.world.invariants import check
 from tests.world.test_edits import holding
 from tests.world.test_rollouts import serving, stable_is
@@ -157,6 +160,25 @@ def test_stale_caches_lead_to_the_same_end(lag_seconds: int) -> None:
     assert world.weights() == {world.revision_of("model:2"): 100}
     assert world.replicas() == {world.revision_of("model:1"): 0, world.revision_of("model:2"): 3}
     check(world)
+
+
+@dataclasses.dataclass
+class Diary(ApiServer):
+    """An API server that remembers what it was asked to make."""
+
+    asked_to_make: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    async def create(self, kind: Kind, namespace: str, manifest: Any) -> dict[str, Any]:
+        self.asked_to_make.append((kind.kind, manifest["metadata"]["name"]))
+        return await super().create(kind, namespace, manifest)
+
+
+def test_what_was_made_is_not_made_again_because_the_caches_are_behind() -> None:
+    server = Diary()
+    world = serving(api=server, lag_seconds=3)
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"), 900)
+    assert len(server.asked_to_make) == len(set(server.asked_to_make)) == 9
 
 
 def test_stale_caches_do_not_hide_a_broken_candidate() -> None:

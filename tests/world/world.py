@@ -21,6 +21,7 @@ from serinus.api.status import ModelDeploymentStatus, format_instant
 from serinus.core.due import EvidenceRequest
 from serinus.core.observation import Capabilities
 from serinus.core.plan import Note
+from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
 from serinus.shell.reconciler import Key, Next, Reconciler
 from tests.world.api_server import ApiServer, Hold, OperatorKilled
@@ -405,11 +406,9 @@ class World:
 
     def _new_operator(self) -> Reconciler:
         reader = EvidenceReader(self.prometheus, scrape_interval_seconds=1, settle_seconds=0)
-        self.caches = Caches(
-            self.past, lambda: self.capabilities, lambda: self.now, self._mark, lag_seconds=self.lag_seconds
-        )
+        self.caches = Caches(self.past, lambda: self.capabilities, self._mark, lag_seconds=self.lag_seconds)
         return Reconciler(
-            cluster=self.api,
+            cluster=ToldCluster(self.api, self.caches.learn),
             view=self.caches,
             read_evidence=reader.read,
             now=lambda: self.now + self.clock_offset,

@@ -100,6 +100,18 @@ class Informer:
         keys = self._of_deployment.get((namespace, deployment), ())
         return tuple(self._objects[key] for key in sorted(keys))
 
+    def learn(self, manifest: Manifest) -> None:
+        """Take an object as the API server has just answered it, unless the watch has got as far itself.
+
+        What the watch has passed it has told, and maybe that the object is gone again.
+        """
+        key = _key(manifest)
+        scope = next((each for each in self._scopes if self._is_in(each, key)), None)
+        if scope is None or scope.version is None or _deployment(manifest) is None:
+            return  # nowhere in view; or about to be listed; or not what the label selects
+        if _version(manifest) > int(scope.version) and not self._knows_newer(manifest):
+            self._put(dict(manifest))
+
     def __iter__(self) -> Iterator[Manifest]:
         return iter(tuple(self._objects.values()))
 
@@ -175,13 +187,17 @@ class Informer:
             await asyncio.sleep(_SHORT_WATCH_SECONDS * _jitter())  # a proxy that closes at once must not make us spin
 
     def _take(self, event: WatchEvent) -> None:
-        match event.type:
-            case "ADDED" | "MODIFIED":
-                self._put(event.manifest)
-            case "DELETED":
-                self._drop(_key(event.manifest))
-            case "BOOKMARK":
-                pass
+        """An event. One that is older than what was learned in another way is passed over: its successor is to come."""
+        if event.type == "BOOKMARK" or self._knows_newer(event.manifest):
+            return
+        if event.type == "DELETED":
+            self._drop(_key(event.manifest))
+        else:
+            self._put(event.manifest)
+
+    def _knows_newer(self, manifest: Manifest) -> bool:
+        known = self._objects.get(_key(manifest))
+        return known is not None and _version(known) > _version(manifest)
 
     def _failed(self, scope: _Scope, error: ApiError) -> float:
         scope.failures += 1
@@ -251,6 +267,11 @@ class Informer:
 def _key(manifest: Manifest) -> tuple[str, str]:
     metadata = manifest["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
+
+
+def _version(manifest: Manifest) -> int:
+    """Versions of one kind can be compared as numbers."""
+    return int(manifest["metadata"]["resourceVersion"])
 
 
 def _deployment(manifest: Manifest) -> str | None:

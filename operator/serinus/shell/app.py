@@ -35,6 +35,7 @@ from serinus.shell.events import EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
 from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
 from serinus.shell.loop import ReconcileLoop
+from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
 from serinus.shell.reconciler import Key, Reconciler
 from serinus.shell.telemetry import CountedCluster, CountedSource, Telemetry, Teller
@@ -169,7 +170,10 @@ class _Operator:
             CountedSource(self._source, self.telemetry), settings.prometheus_scrape_interval_seconds
         )
         reconciler = Reconciler(
-            cluster=LeaderOnly(CountedCluster(self._cluster, self.telemetry), lambda: self._leadership.leading),
+            cluster=ToldCluster(
+                LeaderOnly(CountedCluster(self._cluster, self.telemetry), lambda: self._leadership.leading),
+                self._caches.learn,
+            ),
             view=self._caches,
             read_evidence=reader.read,
             now=lambda: datetime.now(UTC),

@@ -151,6 +151,10 @@ class Caches:
         for informer in self.informers:
             await informer.synced.wait()
 
+    def learn(self, kind: Kind, manifest: Manifest) -> None:
+        """A child as the API server has just answered it."""
+        self._of_kind[kind].learn(manifest)
+
     def deployment(self, key: Key) -> Manifest | None:
         """The ModelDeployment as last told."""
         return self.deployments.get(key)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
+import orjson
 from aiohttp import web
 
 from serinus.api.kinds import SERVICE
+from serinus.core.plan import Manifest
 from serinus.kube.client import WATCH_SILENCE_SECONDS
 from serinus.kube.informers import Informer
 from tests.unit.kube.test_client import cluster_answering
@@ -68,3 +72,106 @@ async def test_a_watch_that_is_throttled_is_tried_again_after_the_time_the_serve
             keeping.cancel()
 
     assert asked[1] - asked[0] >= 1
+
+
+class Told:
+    """An API server with an empty list, and a watch that tells what a test hands it, when it does."""
+
+    def __init__(self) -> None:
+        self._to_tell: asyncio.Queue[bytes] = asyncio.Queue()
+        self.changes: list[tuple[str | None, str | None]] = []
+        """Versions before and after."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(await self._to_tell.get())
+
+    def hear(self, old: Manifest | None, new: Manifest | None) -> None:
+        self.changes.append((old and old["metadata"]["resourceVersion"], new and new["metadata"]["resourceVersion"]))
+
+    async def tell(self, informer: Informer, *events: tuple[str, int]) -> None:
+        """Tell of the Service `iris` and wait until that has arrived."""
+        for kind, version in events:
+            self._to_tell.put_nowait(orjson.dumps({"type": kind, "object": service(version)}) + b"\n")
+        last = service(events[-1][1] + 1, name="after-that")
+        self._to_tell.put_nowait(orjson.dumps({"type": "ADDED", "object": last}) + b"\n")
+        async with asyncio.timeout(LONGEST_TEST_SECONDS):
+            while informer.get("team", "after-that") != last:  # noqa: ASYNC110 -- polls what nobody announces
+                await asyncio.sleep(0.005)
+
+
+def service(version: int, name: str = "iris") -> dict[str, Any]:
+    labels = {"serinus.dev/deployment": "iris"}
+    metadata = {"namespace": "team", "name": name, "resourceVersion": str(version), "uid": name, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+
+
+def version_of(informer: Informer) -> str | None:
+    known = informer.get("team", "iris")
+    return known and known["metadata"]["resourceVersion"]
+
+
+@asynccontextmanager
+async def following(told: Told) -> AsyncIterator[Informer]:
+    async with cluster_answering(told.answer) as cluster:
+        informer = Informer(cluster, SERVICE, told.hear)
+        keeping = asyncio.create_task(informer.run())
+        try:
+            async with asyncio.timeout(LONGEST_TEST_SECONDS):
+                await informer.synced.wait()
+            yield informer
+        finally:
+            keeping.cancel()
+
+
+async def test_an_answered_write_is_seen_before_the_watch_tells_of_it_and_told_once():
+    told = Told()
+    async with following(told) as informer:
+        informer.learn(service(8))
+        assert version_of(informer) == "8"
+        assert [each["metadata"]["name"] for each in informer.of_deployment("team", "iris")] == ["iris"]
+        await told.tell(informer, ("ADDED", 8))
+        assert told.changes[0] == (None, "8")
+        assert ("8", "8") not in told.changes
+        await told.tell(informer, ("MODIFIED", 10))
+        assert version_of(informer) == "10"
+
+
+async def test_older_events_do_not_undo_what_was_learned():
+    told = Told()
+    async with following(told) as informer:
+        informer.learn(service(12))
+        await told.tell(informer, ("ADDED", 8), ("MODIFIED", 9))
+        assert version_of(informer) == "12"
+
+
+async def test_the_end_of_a_predecessor_does_not_take_what_was_made_after_it():
+    told = Told()
+    async with following(told) as informer:
+        await told.tell(informer, ("ADDED", 8))
+        informer.learn(service(13))
+        await told.tell(informer, ("DELETED", 10))
+        assert version_of(informer) == "13"
+        await told.tell(informer, ("DELETED", 14))
+        assert version_of(informer) is None
+
+
+async def test_an_answer_that_comes_late_does_not_bring_back_what_is_gone():
+    told = Told()
+    async with following(told) as informer:
+        await told.tell(informer, ("ADDED", 8), ("DELETED", 9))
+        informer.learn(service(8))
+        assert version_of(informer) is None
+
+
+async def test_what_the_label_does_not_select_is_not_learned():
+    told = Told()
+    async with following(told) as informer:
+        foreign = service(8)
+        del foreign["metadata"]["labels"]
+        informer.learn(foreign)
+        assert version_of(informer) is None
