@@ -178,22 +178,24 @@ async def test_the_generation_rises_with_the_spec_and_with_nothing_else(cluster:
     assert changed["metadata"]["generation"] == generation + 1
 
 
-async def test_an_apply_on_an_old_version_is_a_conflict(cluster: Cluster, namespace: str):
+@pytest.mark.parametrize("booked", [False, True])
+async def test_an_apply_on_an_old_version_is_a_conflict(cluster: Cluster, namespace: str, booked: bool):
     made = await cluster.create(SERVICE, namespace, service())
     await cluster.apply(SERVICE, namespace, of(service(port=81), made), version(made))
 
     with pytest.raises(Conflict):
-        await cluster.apply(SERVICE, namespace, of(service(port=82), made), version(made))
+        await cluster.apply(SERVICE, namespace, of(service(port=82), made), version(made), booked=booked)
 
     assert (await cluster.get(SERVICE, namespace, "iris"))["spec"]["ports"][0]["port"] == 81
 
 
-async def test_an_apply_never_makes_a_vanished_object_anew(cluster: Cluster, namespace: str):
+@pytest.mark.parametrize("booked", [False, True])
+async def test_an_apply_never_makes_a_vanished_object_anew(cluster: Cluster, namespace: str, booked: bool):
     made = await cluster.create(SERVICE, namespace, service())
     await cluster.delete(SERVICE, namespace, "iris", made["metadata"]["uid"])
 
     with pytest.raises((Conflict, NotFound)):
-        await cluster.apply(SERVICE, namespace, of(service(port=81), made), version(made))
+        await cluster.apply(SERVICE, namespace, of(service(port=81), made), version(made), booked=booked)
     with pytest.raises(NotFound):
         await cluster.get(SERVICE, namespace, "iris")
 

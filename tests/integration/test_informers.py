@@ -2,12 +2,15 @@
 
 import asyncio
 import copy
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
@@ -16,9 +19,10 @@ from e2e.cluster.controlplane import ControlPlane
 from serinus.api.kinds import HTTP_ROUTE, POD, SERVICE, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, open_cluster
-from serinus.kube.credentials import from_kubeconfig
+from serinus.kube.credentials import from_kubeconfig, open_session
 from serinus.kube.informers import Informer
 from serinus.kube.observation import only_what_is_observed
+from serinus.kube.ownership import is_booked, only_whether_booked
 from tests.integration.conftest import Kubectl
 from tests.integration.second_api_server import SecondApiServer
 from tests.integration.test_cluster_contract import of, service, version
@@ -154,6 +158,50 @@ async def test_only_what_is_used_is_kept_of_an_object(cluster: HttpCluster, name
         kept = informer.get(namespace, "p")
         assert kept is not None
         assert set(kept) == {"apiVersion", "kind", "metadata", "status"}
+
+
+async def test_what_the_cache_knows_of_the_books_saves_calls_and_never_leaves_what_others_added(
+    plane: ControlPlane, kubectl: Kubectl, namespace: str
+):
+    credentials = from_kubeconfig(plane.kubeconfig)
+    calls: list[str] = []
+
+    async def called(_: object, __: object, call: aiohttp.TraceRequestStartParams) -> None:
+        if call.url.path.endswith("/iris"):
+            calls.append(call.method)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(called)
+    trace.freeze()
+    async with open_session(credentials) as session:
+        session.trace_configs.append(trace)
+        cluster = HttpCluster(session, credentials.server)
+        strip = partial(only_whether_booked, SERVICE)
+        async with following(cluster, SERVICE, Changes(), [namespace], strip=strip) as informer:
+
+            def seen() -> Manifest:
+                return informer.get(namespace, "iris") or {"metadata": {"resourceVersion": "0"}, "spec": {}}
+
+            async def applied(port: int) -> list[str]:
+                """What it takes to apply over what is seen, which is learned as a pass does."""
+                calls.clear()
+                booked = is_booked(seen())
+                wanted = of(service(port=port), seen())
+                informer.learn(await cluster.apply(SERVICE, namespace, wanted, version(seen()), booked=booked))
+                assert [each["port"] for each in seen()["spec"]["ports"]] == [port]
+                return list(calls)
+
+            informer.learn(await cluster.create(SERVICE, namespace, service()))
+            assert await applied(81) == ["GET", "PATCH", "PATCH"]
+            assert await applied(82) == ["PATCH"]
+            assert await applied(83) == ["PATCH"]
+
+            edit = {"spec": {"selector": {"app": "other"}}}
+            assert kubectl("patch", "-n", namespace, "service/iris", "-p", json.dumps(edit)).returncode == 0
+            await eventually(lambda: seen()["spec"].get("selector", {}).get("app") == "other")
+            assert await applied(84) == ["GET", "PATCH", "PATCH"]
+            assert "app" not in seen()["spec"]["selector"]
+            assert await applied(85) == ["PATCH"]
 
 
 async def test_what_vanished_while_the_api_server_was_away_is_swept_out(

@@ -129,7 +129,10 @@ class ApiServer:
         self._owned[created["metadata"]["uid"]] = _named(manifest)
         return self._committed("create", kind, name, created, lost)
 
-    async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Any, resource_version: str, *, booked: bool = False
+    ) -> dict[str, Any]:
+        del booked  # nobody else's fields are kept here: every spec is ours
         lost = await self._called(kind.kind)
         name = manifest["metadata"]["name"]
         existing = self._existing(kind.kind, namespace, name, resource_version)

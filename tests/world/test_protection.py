@@ -30,10 +30,12 @@ class Strict(ApiServer):
             raise Rejected(f"create {kind.kind} {manifest['metadata']['name']}: forbidden")
         return await super().create(kind, namespace, manifest)
 
-    async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Any, resource_version: str, *, booked: bool = False
+    ) -> dict[str, Any]:
         if self.refuses == (kind.kind, manifest["metadata"]["name"]):
             raise Rejected(f"apply {kind.kind} {manifest['metadata']['name']}: forbidden")
-        return await super().apply(kind, namespace, manifest, resource_version)
+        return await super().apply(kind, namespace, manifest, resource_version, booked=booked)
 
 
 class Overloaded(ApiServer):
@@ -43,11 +45,13 @@ class Overloaded(ApiServer):
     attempts: int = 0
     """Writes that were answered so."""
 
-    async def apply(self, kind: Kind, namespace: str, manifest: Any, resource_version: str) -> dict[str, Any]:
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Any, resource_version: str, *, booked: bool = False
+    ) -> dict[str, Any]:
         if kind.kind in self.overloaded:
             self.attempts += 1
             raise Unavailable(f"apply {kind.kind} {manifest['metadata']['name']}: internal error")
-        return await super().apply(kind, namespace, manifest, resource_version)
+        return await super().apply(kind, namespace, manifest, resource_version, booked=booked)
 
     async def write_status(self, namespace: str, name: str, status: Any, resource_version: str) -> dict[str, Any]:
         if "ModelDeployment" in self.overloaded:

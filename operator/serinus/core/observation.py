@@ -95,6 +95,8 @@ class ChildObject:
     resource_version: str
     moves: int
     """The fence: `status.moves` when it was last written by Serinus."""
+    booked: bool = False
+    """Whether its spec is known to be booked as applied by Serinus: then one call changes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,16 +104,19 @@ class HttpCluster:
             attempt, "PATCH", _path(kind, namespace, name), query=query, body=patch, content_type=MERGE_PATCH
         )
 
-    async def apply(self, kind: Kind, namespace: str, manifest: Manifest, resource_version: str) -> dict[str, Any]:
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, resource_version: str, *, booked: bool = False
+    ) -> dict[str, Any]:
         """Server-side apply with force, as field manager `serinus`; `Conflict` if the object has moved on.
 
         The manifest carries the `metadata.uid` of the observed object: without it, API servers take no notice of the
         resourceVersion where the object is gone, and make a new one. Unknown fields are refused. What stands in the
-        spec besides the manifest goes, whoever wrote it; the replicas of a ReplicaSet stay as they are.
+        spec besides the manifest goes, whoever wrote it; the replicas of a ReplicaSet stay as they are. For that the
+        spec has to be booked as applied by us: unless it is known to be (`booked`), that takes a read, and a write.
         """
         name = _name(manifest)
         attempt, path = _attempt("apply", kind, namespace, name), _path(kind, namespace, name)
-        version = await self._own_by_apply(kind, namespace, manifest, resource_version)
+        version = resource_version if booked else await self._own_by_apply(kind, namespace, manifest, resource_version)
         body = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
         query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
         return await self._call(attempt, "PATCH", path, query=query, body=body, content_type=APPLY_PATCH)

@@ -69,11 +69,14 @@ class Cluster(Protocol):
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         """POST: make a new object, never touch an existing one (`AlreadyExists`)."""
 
-    async def apply(self, kind: Kind, namespace: str, manifest: Manifest, resource_version: str) -> Manifest:
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, resource_version: str, *, booked: bool = False
+    ) -> Manifest:
         """Server-side apply with force, as field manager `serinus`; `Conflict` if the object has moved on.
 
         The manifest carries the `metadata.uid` of the observed object: without it, API servers take no notice of the
-        resourceVersion where the object is gone, and make a new one.
+        resourceVersion where the object is gone, and make a new one. `booked`: its spec is known to be
+        booked as applied by Serinus in that version; where that is not known, it is seen to first.
         """
 
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int, resource_version: str) -> None:

@@ -24,6 +24,7 @@ from serinus.api.kinds import (
 from serinus.api.revision import revision_of_child
 from serinus.core.observation import ChildObject, Children, ParentState, PodState, ReplicaSetState, RouteState
 from serinus.core.plan import Manifest
+from serinus.kube.ownership import is_booked
 
 _PARENT_DEFAULTS: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "sectionName": None, "port": None}
 _ROUTE_CONDITIONS: Final = ("Accepted", "ResolvedRefs")
@@ -81,6 +82,7 @@ def child_object(manifest: Manifest) -> ChildObject:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         moves=int(moves) if moves.isascii() and moves.isdigit() and len(moves) < 19 else 0,
+        booked=is_booked(manifest),
     )
 
 

@@ -6,7 +6,7 @@ API servers book that as an `Update`; and what somebody added by hand. A Service
 one with a selector that was added to would select no pod. So before an apply, all of the spec is booked as applied by
 us, as client-go's `csaupgrade` does with its own fields. What others put into metadata and status stays theirs.
 
-Called by `serinus.kube.client`.
+Called by `serinus.kube.client`; the caches keep what they see of it (`only_whether_booked`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from serinus.api.kinds import FIELD_MANAGER, REPLICA_SET, Kind
+from serinus.core.plan import Manifest
 
 _SPEC: Final = "f:spec"
 _NEVER_APPLIED: Final[Mapping[Kind, frozenset[str]]] = {REPLICA_SET: frozenset({"f:replicas"})}
@@ -48,6 +49,23 @@ def booked_as_apply(kind: Kind, managed_fields: Sequence[Mapping[str, Any]]) -> 
         return None
     booked = next((entry for entry in managed_fields if _is_applied_by_us(entry)), origin)
     return [{**booked, "manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": applied}, *others]
+
+
+def only_whether_booked(kind: Kind, manifest: dict[str, Any]) -> Manifest:
+    """The object without `metadata.managedFields`, which are most of its size: an empty list says it is booked as ours.
+
+    For the caches of kinds that are applied again and again, where to look it up each time would double the calls.
+    """
+    metadata = dict(manifest["metadata"])
+    fields = metadata.pop("managedFields", None) or ()
+    if any(map(_is_applied_by_us, fields)) and booked_as_apply(kind, fields) is None:
+        metadata["managedFields"] = []
+    return {**manifest, "metadata": metadata}
+
+
+def is_booked(manifest: Manifest) -> bool:
+    """Whether a cached object is known to be booked as ours."""
+    return bool(manifest["metadata"].get("managedFields") == [])
 
 
 def _is_applied_by_us(entry: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from serinus.api.kinds import (
@@ -19,6 +20,7 @@ from serinus.api.kinds import (
     POD,
     POD_MONITOR,
     ROLE_REVISION,
+    SERVICE,
     Kind,
 )
 from serinus.core.observation import Capabilities, Children
@@ -26,6 +28,7 @@ from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
 from serinus.kube.informers import Informer, without_managed_fields
 from serinus.kube.observation import observe_children, only_ready_endpoints, only_what_is_observed
+from serinus.kube.ownership import only_whether_booked
 from serinus.shell.reconciler import Key
 
 OnChange = Callable[[Key], None]
@@ -35,6 +38,8 @@ _SELECTED: Final[Mapping[Kind, str]] = {ENDPOINT_SLICE: f"{LABEL_DEPLOYMENT},{LA
 _KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
     POD: only_what_is_observed,
     ENDPOINT_SLICE: only_ready_endpoints,
+    HTTP_ROUTE: partial(only_whether_booked, HTTP_ROUTE),
+    SERVICE: partial(only_whether_booked, SERVICE),
 }
 """Where not all of an object is used."""
 

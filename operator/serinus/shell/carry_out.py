@@ -143,7 +143,7 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
                 return await _create(kind, manifest, observation, cluster)
             case Apply(kind=kind, manifest=manifest, resource_version=version):
                 child = observation.children.objects[kind.kind, manifest["metadata"]["name"]]
-                await cluster.apply(kind, namespace, _of_uid(manifest, child.uid), version)
+                await cluster.apply(kind, namespace, _of_uid(manifest, child.uid), version, booked=child.booked)
             case Scale(name=name, replicas=replicas, resource_version=version):
                 if (stale := await _route_has_changed(intent, observation, cluster)) is not None:
                     return stale

@@ -159,10 +159,12 @@ class CountedCluster:
         with self._counted("create", kind):
             return await self._cluster.create(kind, namespace, manifest)
 
-    async def apply(self, kind: Kind, namespace: str, manifest: Manifest, resource_version: str) -> Manifest:
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, resource_version: str, *, booked: bool = False
+    ) -> Manifest:
         """See `Cluster.apply`."""
         with self._counted("apply", kind):
-            return await self._cluster.apply(kind, namespace, manifest, resource_version)
+            return await self._cluster.apply(kind, namespace, manifest, resource_version, booked=booked)
 
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int, resource_version: str) -> None:
         """See `Cluster.scale`."""

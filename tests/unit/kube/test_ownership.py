@@ -3,7 +3,7 @@
 from typing import Any
 
 from serinus.api.kinds import REPLICA_SET, SERVICE
-from serinus.kube.ownership import booked_as_apply
+from serinus.kube.ownership import booked_as_apply, is_booked, only_whether_booked
 
 
 def entry(manager: str, operation: str, fields: dict[str, Any], subresource: str | None = None) -> dict[str, Any]:
@@ -70,3 +70,17 @@ def test_the_replicas_of_a_replica_set_are_never_applied():
     booked = booked_as_apply(REPLICA_SET, [entry("serinus", "Update", fields)])
 
     assert booked == [entry("serinus", "Apply", {"f:spec": {"f:template": {}}})]
+
+
+def test_the_caches_keep_of_the_books_only_whether_they_are_in_order():
+    def kept(*fields: dict[str, Any]) -> dict[str, Any]:
+        manifest = {"kind": "Service", "metadata": {"name": "iris", "managedFields": list(fields)}, "spec": {}}
+        return dict(only_whether_booked(SERVICE, manifest))
+
+    ours, status = entry("serinus", "Apply", PORT), entry("gateway", "Update", {"f:status": {}}, "status")
+    assert is_booked(kept(ours, status, entry("kubectl", "Update", LABEL)))
+    assert kept(ours)["metadata"] == {"name": "iris", "managedFields": []}
+    assert not is_booked(kept(ours, entry("kubectl-edit", "Update", PORT)))
+    assert not is_booked(kept(entry("serinus", "Update", PORT)))
+    assert not is_booked(kept())
+    assert kept(entry("serinus", "Update", PORT))["metadata"] == {"name": "iris"}
