@@ -118,13 +118,16 @@ def every_step_is_held(moments: Iterable[Moment], hold_seconds: float, slack_sec
         if before.status is not after.status and before.life == after.life and _has_advanced(rollout, following):
             needed = hold_seconds - slack_seconds
             assert counted >= needed, f"{after.at}: step {rollout.step} ended after {counted} s of {hold_seconds}"
-        if _attempt(rollout) != _attempt(following):
+        if not _same_hold(rollout, following):
             counted = 0
         counted += following.counting_since is not None
 
 
-def _attempt(rollout: RolloutStatus) -> object:
-    return rollout.started_at, rollout.step, rollout.step_started_at
+def _same_hold(rollout: RolloutStatus, following: RolloutStatus) -> bool:
+    """Whether what was held goes on to count: a pause takes a promotion back into the step that it came from."""
+    if (rollout.started_at, rollout.step) != (following.started_at, following.step):
+        return False
+    return Phase.PROMOTING in {rollout.phase, following.phase} or rollout.step_started_at == following.step_started_at
 
 
 def _has_advanced(rollout: RolloutStatus, following: RolloutStatus) -> bool:

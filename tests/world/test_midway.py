@@ -343,6 +343,77 @@ def test_paused_before_it_is_ready_a_candidate_gets_no_traffic(strategy: str) ->
     check(world, hold_seconds=60 if strategy == "canary" else 0)
 
 
+def test_a_pause_while_it_grows_to_take_all_traffic_keeps_it_at_the_share_of_its_step() -> None:
+    world = holding()
+    second = world.revision_of("model:2")
+    world.run_until_phase("Promoting")
+    world.annotate(pause="true")
+    world.run(300)
+    assert world.weights()[second] == 50
+    assert world.condition("Paused") == ("True", "PausedByPerson")
+    assert "Paused" in events(world)
+    world.annotate(pause=None)
+    resumed_at = world.now
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert (world.now - resumed_at).total_seconds() < 40, "what was held before the pause counts"
+    assert world.status.rollout.judged_by == "Metrics"
+    check(world)
+
+
+def test_a_candidate_that_gets_worse_while_its_promotion_is_paused_is_rolled_back() -> None:
+    world = holding()
+    world.run_until_phase("Promoting")
+    world.annotate(pause="true")
+    world.run(30)
+    world.behaviours["model:2"] = Behaviour(error_share=0.5)
+    world.run_until_phase("Rejected")
+    assert stable_is(world, "model:1")
+    check(world)
+
+
+def test_a_pause_after_all_traffic_was_given_comes_too_late_and_says_so() -> None:
+    world = holding()
+    second = world.revision_of("model:2")
+    world.gateway_delay_seconds = 15
+    world.run_until(lambda: world.weights() == {second: 100})
+    world.annotate(pause="true")
+    world.run(5)
+    assert world.status.rollout.phase == "Promoting"
+    assert world.condition("Paused") == ("False", "Running")
+    assert f"all requests go to {second} already" in message_of(world, "Paused")
+    world.run_until_phase("Watching")
+    assert "the watch goes on" in message_of(world, "Paused")
+    world.run_until_phase("Idle")
+    assert "the next candidate gets no traffic until it is gone" in message_of(world, "Paused")
+    check(world)
+
+
+def test_a_person_who_promotes_while_paused_is_obeyed_and_told_so() -> None:
+    world = holding()
+    second = world.revision_of("model:2")
+    world.annotate(pause="true")
+    world.run_until_phase("Paused")
+    world.annotate(promote=second)
+    world.run_until_phase("Promoting")
+    assert f"a person asked for; serinus.dev/abort: {second} does" in message_of(world, "Paused")
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert world.status.rollout.judged_by == "Person"
+    check(world)
+
+
+def test_a_pause_does_not_keep_the_first_revision_from_serving_and_does_not_claim_to() -> None:
+    world = World()
+    world.deploy(spec_of("model:1"))
+    world.annotate(pause="true")
+    world.run_until_phase("Starting").run(2)
+    assert world.condition("Paused") == ("False", "Running")
+    world.run_until(lambda: stable_is(world, "model:1"), 30)
+
+
+def message_of(world: World, condition: str) -> str:
+    return next(c.message for c in world.status.conditions if c.type == condition)
+
+
 def test_of_two_actions_at_once_the_safe_one_wins() -> None:
     world = holding()
     second = world.revision_of("model:2")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION
-from serinus.api.reasons import ConditionType, Phase, Reason
+from serinus.api.kinds import GROUP, LABEL_DEPLOYMENT, LABEL_REVISION
+from serinus.api.reasons import ConditionType, JudgedBy, Phase, Reason
 from serinus.api.status import Condition
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
@@ -122,14 +122,31 @@ def _paused(s: Situation) -> _Draft:
     if s.spec.suspend:
         message = "spec.suspend is true: Serinus reports and changes nothing; set it to false to go on"
         return _Draft(ConditionType.PAUSED, True, Reason.SUSPENDED, message)
-    if s.rollout.phase is Phase.STARTING and wants_pause(s):
+    if s.rollout.phase is Phase.STARTING and wants_pause(s) and not s.nothing_served_before:
         message = f"Paused by annotation: {s.candidate} gets no traffic until it is gone"
         return _Draft(ConditionType.PAUSED, True, Reason.PAUSED_BY_PERSON, message)
     if s.rollout.phase is Phase.PAUSED:
         reason = s.rollout.reason or Reason.PAUSED_BY_PERSON
         message = f"{s.rollout.message}; serinus.dev/promote or serinus.dev/abort: {s.candidate} decides it"
         return _Draft(ConditionType.PAUSED, True, reason, message.lstrip("; "))
-    return _Draft(ConditionType.PAUSED, False, Reason.RUNNING, "Not paused")
+    told = _goes_on_in_spite_of_it(s) if wants_pause(s) else "Not paused"
+    return _Draft(ConditionType.PAUSED, False, Reason.RUNNING, told)
+
+
+def _goes_on_in_spite_of_it(s: Situation) -> str:
+    """What the annotation that asks for a pause does not stop, and what does."""
+    pause, abort = f"The annotation {GROUP}/pause", f"{GROUP}/abort: {s.candidate or s.stable}"
+    match s.rollout.phase:
+        case Phase.STARTING:
+            return f"{pause} does not keep {s.candidate} from serving: no revision served before it"
+        case Phase.PROMOTING if s.rollout.judged_by is JudgedBy.PERSON:
+            return f"{pause} does not stop a promotion that a person asked for; {abort} does"
+        case Phase.PROMOTING:
+            return f"{pause} comes too late: all requests go to {s.candidate} already; {abort} takes them back"
+        case Phase.WATCHING:
+            return f"{pause} is set, and the watch goes on: a failing metric, or {abort}, returns to {s.previous}"
+        case _:
+            return f"{pause} is set: the next candidate gets no traffic until it is gone"
 
 
 def _scaling(s: Situation) -> Stall | None:
@@ -175,7 +192,7 @@ def _starting(s: Situation) -> Stall:
     lacking = _lacking_pods(s, s.first_share_pods)
     if lacking is not None:
         return lacking
-    if wants_pause(s):
+    if wants_pause(s) and not s.nothing_served_before:
         return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
     if s.stable is not None and not s.stable_serves:
         return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")

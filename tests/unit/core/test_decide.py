@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serinus.api.reasons import Happening, Phase, Reason
+from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.status import ModelDeploymentStatus, PodRestarts, RejectedRevision
 from serinus.core.decide import decide
 from serinus.core.observation import Children, Observation, Refusal
@@ -36,6 +36,13 @@ UNDECIDED = Undecided(UndecidedReason.NOT_ENOUGH_EVIDENCE)
 MISSING = Missing(MissingReason.SOURCE_UNAVAILABLE, "no answer")
 LONG = {"held_seconds": 60.0}
 """The hold has passed."""
+HALF = {STABLE: 50, CANDIDATE: 50}
+PAUSE = {"serinus.dev/pause": "true"}
+
+
+def promoting(**rollout: Any) -> ModelDeploymentStatus:
+    """After the last step, on the way to all traffic."""
+    return holding("half", **({"phase": Phase.PROMOTING, "counting_since": None, **LONG} | rollout))
 
 
 def moved(plan: Plan) -> tuple[Phase, Happening] | None:
@@ -71,7 +78,7 @@ def moved(plan: Plan) -> tuple[Phase, Happening] | None:
         ),
         pytest.param(
             holding("half", **LONG),
-            children({STABLE: 4, CANDIDATE: 2}, {STABLE: 50, CANDIDATE: 50}),
+            children({STABLE: 4, CANDIDATE: 2}, HALF),
             {"evidence": evidence(PASS)},
             (Phase.PROMOTING, Happening.STEP_PASSED),
             id="the last step passes",
@@ -82,7 +89,7 @@ def moved(plan: Plan) -> tuple[Phase, Happening] | None:
         pytest.param(
             holding(phase=Phase.PAUSED, reason=Reason.PAUSED_BY_PERSON),
             BOTH,
-            {"evidence": evidence(FAIL), "of": deployment({"serinus.dev/pause": "true"})},
+            {"evidence": evidence(FAIL), "of": deployment(PAUSE)},
             (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
             id="a fail while paused",
         ),
@@ -163,18 +170,60 @@ def moved(plan: Plan) -> tuple[Phase, Happening] | None:
             id="the clock jumped back",
         ),
         pytest.param(
-            holding("half", phase=Phase.PROMOTING, counting_since=None),
+            promoting(),
             children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}),
             {},
             (Phase.WATCHING, Happening.PROMOTED),
             id="all traffic is confirmed",
         ),
         pytest.param(
-            holding("half", phase=Phase.PROMOTING, counting_since=None),
+            promoting(),
             children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}, accepted=False),
             {},
             None,
             id="all traffic is not confirmed yet",
+        ),
+        pytest.param(
+            promoting(),
+            children({STABLE: 4, CANDIDATE: 4}, HALF),
+            {"of": deployment(PAUSE)},
+            (Phase.PAUSED, Happening.PAUSED),
+            id="paused before the route is written for the promotion",
+        ),
+        pytest.param(
+            promoting(),
+            children({STABLE: 4, CANDIDATE: 4}, HALF),
+            {"of": deployment(PAUSE), "refusal": Refusal(Reason.NAME_TAKEN, "taken")},
+            (Phase.PAUSED, Happening.PAUSED),
+            id="paused before the route is written, while a write is refused",
+        ),
+        pytest.param(
+            promoting(),
+            children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}, accepted=False),
+            {"of": deployment(PAUSE)},
+            None,
+            id="paused after the route was written: it goes on",
+        ),
+        pytest.param(
+            promoting(judged_by=JudgedBy.PERSON),
+            children({STABLE: 4, CANDIDATE: 4}, HALF),
+            {"of": deployment(PAUSE)},
+            None,
+            id="paused, and promoted by a person: it goes on",
+        ),
+        pytest.param(
+            status(Phase.PROMOTING, candidate=CANDIDATE, judged_by=JudgedBy.READINESS),
+            children({STABLE: 4, CANDIDATE: 4}, {STABLE: 100}),
+            {"of": deployment(PAUSE, rollout={"blueGreen": {}})},
+            (Phase.STARTING, Happening.PAUSED),
+            id="paused before a switch on readiness",
+        ),
+        pytest.param(
+            promoting(),
+            children({STABLE: 4, CANDIDATE: 4}, HALF),
+            {"of": deployment(PAUSE), "evidence": evidence(FAIL)},
+            (Phase.ROLLING_BACK, Happening.ROLLED_BACK),
+            id="a fail comes before a pause of the promotion",
         ),
         pytest.param(
             holding(phase=Phase.ROLLING_BACK, counting_since=None),

@@ -135,6 +135,7 @@ def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "
             update={
                 "phase": Phase.PROMOTING,
                 "step_started_at": s.now,
+                "held_seconds": s.held_seconds,
                 "counting_since": None,
                 "missing_since": None,
                 "short_since": None,
@@ -142,6 +143,29 @@ def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "
                 "restarts": _restarts_of_attempt(s),
                 "judged_by": judged_by,
                 "reason": because[:BECAUSE_LENGTH],
+            }
+        ),
+    )
+
+
+def halt_promotion(s: Situation) -> Move:
+    """Go back, for a pause, to the step that decided the promotion, or without one to the start; held time stays."""
+    in_step, weight = s.rollout.step is not None, s.rollout.weight_percent
+    message = (
+        f"Paused by annotation before revision {s.candidate} took all traffic: it keeps {weight} %, and the promotion "
+        f"is decided again when the annotation is gone"
+    )
+    short = in_step and s.children.ready(s.candidate) < pods_for_share(s.replicas, weight)
+    return move(
+        s,
+        Telling(Happening.PAUSED, message, s.candidate),
+        rollout=s.rollout.model_copy(
+            update={
+                "phase": Phase.PAUSED if in_step else Phase.STARTING,
+                "step_started_at": s.now,
+                "short_since": s.now if short else None,
+                "judged_by": s.rollout.judged_by if in_step else None,
+                "reason": Reason.PAUSED_BY_PERSON if in_step else None,
             }
         ),
     )

@@ -114,7 +114,7 @@ def give_up_refused(s: Situation) -> Move | None:
 
 def take_over(s: Situation) -> Move | None:
     """Nothing serves that the candidate could be compared with: it takes over as soon as requests find it."""
-    if s.stable is not None and not s.stable_never_served:
+    if not s.nothing_served_before:
         return None
     if s.stable is None and not s.split_confirmed:
         return None
@@ -222,6 +222,18 @@ def complete_promotion(s: Situation) -> Move | None:
     return moves.promote(s) if all_traffic and s.has_full_size else None
 
 
+def halt_promotion(s: Situation) -> Move | None:
+    """A person pauses before the candidate has all requests: the promotion halts before the next write of the route.
+
+    The candidate keeps the share of its step (without steps: none). When the pause is gone, the promotion is decided
+    again, on the evidence of then. Two promotions go on in spite of the annotation, and the condition Paused says so:
+    one whose route is written, because to take that back would be a rollback, which is `serinus.dev/abort`; and one
+    that a person asked for by its name, before the pause or during it.
+    """
+    final = s.has_all_traffic or s.rollout.judged_by is JudgedBy.PERSON
+    return moves.halt_promotion(s) if wants_pause(s) and not final else None
+
+
 def judge_after_all(s: Situation) -> Move | None:
     """On the way to a switch on readiness, the spec was given steps: the rollout starts over with them."""
     return moves.start_over(s) if s.rollout.judged_by is JudgedBy.READINESS and s.steps else None
@@ -283,7 +295,7 @@ PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
     Phase.STARTING: (give_up_refused,),
     Phase.HOLDING: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
     Phase.PAUSED: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.PROMOTING: (give_up_refused, reject_failing, reject_late_promotion),
+    Phase.PROMOTING: (give_up_refused, reject_failing, halt_promotion, reject_late_promotion),
     Phase.WATCHING: (return_failing, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
 }
@@ -304,7 +316,14 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
         advance,
         retire_previous,
     ),
-    Phase.PROMOTING: (follow_the_spec, judge_after_all, reject_failing, complete_promotion, reject_late_promotion),
+    Phase.PROMOTING: (
+        follow_the_spec,
+        judge_after_all,
+        reject_failing,
+        halt_promotion,
+        complete_promotion,
+        reject_late_promotion,
+    ),
     Phase.WATCHING: (return_failing, return_by_spec, finish_watch),
     Phase.ROLLING_BACK: (lend_on, finish_rollback),
 }

@@ -142,10 +142,10 @@ class Situation:
         return self.replicas == 0 or self.children.ready(self.stable) > 0
 
     @property
-    def stable_never_served(self) -> bool:
-        """Whether there is nothing to protect and nothing to compare with."""
+    def nothing_served_before(self) -> bool:
+        """Whether there is nothing to protect and nothing to compare with: no stable revision, or one never ready."""
         stable = self.status.stable
-        return stable is not None and not stable.ever_ready and self.children.ready(stable.revision) == 0
+        return stable is None or not (stable.ever_ready or self.children.ready(stable.revision))
 
     @property
     def first_share_pods(self) -> int:
@@ -164,6 +164,11 @@ class Situation:
     def has_full_size(self) -> bool:
         """Whether the candidate has the pods that all traffic takes."""
         return self.children.ready(self.candidate) >= pods_for_share(self.replicas, 100)
+
+    @property
+    def has_all_traffic(self) -> bool:
+        """Whether the route, as it is written, sends all requests to the candidate."""
+        return self.in_force.get(self.candidate or "", 0) == 100
 
     @property
     def evidence(self) -> Evidence | None:
