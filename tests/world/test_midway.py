@@ -73,6 +73,49 @@ def test_a_candidate_that_can_not_grow_to_its_next_share_is_rolled_back_at_the_d
     check(world)
 
 
+def promotion_that_waits_for_the_gateway(seconds: int) -> World:
+    """At full size, with all traffic written, for `seconds` now."""
+    world = holding()
+    second = world.revision_of("model:2")
+    world.run_until_phase("Promoting")
+    world.gateway_accepts = False
+    world.run_until(lambda: world.weights() == {second: 100})
+    return world.run(seconds)
+
+
+def test_one_restart_long_after_a_promotion_began_does_not_reject_it() -> None:
+    world = promotion_that_waits_for_the_gateway(seconds=200)
+    restart_all(world, "model:2", most=1)
+    world.run(20)
+    assert world.status.rejected == ()
+    world.gateway_accepts = True
+    world.run_until(lambda: stable_is(world, "model:2"), 60)
+    check(world)
+
+
+def test_a_size_that_is_raised_long_after_a_promotion_began_does_not_reject_it() -> None:
+    world = promotion_that_waits_for_the_gateway(seconds=200)
+    world.deploy(spec_of("model:2", scaling={"replicas": 5}))
+    world.run(20)
+    assert world.status.rejected == ()
+    world.gateway_accepts = True
+    world.run_until(lambda: stable_is(world, "model:2"), 60)
+
+
+def test_pods_that_are_lost_during_a_promotion_have_the_deadline_to_come_back() -> None:
+    world = promotion_that_waits_for_the_gateway(seconds=200)
+    world.behaviours["model:2"] = Behaviour(never_ready=True, trouble="OOMKilled")
+    pods_die(world, "model:2")
+    lost_at = world.now
+    world.run(100)
+    assert world.status.rollout.phase == "Promoting"
+    world.gateway_accepts = True
+    world.run_until_phase("Rejected")
+    assert 120 <= (world.now - lost_at).total_seconds() <= 180
+    assert world.condition("Stalled") == ("True", "ProgressDeadlineExceeded")
+    check(world, pods_crash=True)
+
+
 def test_a_candidate_that_no_node_fits_waits_without_a_deadline_and_says_why() -> None:
     world = serving(behaviours={"model:2": Behaviour(unschedulable=True)})
     world.deploy(spec_of("model:2"))

@@ -50,6 +50,11 @@ def replicas(scaling_replicas: int | None) -> int:
     return REPLICAS if scaling_replicas is None else scaling_replicas
 
 
+def startup_seconds(serving_startup_seconds: int | None) -> int:
+    """Seconds that a container's start may take, given ``spec.serving.startupSeconds``."""
+    return STARTUP_SECONDS if serving_startup_seconds is None else serving_startup_seconds
+
+
 def absent_bad(metric: Metric) -> AbsentBad:
     """What a missing ``bad`` series beside a present ``total`` means for this metric."""
     if metric.absent_bad is not None:

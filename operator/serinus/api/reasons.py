@@ -107,6 +107,7 @@ class Happening(StrEnum):
     STEP_ENTERED = "StepEntered"
     COUNTING_STARTED = "CountingStarted"
     COUNTING_STOPPED = "CountingStopped"
+    PODS_LOST = "PodsLost"
     PODS_BACK = "PodsBack"
     STEPS_CHANGED = "StepsChanged"
     EVIDENCE_BACK = "EvidenceBack"

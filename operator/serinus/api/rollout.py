@@ -166,8 +166,9 @@ class Rollout(ApiModel):
     place, one by one: not carried out by this version."""
 
     progress_deadline_seconds: PositiveSeconds = 1800
-    """Seconds the candidate may take to become ready, counted while all its pods are scheduled; then it is rolled back.
-    Has to be longer than serving.startupSeconds. Default 1800."""
+    """Seconds the candidate may take to get the ready pods that it needs, counted from the last progress (a pod got a
+    node, or became ready) while all its pods are scheduled; then it is rolled back. Has to be longer than
+    serving.startupSeconds. Default 1800."""
 
     watch_seconds: Seconds = 300
     """Seconds after promotion in which a failing metric returns to the old revision by itself. Default 300; 0: no

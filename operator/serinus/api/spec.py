@@ -86,7 +86,7 @@ class ModelDeploymentSpec(ApiModel):
     )
     def _deadline_exceeds_startup(self) -> bool:
         startup = self.serving.startup_seconds
-        return (defaults.STARTUP_SECONDS if startup is None else startup) < self.rollout.progress_deadline_seconds
+        return defaults.startup_seconds(startup) < self.rollout.progress_deadline_seconds
 
     @property
     def _has_gateway(self) -> bool:

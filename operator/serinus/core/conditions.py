@@ -16,7 +16,6 @@ from serinus.api.reasons import ConditionType, JudgedBy, Phase, Reason
 from serinus.api.status import Condition
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
-from serinus.core.traffic import pods_for_share
 
 MESSAGE_LENGTH = 2000
 _WAITS_FOR = "; it waits for the gateway: "
@@ -225,7 +224,7 @@ def _holding(s: Situation) -> Stall:
     rollout, step = s.rollout, s.step
     where = f"step {rollout.step} ({(rollout.step_index or 0) + 1} of {rollout.step_count})"
     if rollout.counting_since is None:
-        lacking = _lacking_pods(s, pods_for_share(s.replicas, rollout.weight_percent), f"{where}: ")
+        lacking = _lacking_pods(s, s.needed_pods, f"{where}: ")
         if lacking is not None:
             return lacking
         if not s.stable_serves:

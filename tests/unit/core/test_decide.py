@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.status import ModelDeploymentStatus, PodRestarts, RejectedRevision
 from serinus.core.decide import decide
-from serinus.core.observation import Children, Observation, Refusal
+from serinus.core.observation import Children, Observation, PodState, Refusal
 from serinus.core.plan import Move, Plan, Realise
 from serinus.core.readings import Missing, MissingReason
 from serinus.core.verdicts import Fail, FailReason, Pass, Undecided, UndecidedReason
@@ -295,6 +296,57 @@ def test_undecided_is_promoted_only_with_enough_requests(total: float, expected:
     plan = decide(observation(told, seen, of, evidence=evidence(UNDECIDED, total=total)))
     assert isinstance(plan.action, Move)
     assert plan.action.status.rollout.phase is expected
+
+
+# The progress deadline (120 s), which runs from the last progress -----------------------------------------------------
+
+
+def coming_up(*ready_for: float | None, started_for: float = 500) -> tuple[PodState, ...]:
+    """Pods of the candidate that started so many seconds ago; ready for so many of them, or not (None)."""
+    return tuple(
+        replace(
+            pod(CANDIDATE, number, ready=seconds_ready is not None),
+            ready_since=None if seconds_ready is None else NOW - seconds(seconds_ready),
+            started_at=NOW - seconds(started_for),
+            scheduled_at=NOW - seconds(started_for),
+        )
+        for number, seconds_ready in enumerate(ready_for)
+    )
+
+
+LATE, IN_TIME = (Phase.ROLLING_BACK, Happening.ROLLED_BACK), None
+
+
+@pytest.mark.parametrize(
+    ("short_for", "pods", "expected"),
+    [
+        pytest.param(119, coming_up(400, None), IN_TIME, id="a pod is lost, and has time to come back"),
+        pytest.param(120, coming_up(400, None), LATE, id="a lost pod does not come back in time"),
+        pytest.param(300, coming_up(119, None, started_for=150), IN_TIME, id="another pod became ready since"),
+        pytest.param(300, coming_up(120, None, started_for=150), LATE, id="another pod became ready, too long ago"),
+        pytest.param(300, coming_up(5, None, started_for=300), LATE, id="a pod that flaps is no progress"),
+    ],
+)
+def test_the_deadline_of_a_promotion(
+    short_for: float, pods: tuple[PodState, ...], expected: tuple[Phase, Happening] | None
+):
+    ready = sum(each.ready for each in pods)
+    seen = children({STABLE: 4, CANDIDATE: ready}, HALF, desired={CANDIDATE: 4}, pods=pods)
+    told = promoting(short_since=NOW - seconds(short_for), step_started_at=NOW - seconds(1000))
+    assert moved(decide(observation(told, seen))) == expected
+
+
+def test_a_promotion_notes_when_it_loses_its_size_and_when_it_has_it_again():
+    seen = children({STABLE: 4, CANDIDATE: 3}, {CANDIDATE: 100}, desired={CANDIDATE: 4}, accepted=False)
+    plan = decide(observation(promoting(step_started_at=NOW - seconds(1000)), seen))
+    assert moved(plan) == (Phase.PROMOTING, Happening.PODS_LOST)
+    assert isinstance(plan.action, Move)
+    assert plan.action.status.rollout.short_since == NOW
+    seen = children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}, accepted=False)
+    back = decide(observation(plan.action.status, seen, now=NOW + seconds(9))).action
+    assert isinstance(back, Move)
+    assert back.notes[0].happening is Happening.PODS_BACK
+    assert back.status.rollout.short_since is None
 
 
 # When to look again ---------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def _probes(serving: Serving) -> dict[str, Any]:
     restarted for silence only when it has been silent for longer than any request may take: a service that computes
     in the event loop answers no probe meanwhile.
     """
-    startup = defaults.STARTUP_SECONDS if serving.startup_seconds is None else serving.startup_seconds
+    startup = defaults.startup_seconds(serving.startup_seconds)
     longest_silence = request_timeout_seconds(serving.bentoml)
     return {
         "startupProbe": _probe("/readyz", _STARTUP_PERIOD_SECONDS, 2, ceil(startup / _STARTUP_PERIOD_SECONDS)),

@@ -15,8 +15,8 @@ from serinus.core.rollout import moves
 from serinus.core.rollout.situation import Situation
 from serinus.core.verdicts import VerdictKind
 
-STARTS_SOON = timedelta(seconds=60)
-"""Pods that are back are noted only after this long: mostly the clock starts before, which notes it as well."""
+NOTED_AFTER = timedelta(seconds=60)
+"""Pods that are back are noted only after this long: mostly the clock starts before, or the promotion is complete."""
 
 
 def clock_move(s: Situation) -> Move | None:
@@ -54,7 +54,7 @@ def _note_pods(s: Situation) -> Move | None:
     """While the clock stands still: the candidate's pods went, or came back."""
     if s.is_short and s.rollout.short_since is None:
         return moves.stop_clock(s, f"candidate {s.candidate} has too few ready pods for its share ({s.trouble})")
-    if s.is_short or s.rollout.short_since is None or s.now < s.rollout.short_since + STARTS_SOON:
+    if s.is_short or s.rollout.short_since is None or s.now < s.rollout.short_since + NOTED_AFTER:
         return None
     return moves.pods_are_back(s)
 

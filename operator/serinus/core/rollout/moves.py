@@ -138,7 +138,7 @@ def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "
                 "held_seconds": s.held_seconds,
                 "counting_since": None,
                 "missing_since": None,
-                "short_since": None,
+                "short_since": None if s.has_full_size else s.now,
                 "withdrawn": False,
                 "restarts": _restarts_of_attempt(s),
                 "judged_by": judged_by,
@@ -371,8 +371,18 @@ def stop_clock(s: Situation, because: str, *, missing: bool = False, withdrawn: 
     )
 
 
+def pods_are_lost(s: Situation) -> Move:
+    """On its way to all traffic the candidate has fewer pods than that takes, and has the deadline to get them back."""
+    has = f"{s.children.ready(s.candidate)} of the {s.needed_pods} ready pods that it needs"
+    return move(
+        s,
+        Telling(Happening.PODS_LOST, f"Revision {s.candidate} has {has} ({s.trouble})", warning=True),
+        rollout=s.rollout.model_copy(update={"short_since": s.now}),
+    )
+
+
 def pods_are_back(s: Situation) -> Move:
-    """The candidate has the pods of its share again, and something else keeps the clock from running."""
+    """The candidate has the pods of its share (again), and something else is waited for."""
     message = f"Revision {s.candidate} has the ready pods that its share needs ({s.children.ready(s.candidate)})"
     return move(s, Telling(Happening.PODS_BACK, message), rollout=s.rollout.model_copy(update={"short_since": None}))
 

@@ -15,7 +15,7 @@ from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.core.plan import Move
 from serinus.core.rollout import moves
 from serinus.core.rollout.actions import asked_before, wants_pause
-from serinus.core.rollout.clock import clock_move
+from serinus.core.rollout.clock import NOTED_AFTER, clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
 from serinus.core.traffic import WeightStep
 from serinus.core.verdicts import Undecided, VerdictKind
@@ -239,9 +239,12 @@ def judge_after_all(s: Situation) -> Move | None:
     return moves.start_over(s) if s.rollout.judged_by is JudgedBy.READINESS and s.steps else None
 
 
-def reject_late_promotion(s: Situation) -> Move | None:
-    """The candidate did not reach its full size within the deadline."""
-    return None if s.has_full_size else reject_late(s)
+def note_size(s: Situation) -> Move | None:
+    """The candidate has had all pods that all traffic takes for a while, or lost one: the deadline then runs anew."""
+    if s.is_short:
+        return moves.pods_are_lost(s) if s.rollout.short_since is None else None
+    settled = s.last_ready_at is not None and s.now >= s.last_ready_at + NOTED_AFTER
+    return moves.pods_are_back(s) if settled and s.rollout.short_since is not None else None
 
 
 def return_failing(s: Situation) -> Move | None:
@@ -295,7 +298,7 @@ PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
     Phase.STARTING: (give_up_refused,),
     Phase.HOLDING: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
     Phase.PAUSED: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.PROMOTING: (give_up_refused, reject_failing, halt_promotion, reject_late_promotion),
+    Phase.PROMOTING: (give_up_refused, reject_failing, halt_promotion, note_size, reject_late_growth),
     Phase.WATCHING: (return_failing, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
 }
@@ -322,7 +325,8 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
         reject_failing,
         halt_promotion,
         complete_promotion,
-        reject_late_promotion,
+        note_size,
+        reject_late_growth,
     ),
     Phase.WATCHING: (return_failing, return_by_spec, finish_watch),
     Phase.ROLLING_BACK: (lend_on, finish_rollback),

@@ -5,7 +5,7 @@ Made by `serinus.core.rollout.next_move`, read by the policies beside this file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -161,6 +161,12 @@ class Situation:
         return first + self.route_margin if first and self.children.ready(self.candidate) else None
 
     @property
+    def last_ready_at(self) -> datetime | None:
+        """When the last of the candidate's ready pods became so."""
+        pods = self.children.pods_of(self.candidate) if self.candidate else ()
+        return max((pod.ready_since for pod in pods if pod.ready_since), default=None)
+
+    @property
     def has_full_size(self) -> bool:
         """Whether the candidate has the pods that all traffic takes."""
         return self.children.ready(self.candidate) >= pods_for_share(self.replicas, 100)
@@ -246,14 +252,21 @@ class Situation:
         return self.observation.previous_pass_at or written
 
     @property
+    def needed_pods(self) -> int:
+        """Ready pods that the candidate's share of the requests needs; on the way to all traffic, that of all."""
+        share = 100 if self.rollout.phase is Phase.PROMOTING else self.rollout.weight_percent
+        return pods_for_share(self.replicas, share)
+
+    @property
     def is_short(self) -> bool:
         """Whether the candidate has fewer ready pods than its share of the requests needs."""
-        return self.children.ready(self.candidate) < pods_for_share(self.replicas, self.rollout.weight_percent)
+        return self.children.ready(self.candidate) < self.needed_pods
 
     @property
     def deadline_at(self) -> datetime | None:
-        """When the candidate has to have its pods ready.
+        """When the candidate has to have its pods ready: `progressDeadlineSeconds` after the last progress.
 
+        Progress is, as of a Deployment, that pods are wanted or lost, and that one of them got a node or became ready.
         None while a pod waits for a node, and while there is none and nothing keeps them from being made.
         """
         replica_set = self.children.replica_sets.get(self.candidate) if self.candidate else None
@@ -263,8 +276,19 @@ class Situation:
         if any(pod.scheduled_at is None for pod in pods) or not (pods or replica_set.failure):
             return None
         entered = self.rollout.short_since or self.rollout.step_started_at or self.rollout.started_at or self.now
-        running_since = max([entered, *(pod.scheduled_at for pod in pods if pod.scheduled_at)])
-        return running_since + timedelta(seconds=self.spec.rollout.progress_deadline_seconds)
+        last_progress = max([entered, *(at for pod in pods for at in self._progress_of(pod))])
+        return last_progress + timedelta(seconds=self.spec.rollout.progress_deadline_seconds)
+
+    def _progress_of(self, pod: PodState) -> Iterator[datetime]:
+        """When it got its node, and when it became ready: at the latest at the end of what its start-up may take.
+
+        One that is ready since later than that was ready before. To lose and regain readiness is no progress.
+        """
+        if pod.scheduled_at:
+            yield pod.scheduled_at
+        if pod.ready_since and pod.started_at:
+            startup_seconds = defaults.startup_seconds(self.spec.serving.startup_seconds)
+            yield min(pod.ready_since, pod.started_at + timedelta(seconds=startup_seconds))
 
     @property
     def deadline_passed(self) -> bool:
