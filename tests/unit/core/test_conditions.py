@@ -97,7 +97,7 @@ STORIES = [
         id="paused",
     ),
     pytest.param(
-        holding("half", phase=Phase.PROMOTING, counting_since=None),
+        holding("half", phase=Phase.PROMOTING, counting_since=None, short_since=NOW),
         children({STABLE: 4, CANDIDATE: 2}, SPLIT),
         ("Reconciling", "Promoting"),
         id="taking all traffic",
