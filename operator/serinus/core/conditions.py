@@ -16,6 +16,7 @@ from serinus.api.reasons import ConditionType, JudgedBy, Phase, Reason
 from serinus.api.status import Condition
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
+from serinus.core.sentences import counted, ready_of
 
 MESSAGE_LENGTH = 2000
 _WAITS_FOR = "; it waits for the gateway: "
@@ -76,7 +77,7 @@ def _available(s: Situation) -> _Draft:
     if s.route_trouble is not None and (s.stable is None or refused):
         return _Draft(ConditionType.AVAILABLE, False, Reason.ROUTE_NOT_ACCEPTED, s.route_trouble)
     if any(serving.values()):
-        told = ", ".join(f"{ready} ready pods of {revision}" for revision, ready in serving.items() if ready)
+        told = ", ".join(f"{counted(ready, 'ready pod')} of {revision}" for revision, ready in serving.items() if ready)
         return _Draft(ConditionType.AVAILABLE, True, Reason.SERVING, f"Requests are answered by {told}")
     message = f"No pod that gets requests is ready; {s.trouble if s.candidate else 'see the pods of the ReplicaSet'}"
     return _Draft(ConditionType.AVAILABLE, False, Reason.NO_READY_PODS, message)
@@ -90,7 +91,7 @@ def _ready(s: Situation, stall: Stall | None) -> _Draft:
     scaling = _scaling(s)
     if scaling is not None:
         return _Draft(ConditionType.READY, False, scaling.reason, scaling.message)
-    message = f"Revision {s.stable} is stable and serves with {s.children.ready(s.stable)} ready pods"
+    message = f"Revision {s.stable} is stable and serves with {counted(s.children.ready(s.stable), 'ready pod')}"
     if s.replicas == 0:
         message = f"Revision {s.stable} is stable, and scaled to zero by scaling.replicas: nothing serves"
     return _Draft(ConditionType.READY, True, Reason.STABLE, message)
@@ -152,7 +153,7 @@ def _scaling(s: Situation) -> Stall | None:
     """Why the stable revision is not at its full size or not behind its route yet."""
     ready = s.children.ready(s.stable)
     if ready < s.replicas:
-        return Stall(Reason.SCALING, f"{ready} of {s.replicas} pods of {s.stable} are ready")
+        return Stall(Reason.SCALING, ready_of(ready, s.replicas, s.stable))
     if s.route_trouble is not None:
         return Stall(Reason.ROUTE_NOT_ACCEPTED, s.route_trouble)
     return None
@@ -172,8 +173,7 @@ def _progress_of_phase(s: Situation) -> Stall:
         case Phase.HOLDING | Phase.PAUSED | Phase.AWAITING_APPROVAL:
             return _holding(s)
         case Phase.PROMOTING:
-            ready = s.children.ready(s.candidate)
-            message = f"{s.candidate} is taking all traffic: {ready} of {s.replicas} pods are ready"
+            message = f"{s.candidate} is taking all traffic: {ready_of(s.children.ready(s.candidate), s.replicas)}"
             message += "" if s.has_full_size else f" ({s.trouble})"
             return Stall(Reason.PROMOTING, f"{message}; {s.route_trouble}" if s.route_trouble else message)
         case Phase.ROLLING_BACK:
@@ -212,11 +212,11 @@ def _lacking_pods(s: Situation, needed: int, where: str = "") -> Stall | None:
     """What keeps the candidate from having the pods that its share needs; None where it has them."""
     waiting = [pod for pod in s.children.pods_of(s.candidate or "") if pod.scheduled_at is None]
     if waiting:
-        message = f"{where}{len(waiting)} pods of {s.candidate} wait for a node: {s.trouble}"
-        return Stall(Reason.PODS_UNSCHEDULABLE, message)
+        wait = f"{counted(len(waiting), 'pod')} of {s.candidate} {'waits' if len(waiting) == 1 else 'wait'} for a node"
+        return Stall(Reason.PODS_UNSCHEDULABLE, f"{where}{wait}: {s.trouble}")
     ready = s.children.ready(s.candidate)
     if ready < needed:
-        return Stall(Reason.PODS_NOT_READY, f"{where}{ready} of {needed} pods of {s.candidate} are ready: {s.trouble}")
+        return Stall(Reason.PODS_NOT_READY, f"{where}{ready_of(ready, needed, s.candidate)}: {s.trouble}")
     return None
 
 

@@ -180,7 +180,7 @@ def test_ready_pods_that_no_gateway_can_know_of_are_told_as_such():
     found = conditions(situation(status(Phase.STARTING, candidate=CANDIDATE), seen), None)
     reconciling = next(c for c in found if c.type == "Reconciling")
     assert reconciling.reason == "PodsNotReady"
-    assert f"Service iris-{CANDIDATE} has 0 of its 1 ready pods as endpoints" in reconciling.message
+    assert f"Service iris-{CANDIDATE} has 0 endpoints for 1 ready pod" in reconciling.message
 
 
 def test_available_means_that_somebody_who_gets_requests_is_ready():

@@ -55,7 +55,8 @@ def uncovered(
         if silent:
             return Missing(
                 MissingReason.NOT_COVERED,
-                f"{len(silent)} of the pods of the {revision} that take traffic have not reported for "
+                f"{len(silent)} of the pods of the {revision} that take traffic "
+                f"{'has' if len(silent) == 1 else 'have'} not reported for "
                 f"{stale_after_seconds:g} s: {', '.join(silent[:3])}{' …' if len(silent) > 3 else ''}.",
             )
     return None

@@ -23,6 +23,7 @@ from serinus.api.status import (
 )
 from serinus.core.plan import Move, Note
 from serinus.core.rollout.situation import Situation
+from serinus.core.sentences import ready_of
 from serinus.core.traffic import pods_for_share
 from serinus.core.verdicts import VerdictKind
 
@@ -373,10 +374,10 @@ def stop_clock(s: Situation, because: str, *, missing: bool = False, withdrawn: 
 
 def pods_are_lost(s: Situation) -> Move:
     """On its way to all traffic the candidate has fewer pods than that takes, and has the deadline to get them back."""
-    has = f"{s.children.ready(s.candidate)} of the {s.needed_pods} ready pods that it needs"
+    has = ready_of(s.children.ready(s.candidate), s.needed_pods, s.candidate)
     return move(
         s,
-        Telling(Happening.PODS_LOST, f"Revision {s.candidate} has {has} ({s.trouble})", warning=True),
+        Telling(Happening.PODS_LOST, f"{has}: {s.trouble}", warning=True),
         rollout=s.rollout.model_copy(update={"short_since": s.now}),
     )
 

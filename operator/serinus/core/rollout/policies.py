@@ -17,6 +17,7 @@ from serinus.core.rollout import moves
 from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
+from serinus.core.sentences import counted
 from serinus.core.traffic import WeightStep
 from serinus.core.verdicts import Undecided, VerdictKind
 
@@ -127,7 +128,8 @@ def enter_first_step(s: Situation) -> Move | None:
     waits = wants_pause(s) or s.replicas == 0 or not s.stable_serves
     if waits or s.children.ready(s.candidate) < s.first_share_pods:
         return None
-    ready = f"{s.children.ready(s.candidate)} pods are ready"
+    count = s.children.ready(s.candidate)
+    ready = f"{counted(count, 'pod')} {'is' if count == 1 else 'are'} ready"
     if s.steps:
         return moves.enter_step(s, 0, None, ready, Happening.STEP_ENTERED)
     return moves.begin_promotion(s, JudgedBy.READINESS, ready)

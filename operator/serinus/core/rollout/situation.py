@@ -17,6 +17,7 @@ from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.observation import Children, Evidence, Observation, PodState
 from serinus.core.readings import Missing, MissingReason
+from serinus.core.sentences import counted
 from serinus.core.traffic import (
     WeightStep,
     desired_split,
@@ -297,7 +298,7 @@ class Situation:
 
     @property
     def trouble(self) -> str:
-        """Why the candidate's pods are not ready, in their own words."""
+        """Why the candidate's pods are not ready, in their own words, or what else is known of them."""
         if self.candidate is None:
             return ""
         replica_set = self.children.replica_sets.get(self.candidate)
@@ -306,9 +307,20 @@ class Situation:
             told.append(replica_set.failure)
         endpoints = self.children.endpoints.get(self.candidate, 0)
         if not told and replica_set and replica_set.ready > endpoints:
-            of = f"Service {replica_set.name} has {endpoints} of its {replica_set.ready} ready pods as endpoints"
-            told.append(f"{of}: the EndpointSlice controller lags behind")
-        return "; ".join(told[:2]) or "its pods are starting"
+            of = f"{counted(endpoints, 'endpoint')} for {counted(replica_set.ready, 'ready pod')}"
+            told.append(f"Service {replica_set.name} has {of}: the EndpointSlice controller lags behind")
+        return "; ".join(told[:2]) or self._without_words(self.candidate)
+
+    def _without_words(self, candidate: str) -> str:
+        pods, replica_set = self.children.pods_of(candidate), self.children.replica_sets.get(candidate)
+        silent = next((pod.name for pod in pods if not pod.ready), None)
+        missing = max(0, replica_set.desired - len(pods)) if replica_set else 0
+        if not pods:
+            return "it has no pods yet"
+        if silent:
+            return f"pod {silent} is not ready and does not say why"
+        not_made = f"{counted(missing, 'pod')} of it {'is' if missing == 1 else 'are'} not made yet"
+        return not_made if missing else "all its pods are ready now"
 
     @property
     def route_trouble(self) -> str | None:
