@@ -53,6 +53,12 @@ class Changes:
         return [what for what, told in self.told if told == name]
 
 
+def cached(informer: Informer, namespace: str, name: str) -> Manifest | None:
+    """The object of this name as the cache has it."""
+    of = {"namespace": namespace, "name": name}
+    return next((manifest for manifest in informer if manifest["metadata"].items() >= of.items()), None)
+
+
 @asynccontextmanager
 async def following(
     cluster: HttpCluster, kind: Kind, on_change: Changes, namespaces: Sequence[str], **options: Any
@@ -80,13 +86,13 @@ async def test_what_is_there_and_what_comes_and_goes_is_seen(cluster: HttpCluste
     await cluster.create(SERVICE, namespace, service("before"))
     changes = Changes()
     async with following(cluster, SERVICE, changes, [namespace]) as informer:
-        assert informer.get(namespace, "before") is not None
+        assert cached(informer, namespace, "before") is not None
         made = await cluster.create(SERVICE, namespace, service("later"))
-        await eventually(lambda: informer.get(namespace, "later") is not None)
+        await eventually(lambda: cached(informer, namespace, "later") is not None)
         await cluster.apply(SERVICE, namespace, of(service("later", port=81), made), version(made))
-        await eventually(lambda: (informer.get(namespace, "later") or {})["spec"]["ports"][0]["port"] == 81)
+        await eventually(lambda: (cached(informer, namespace, "later") or {})["spec"]["ports"][0]["port"] == 81)
         await cluster.delete(SERVICE, namespace, "later", made["metadata"]["uid"])
-        await eventually(lambda: informer.get(namespace, "later") is None)
+        await eventually(lambda: cached(informer, namespace, "later") is None)
 
     assert changes.of("before") == ["added"]
     assert changes.of("later")[0] == "added"
@@ -110,7 +116,7 @@ async def test_objects_are_found_by_their_deployment_and_follow_their_label(
         assert names("other") == ["a"]
         kubectl("label", "-n", namespace, "service/a", f"{OURS}-")
         await eventually(lambda: names("other") == [])
-        assert informer.get(namespace, "a") is None
+        assert cached(informer, namespace, "a") is None
 
 
 async def test_objects_without_the_label_or_in_other_namespaces_are_not_kept(cluster: HttpCluster, namespace: str):
@@ -129,7 +135,7 @@ async def test_objects_without_the_label_or_in_other_namespaces_are_not_kept(clu
 async def test_all_namespaces_are_followed_where_none_is_named(cluster: HttpCluster, namespace: str):
     async with following(cluster, SERVICE, Changes(), []) as informer:
         await cluster.create(SERVICE, namespace, service("anywhere"))
-        await eventually(lambda: informer.get(namespace, "anywhere") is not None)
+        await eventually(lambda: cached(informer, namespace, "anywhere") is not None)
 
 
 async def test_many_pages_make_one_cache(cluster: HttpCluster, namespace: str):
@@ -150,12 +156,12 @@ async def test_only_what_is_used_is_kept_of_an_object(cluster: HttpCluster, name
     await cluster.create(POD, namespace, pod)
 
     async with following(cluster, SERVICE, Changes(), [namespace]) as informer:
-        kept = informer.get(namespace, "iris")
+        kept = cached(informer, namespace, "iris")
         assert kept is not None
         assert "managedFields" not in kept["metadata"]
         assert kept["kind"] == "Service"
     async with following(cluster, POD, Changes(), [namespace], strip=only_what_is_observed) as informer:
-        kept = informer.get(namespace, "p")
+        kept = cached(informer, namespace, "p")
         assert kept is not None
         assert set(kept) == {"apiVersion", "kind", "metadata", "status"}
 
@@ -180,7 +186,7 @@ async def test_what_the_cache_knows_of_the_books_saves_calls_and_never_leaves_wh
         async with following(cluster, SERVICE, Changes(), [namespace], strip=strip) as informer:
 
             def seen() -> Manifest:
-                return informer.get(namespace, "iris") or {"metadata": {"resourceVersion": "0"}, "spec": {}}
+                return cached(informer, namespace, "iris") or {"metadata": {"resourceVersion": "0"}, "spec": {}}
 
             async def applied(port: int) -> list[str]:
                 """What it takes to apply over what is seen, which is learned as a pass does."""
@@ -229,10 +235,10 @@ async def test_what_vanished_while_the_api_server_was_away_is_swept_out(
         assert len(informer) == 4  # it knows nothing of this yet
         assert informer.last_contact_at == contact_before
         await second.start()
-        await eventually(lambda: informer.get(namespace, "doomed") is None, 30)
-        await eventually(lambda: informer.get(namespace, "new") is not None)
+        await eventually(lambda: cached(informer, namespace, "doomed") is None, 30)
+        await eventually(lambda: cached(informer, namespace, "new") is not None)
         await through_second.create(SERVICE, namespace, service("later"))
-        await eventually(lambda: informer.get(namespace, "later") is not None)
+        await eventually(lambda: cached(informer, namespace, "later") is not None)
 
         found = {each["metadata"]["name"]: each for each in informer}
         assert set(found) == {"kept", "edited", "replaced", "new", "later"}
@@ -298,7 +304,7 @@ async def test_a_kind_that_is_installed_later_is_found_and_one_that_is_removed_i
             "spec": {"rules": [{"backendRefs": [{"name": "iris", "port": 80}]}]},
         }
         await cluster.create(kind, namespace, route)
-        await eventually(lambda: informer.get(namespace, "iris") is not None)
+        await eventually(lambda: cached(informer, namespace, "iris") is not None)
         deleted = kubectl("delete", "crd", crd["metadata"]["name"], "--timeout=30s")
         assert deleted.returncode == 0, deleted.stderr
         await eventually(lambda: len(informer) == 0)

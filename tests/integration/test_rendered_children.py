@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster.controlplane import ControlPlane
-from serinus.api.kinds import HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
+from serinus.api.kinds import ANNOTATION_MOVES, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
 from serinus.core import render
 from serinus.core.diff import covers
 from serinus.kube.client import HttpCluster, open_cluster
@@ -117,7 +117,7 @@ async def test_a_service_follows_a_new_selector_and_port_and_keeps_its_address(c
 
     assert applied["spec"]["selector"] == {"serinus.dev/deployment": "iris", "serinus.dev/revision": "b"}
     assert [each["port"] for each in applied["spec"]["ports"]] == [8080]
-    assert applied["metadata"]["annotations"][render.FENCE] == "2"
+    assert applied["metadata"]["annotations"][ANNOTATION_MOVES] == "2"
 
 
 async def test_an_edited_template_is_put_back_without_touching_the_replicas(cluster: HttpCluster, namespace: str):

@@ -1,8 +1,8 @@
 """The phases, the types and reasons of conditions, and the names of Events and of entries in the history.
 
 Owned by the API: users match on these strings in scripts, alerts and Argo CD health checks, so they come from these
-enums and from nowhere else. Of the conditions' reasons this version writes neither `AwaitingApproval` nor `Undecided`.
-Verdicts on metrics and their reasons have enums of their own, in `serinus.core.verdicts` and `serinus.core.readings`.
+enums and from nowhere else. Verdicts on metrics and their reasons have enums of their own, in `serinus.core.verdicts`
+and `serinus.core.readings`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class Phase(StrEnum):
     HOLDING = "Holding"
     """The candidate has the weight of the current step and is being judged."""
     AWAITING_APPROVAL = "AwaitingApproval"
-    """Evidence suffices; a person has to say yes."""
+    """Evidence suffices; a person has to say yes. Not entered by this version; one that a newer version has entered is
+    told as a step that is held, and keeps its weight."""
     PAUSED = "Paused"
     """Progress has stopped (by a person, or by `undecided`/`missing`); a Fail still rolls back."""
     PROMOTING = "Promoting"
@@ -66,11 +67,9 @@ class Reason(StrEnum):
     SETTLED = "Settled"
     STARTING = "Starting"
     HOLDING = "Holding"
-    AWAITING_APPROVAL = "AwaitingApproval"
     PROMOTING = "Promoting"
     WATCHING = "Watching"
     ROLLING_BACK = "RollingBack"
-    UNDECIDED = "Undecided"
     EVIDENCE_MISSING = "EvidenceMissing"
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     PODS_UNSCHEDULABLE = "PodsUnschedulable"

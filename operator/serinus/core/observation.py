@@ -58,7 +58,6 @@ class ReplicaSetState:
 class ParentState:
     """What one Gateway says of the route (an entry of `status.parents`)."""
 
-    gateway: str
     accepted: bool
     message: str
     """Where it does not accept the route: the gateway, and its own words."""

@@ -91,10 +91,6 @@ class Informer:
         self._objects: dict[tuple[str, str], Manifest] = {}
         self._of_deployment: dict[tuple[str, str], set[tuple[str, str]]] = {}
 
-    def get(self, namespace: str, name: str) -> Manifest | None:
-        """The object of this name as the cache has it."""
-        return self._objects.get((namespace, name))
-
     def of_deployment(self, namespace: str, deployment: str) -> tuple[Manifest, ...]:
         """Objects with the label `serinus.dev/deployment: <deployment>`, by name."""
         keys = self._of_deployment.get((namespace, deployment), ())

@@ -33,11 +33,6 @@ class WorkQueue(Generic[K]):
         """Keys that are due and that nobody works on yet."""
         return self._due.qsize()
 
-    @property
-    def delayed(self) -> int:
-        """Keys that become due later."""
-        return len(self._later)
-
     def add(self, key: K) -> None:
         """The key is due now."""
         self._later.pop(key, None)

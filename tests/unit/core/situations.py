@@ -130,9 +130,7 @@ def children(
 ) -> Children:
     """ReplicaSets with `ready` pods, and a route with `weights` (None: no route)."""
     sizes = {**ready, **(desired or {})}
-    parents = (
-        ParentState("Gateway models/public", accepted, "" if accepted else "NoMatchingParent: no such listener"),
-    )
+    parents = (ParentState(accepted, "" if accepted else "NoMatchingParent: no such listener"),)
     made = tuple(pod(revision, number) for revision, count in ready.items() for number in range(count))
     return Children(
         replica_sets={

@@ -100,7 +100,7 @@ class Told:
         last = service(events[-1][1] + 1, name="after-that")
         self._to_tell.put_nowait(orjson.dumps({"type": "ADDED", "object": last}) + b"\n")
         async with asyncio.timeout(LONGEST_TEST_SECONDS):
-            while informer.get("team", "after-that") != last:  # noqa: ASYNC110 -- polls what nobody announces
+            while cached(informer, "after-that") != last:  # noqa: ASYNC110 -- polls what nobody announces
                 await asyncio.sleep(0.005)
 
 
@@ -110,8 +110,12 @@ def service(version: int, name: str = "iris") -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
 
 
+def cached(informer: Informer, name: str) -> Manifest | None:
+    return next((each for each in informer if each["metadata"]["name"] == name), None)
+
+
 def version_of(informer: Informer) -> str | None:
-    known = informer.get("team", "iris")
+    known = cached(informer, "iris")
     return known and known["metadata"]["resourceVersion"]
 
 

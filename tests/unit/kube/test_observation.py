@@ -387,8 +387,7 @@ def test_the_answer_of_another_gateway_is_no_answer(other: dict[str, Any]):
     state = route_state("fraud", route([PUBLIC], [answer(other)]))
 
     assert not state.accepted
-    assert state.parents[0].gateway == "Gateway gateways/public, listener http"
-    assert "has not answered the route" in state.parents[0].message
+    assert state.parents[0].message.startswith("Gateway gateways/public, listener http has not answered the route")
 
 
 def test_an_answer_for_an_earlier_route_does_not_count():

@@ -56,10 +56,10 @@ async def test_delayed_key_comes_when_its_time_has_come_and_not_before() -> None
     loop = asyncio.get_running_loop()
     added_at = loop.time()
     queue.add_after("a", SOON)
-    assert (len(queue), queue.delayed) == (0, 1)
+    assert (len(queue), len(queue._later)) == (0, 1)
     assert await taken(queue) == "a"
     assert loop.time() >= added_at + SOON
-    assert queue.delayed == 0
+    assert len(queue._later) == 0
 
 
 async def test_delayed_keys_come_in_the_order_of_their_times() -> None:
@@ -76,7 +76,7 @@ async def test_earliest_of_several_times_wins(delays: tuple[float, float]) -> No
     for seconds in delays:
         queue.add_after("a", seconds)
     assert await taken(queue) == "a"
-    assert queue.delayed == 0
+    assert len(queue._later) == 0
 
 
 async def test_key_that_is_due_now_does_not_come_a_second_time_for_later() -> None:
@@ -96,7 +96,7 @@ async def test_who_takes_a_key_says_anew_when_to_come_back() -> None:
     await taken(queue)
     queue.add_after("a", 2 * SOON)
     queue.done("a")
-    assert queue.delayed == 1
+    assert len(queue._later) == 1
     assert await taken(queue) == "a"
 
 
@@ -105,7 +105,7 @@ async def test_key_delayed_while_in_work_waits_for_the_end_of_the_work() -> None
     queue.add("a")
     await taken(queue)
     queue.add_after("a", SOON)
-    await until(lambda: queue.delayed == 0)
+    await until(lambda: len(queue._later) == 0)
     assert len(queue) == 0
     queue.done("a")
     assert await taken(queue) == "a"
@@ -157,4 +157,4 @@ async def test_closed_queue_rings_no_more() -> None:
     queue = WorkQueue[str]()
     queue.add_after("a", SOON)
     queue.close()
-    assert (queue.delayed, queue._timer) == (0, None)
+    assert (len(queue._later), queue._timer) == (0, None)

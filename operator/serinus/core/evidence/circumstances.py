@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serinus.core.evidence.intervals import NO_WARM_UP, WarmUp
 from serinus.core.readings import PodStart
 from serinus.core.verdicts import Counts
 
@@ -29,4 +28,3 @@ class Circumstances:
     baseline: Counts | None = None
     """Stable's counts of this metric from before the switch, for increases while stable serves nothing. Where None,
     what stable served since the evidence began, until it stopped, is taken."""
-    warm_up: WarmUp = NO_WARM_UP

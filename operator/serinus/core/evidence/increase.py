@@ -150,11 +150,6 @@ def _log_e_values(cell: Cell, bets: _Bets) -> list[float]:
     return logs
 
 
-def log_e_value(cell: Cell, stake: float, increase: float) -> float:
-    """The logarithm of E of one cell (see the module) for a stake x ≥ −1, which is not cut."""
-    return _log_e_values(cell, _bets((stake,), increase))[0]
-
-
 @dataclass(frozen=True, slots=True)
 class Shortfall:
     """Evidence that the candidate's share is below a bound, and how it grows."""
@@ -228,13 +223,6 @@ def below(
     else:  # before the first request: as if nothing was bad
         growth = tuple(-cost for cost in _bets(_FALLING_STAKES, bound).costs)
     return Shortfall(logs, growth, math.log(1 / alpha))
-
-
-def wealth_below(
-    pairs: Sequence[Pair], bound: float, clustering: Sequence[float], alpha: float, alone: Alone | None = None
-) -> Iterator[tuple[float, ...]]:
-    """The logarithms of the wealth of each bet of `below`, after each pair. Arguments as there."""
-    return (logs for logs, _ in _falling(pairs, bound, clustering, alpha, alone))
 
 
 def _falling(

@@ -46,17 +46,6 @@ class Interval(NamedTuple):
     """By stratum; those with a total of zero are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """The beginning of a pod's life that is not judged; it ends with whichever comes first. Zero: judged at once."""
-
-    seconds: float = 0.0
-    requests: float = math.inf
-
-
-NO_WARM_UP = WarmUp()
-
-
 def total_of(tallies: Iterable[Tally]) -> Tally:
     """The sum of tallies."""
     columns = tuple(zip(*tallies, strict=True))
@@ -69,7 +58,6 @@ def intervals_of(
     *,
     latency: bool = False,
     absent_bad: AbsentBad = AbsentBad.ZERO,
-    warm_up: WarmUp = NO_WARM_UP,
 ) -> tuple[Interval, ...] | Missing:
     """Counts of a revision per grid interval, all its pods summed, strata kept apart.
 
@@ -86,7 +74,6 @@ def intervals_of(
         pods: the pods whose start is known; of others the first sample is a base.
         latency: whether good requests are counted instead of bad ones; where none was good, there is no such series.
         absent_bad: what it means that a pod has a total and no bad series: none yet, or no reading.
-        warm_up: what of each known pod's life is left out.
 
     Returns:
         Intervals with traffic in ascending order, or Missing: NotANumber, Empty (no total; or no bad series where its
@@ -104,13 +91,11 @@ def intervals_of(
         return Missing(MissingReason.EMPTY, f"Pod {pod} has a total and no series of bad ones.")
 
     histories = _histories(counters, {pod.pod: pod.started_at for pod in pods})
-    warm_until = _warm_until(counters, histories, warm_up)
     sums: dict[tuple[str, Part], dict[int, float]] = {}
     for series in counters.series:
-        first = warm_until.get(series.pod, -1) + 1
         by_point = sums.setdefault((series.stratum, series.part), {})
         for point, increase in _increases(series, counters.grid, histories[series.pod]):
-            if increase and point >= first:
+            if increase:
                 by_point[point] = by_point.get(point, 0.0) + increase
     return _reconciled(_tallies(sums, latency))
 
@@ -169,28 +154,6 @@ def _increases(series: CounterSeries, grid: Grid, pod: _History) -> list[tuple[i
         from_zero = pod.restarted_between(last, point) or pod.was_absent(last, point)
         result.append((point, value if from_zero else value - last_value))
         last, last_value = point, value
-    return result
-
-
-def _warm_until(counters: Counters, histories: Mapping[str, _History], warm_up: WarmUp) -> dict[str, int]:
-    """The last grid point of each pod's warm-up: what was counted up to it is left out."""
-    if warm_up.seconds <= 0 or warm_up.requests <= 0:
-        return {}
-    served: dict[str, dict[int, float]] = {}
-    for series in counters.series:
-        if series.part is Part.TOTAL and histories[series.pod].started_at > -math.inf:
-            by_point = served.setdefault(series.pod, {})
-            for point, increase in _increases(series, counters.grid, histories[series.pod]):
-                by_point[point] = by_point.get(point, 0.0) + increase
-    result: dict[str, int] = {}
-    for pod, by_point in served.items():
-        requests = 0.0
-        for point in sorted(by_point):
-            requests += by_point[point]
-            result[pod] = point
-            age = counters.grid.anchor + point * counters.grid.step_seconds - histories[pod].started_at
-            if age >= warm_up.seconds or requests >= warm_up.requests:
-                break
     return result
 
 

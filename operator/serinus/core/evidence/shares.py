@@ -213,7 +213,6 @@ def _intervals(
         circumstances.stable_pods if stable else circumstances.candidate_pods,
         latency=policy.kind is ShareKind.LATENCY,
         absent_bad=policy.absent_bad,
-        warm_up=circumstances.warm_up,
     )
 
 

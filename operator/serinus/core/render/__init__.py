@@ -6,7 +6,7 @@ pod template is rendered once, into its ControllerRevision; everything else is r
 
 from serinus.core.render.bentoml import request_timeout_seconds
 from serinus.core.render.identity import model_version
-from serinus.core.render.metadata import FENCE, metadata, owner_labels, pod_selector
+from serinus.core.render.metadata import metadata, owner_labels, pod_selector
 from serinus.core.render.pod_template import pod_template
 from serinus.core.render.refusal import ReservedField
 from serinus.core.render.revisions import (
@@ -21,7 +21,6 @@ from serinus.core.render.revisions import (
 from serinus.core.render.routing import candidate_service, http_route, pod_monitor, revision_service, stable_service
 
 __all__ = [
-    "FENCE",
     "ReservedField",
     "candidate_service",
     "controller_revision",

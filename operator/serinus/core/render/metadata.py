@@ -16,8 +16,6 @@ from serinus.core.render.identity import model_version
 APP_NAME_LABEL: Final = "app.kubernetes.io/name"
 APP_VERSION_LABEL: Final = "app.kubernetes.io/version"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
-FENCE: Final = ANNOTATION_MOVES
-"""Annotation that alone is no reason to write a child."""
 
 NO_LABELS: Mapping[str, str] = {}
 

@@ -17,7 +17,7 @@ from scipy import optimize
 
 from serinus.core.evidence import clustering
 from serinus.core.evidence.betting import above_limit
-from serinus.core.evidence.increase import FALL_WEIGHTS, above, wealth_below
+from serinus.core.evidence.increase import FALL_WEIGHTS, _falling, above
 from serinus.core.evidence.pairs import Pair, without_stable
 from serinus.core.evidence.wealth import Evidence, log_mixture
 from tests.unit.core.evidence.traffic import Source, bursts, correlated, independent, pairs
@@ -65,8 +65,8 @@ def looks_to_fail(test, seen: Sequence[Pair]) -> float:
 def looks_to_pass(seen: Sequence[Pair], bound: float, *, absolute: bool) -> float:
     """Looks until "below the bound" is shown for the absolute limit or for the increase."""
     effects = clustering.of_shares(seen) if absolute else clustering.of_differences(seen)
-    wealth = wealth_below(without_stable(seen) if absolute else seen, bound, effects, ALPHA)
-    shown = (look for look, logs in enumerate(wealth, 1) if log_mixture(logs, FALL_WEIGHTS) >= THRESHOLD)
+    wealth = _falling(without_stable(seen) if absolute else seen, bound, effects, ALPHA, None)
+    shown = (look for look, (logs, _) in enumerate(wealth, 1) if log_mixture(logs, FALL_WEIGHTS) >= THRESHOLD)
     return next(shown, math.inf)
 
 

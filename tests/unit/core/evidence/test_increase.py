@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from serinus.core.evidence import clustering
-from serinus.core.evidence.increase import FALL_WEIGHTS, Alone, above, below, log_e_value, wealth_below
+from serinus.core.evidence.increase import FALL_WEIGHTS, Alone, _bets, _falling, _log_e_values, above, below
 from serinus.core.evidence.pairs import Cell, Pair, pair, without_stable
 from serinus.core.evidence.wealth import log_mixture
 from tests.unit.core.evidence.traffic import bursts, correlated, independent, pairs
@@ -17,6 +17,11 @@ from tests.unit.core.evidence.traffic import bursts, correlated, independent, pa
 ALPHA = 0.01
 SHARES = st.integers(0, 1000).map(lambda permille: permille / 1000)
 THRESHOLD = math.log(1 / ALPHA)
+
+
+def log_e_value(cell, stake, increase):
+    """Of one stake, which is not cut."""
+    return _log_e_values(cell, _bets((stake,), increase))[0]
 
 
 def expectation(*, share, stable_share, total, stable_total, stake, increase):
@@ -232,7 +237,7 @@ def test_a_later_look_never_takes_a_fail_back(counts, length):
 def looks_to_pass(seen, bound):
     alone = without_stable(seen)
     effects = clustering.of_shares(seen)
-    for look, logs in enumerate(wealth_below(alone, bound, effects, ALPHA), start=1):
+    for look, (logs, _) in enumerate(_falling(alone, bound, effects, ALPHA, None), start=1):
         if log_mixture(logs, FALL_WEIGHTS) >= THRESHOLD:
             return look
     return math.inf

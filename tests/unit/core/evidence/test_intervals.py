@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serinus.api.analysis import AbsentBad
-from serinus.core.evidence.intervals import Interval, Tally, WarmUp, intervals_of, total_of
+from serinus.core.evidence.intervals import Interval, Tally, intervals_of, total_of
 from serinus.core.readings import Counters, CounterSeries, Grid, Missing, MissingReason, Part, PodStart, Sample
 from tests.unit.core.evidence.traffic import ANCHOR, STEP_SECONDS, counters, joined
 
@@ -180,21 +180,6 @@ def test_what_makes_no_sense_is_missing(series, options, reason):
 
 def test_an_absent_bad_series_is_zero_where_that_is_what_it_means():
     assert bads(counted(line(Part.TOTAL, {0: 0, 1: 5}), absent_bad=AbsentBad.ZERO)) == {1: 0}
-
-
-@pytest.mark.parametrize(
-    ("warm_up", "left"),
-    [
-        (WarmUp(), {2: 4, 3: 6, 4: 10}),
-        (WarmUp(seconds=30), {4: 10}),
-        (WarmUp(seconds=1000, requests=4), {3: 6, 4: 10}),
-        (WarmUp(seconds=1000, requests=11), {}),
-        (WarmUp(seconds=1000), {}),
-    ],
-)
-def test_the_warm_up_of_a_pod_is_not_judged(warm_up, left):
-    counts = counted(line(Part.TOTAL, {2: 4, 3: 10, 4: 20}), pods=(PodStart("a", ANCHOR + 15),), warm_up=warm_up)
-    assert totals(counts) == left
 
 
 @st.composite

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from serinus.api.kinds import ANNOTATION_MOVES
 from serinus.core import render
 from serinus.core.render.routing import gateway_duration
 from tests.unit.core.render.resources import IMAGE, deployment
@@ -28,7 +29,7 @@ def test_every_child_is_controlled_by_the_resource_and_does_not_hold_up_its_dele
 
 
 def test_every_child_carries_the_fence():
-    assert render.stable_service(deployment(), "abc", 41)["metadata"]["annotations"] == {render.FENCE: "41"}
+    assert render.stable_service(deployment(), "abc", 41)["metadata"]["annotations"] == {ANNOTATION_MOVES: "41"}
 
 
 def test_a_controller_revision_keeps_what_the_user_wrote_and_nothing_else():
