@@ -187,7 +187,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_after_the_timeout():
         with pytest.raises(Unavailable, match="read Service team/iris: the API server did not answer in time"):
             await cluster.get(SERVICE, "team", "iris")
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 async def test_a_server_that_is_not_there_is_unavailable():

@@ -10,14 +10,14 @@ from serinus.shell.work_queue import WorkQueue
 SOON = 0.02
 
 
-async def until(met: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(met: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not met():  # noqa: ASYNC110 -- polls what nobody announces
             await asyncio.sleep(0.001)
 
 
 async def taken(queue: WorkQueue[str]) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await queue.get()
 
 
