@@ -255,7 +255,7 @@ class Leadership:
         if not led:
             return
         try:
-            async with asyncio.timeout(self._terms.retry_seconds):
+            async with asyncio.timeout(self._patience_seconds()):
                 # Read first: the stop may have cut off a renewal that took effect.
                 self._see(await self._store.get(LEASE, self._terms.namespace, self._terms.name))
                 if self.holder == self._identity and self._lease is not None:
