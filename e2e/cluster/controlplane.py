@@ -34,8 +34,8 @@ from e2e.cluster.locations import CHECKOUT
 from e2e.cluster.once import file_lock, write_whole
 from e2e.cluster.process import ClusterError, last_lines, succeeds
 
-_START_SECONDS = 90
-_STOP_SECONDS = 30
+_START_SECONDS = 180
+_STOP_SECONDS = 60
 _LOOPBACK = "127.0.0.1"
 _USERS = {
     "admin": "/O=system:masters/CN=admin",
@@ -234,7 +234,7 @@ def _keep(directory: Path, programs: Programs) -> None:
         for process in reversed(started):
             process.terminate()
             try:
-                process.wait(_STOP_SECONDS / 3)
+                process.wait(_STOP_SECONDS / 5)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -1,6 +1,7 @@
 """A process that takes part in an election, for tests that stop, freeze or kill it.
 
-Prints `gained` and `lost`, and `writes` whenever it would be allowed to write, as a busy leader would.
+Prints `gained` and `lost`, and `writes` whenever it would be allowed to write, as a busy leader would, with the
+monotonic time at which it asked whether it may.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import contextlib
 import signal
 import ssl
 import sys
+import time
 
 from serinus.kube.client import open_cluster
 from serinus.kube.credentials import Credentials
@@ -31,8 +33,9 @@ async def main(server: str, pki: str, namespace: str, identity: str, duration_se
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with contextlib.suppress(asyncio.CancelledError):
             while not task.done():
+                asked_at = time.monotonic()
                 if leadership.leading:
-                    print("writes", flush=True)
+                    print("writes", asked_at, flush=True)
                 await asyncio.sleep(0.01)
             await task
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,13 @@ def allowed(kubectl: Callable[..., Any], user: str, rights: Iterable[Right]) -> 
     return dict(zip(asked, verdicts, strict=True))
 
 
+def wait_for(heard: Callable[[], bool], seconds: float = 30) -> None:
+    """The authorizer watches the rights, so it hears of a change a moment later: wait until it has or should have."""
+    deadline = time.monotonic() + seconds
+    while not heard() and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
 def declared(own: str, watched: str, name: str) -> set[Right]:
     """Every right of the table, with the operator's namespace, one it watches, and the chart's full name filled in."""
     rights: set[Right] = set()
@@ -144,6 +152,7 @@ def test_operator_may_do_what_it_needs_and_nothing_beside(
     user = f"system:serviceaccount:{namespace}:{name}"
 
     needed = declared(namespace, "default", name)
+    wait_for(lambda: all(allowed(kubectl, user, needed).values()))
     assert {right for right, yes in allowed(kubectl, user, needed).items() if not yes} == set()
 
     beside: set[Right] = {
@@ -167,6 +176,7 @@ def test_operator_may_do_what_it_needs_and_nothing_beside(
     assert {right for right, yes in allowed(kubectl, user, beside).items() if yes} == set()
 
     done(helm("uninstall", namespace, f"--namespace={namespace}"))
+    wait_for(lambda: not any(allowed(kubectl, user, needed).values()))
     assert not any(allowed(kubectl, user, needed).values())
 
 
@@ -179,6 +189,7 @@ def test_operator_of_some_namespaces_may_do_nothing_in_others(
     done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=values))
     name = f"{namespace}-serinus"
     user = f"system:serviceaccount:{namespace}:{name}"
+    wait_for(lambda: all(allowed(kubectl, user, declared(namespace, watched, name)).values()))
     assert all(allowed(kubectl, user, declared(namespace, watched, name)).values())
     elsewhere = {right for right in declared(namespace, "default", name) if right[3] == "default"}
     assert not any(allowed(kubectl, user, elsewhere).values())
@@ -201,8 +212,10 @@ def test_viewers_read_and_editors_write_but_neither_touches_the_status(
             ("update", "modeldeployments/status"),
         ]
     ]
-    assert list(allowed(kubectl, "viewer", rights).values()) == [True, False, False, False]
-    assert list(allowed(kubectl, "editer", rights).values()) == [False, True, True, False]
+    may = {"viewer": [True, False, False, False], "editer": [False, True, True, False]}
+    for user, expected in may.items():
+        wait_for(lambda user=user: any(allowed(kubectl, user, rights).values()))
+        assert list(allowed(kubectl, user, rights).values()) == expected
     done(helm("uninstall", namespace, f"--namespace={namespace}"))
 
 

@@ -218,12 +218,12 @@ class Operator:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 async def until(condition: Callable[[], Any], cluster: Cluster, operator: Operator, what: str) -> Any:
     """Play the controllers until the condition holds; what it found."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while True:
         cluster.play()
         if found := condition():

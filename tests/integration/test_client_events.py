@@ -43,7 +43,7 @@ async def regarding(cluster: HttpCluster, namespace: str) -> Regarding:
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.02)

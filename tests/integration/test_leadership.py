@@ -22,7 +22,7 @@ from tests.integration.second_api_server import SecondApiServer
 from tests.integration.test_cluster_contract import service
 
 ROOT = Path(__file__).parents[2]
-DURATION_SECONDS = 4.0
+DURATION_SECONDS = 6.0
 """Long enough for a busy machine to renew in time, short enough to be waited for."""
 
 
@@ -38,18 +38,16 @@ class Elector:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.lines: list[str] = []
-        self.said_at: list[float] = []
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.lines.append(line.decode().strip())
-            self.said_at.append(time.monotonic())
 
     @property
     def leads(self) -> bool:
-        turns = [line.split()[0] for line in self.lines if line != "writes"]
+        turns = [line.split()[0] for line in self.lines if not line.startswith("writes")]
         return bool(turns) and turns[-1] == "gained"
 
     async def end(self) -> None:
@@ -131,7 +129,7 @@ async def test_a_standby_acts_as_soon_as_the_lease_is_given_back(cluster: HttpCl
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
 
-    await eventually(lambda: standby.leading, seconds=30)  # and not after the 300 s of a retry
+    await eventually(lambda: standby.leading, seconds=60)  # and not after the 300 s of a retry
     assert len(gained) == 1
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -152,7 +150,7 @@ async def test_a_standby_makes_a_lease_that_was_deleted(cluster: HttpCluster, na
 
     await cluster.delete(LEASE, namespace, "serinus", made["metadata"]["uid"])
 
-    await eventually(lambda: standby.leading, seconds=30)
+    await eventually(lambda: standby.leading, seconds=60)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
@@ -173,13 +171,13 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_thaws(plane: Cont
         leader, standby = sorted(electors, key=lambda elector: not elector.leads)
         leader.process.send_signal(signal.SIGSTOP)
         await eventually(lambda: standby.leads)
-        await asyncio.sleep(0.5)  # what it said before it froze has arrived
-        said = len(leader.lines)
+        said, thawed_at = len(leader.lines), time.monotonic()
         leader.process.send_signal(signal.SIGCONT)
 
         await eventually(lambda: any(line.startswith("lost") for line in leader.lines[said:]))
         await asyncio.sleep(0.5)
-        assert "writes" not in leader.lines[said:]
+        allowed_at = [float(line.split()[1]) for line in leader.lines if line.startswith("writes")]
+        assert 0 < max(allowed_at) < thawed_at
         assert standby.leads
 
 
@@ -203,7 +201,7 @@ async def test_a_leader_that_can_not_renew_stops_before_others_may_start(namespa
 
 async def test_a_leader_whose_lease_is_taken_by_hand_stops(cluster: HttpCluster, namespace: str):
     lost: list[str] = []
-    terms = LeaseTerms(namespace, "serinus", DURATION_SECONDS, renew_deadline_seconds=3, retry_seconds=0.3)
+    terms = LeaseTerms(namespace, "serinus", DURATION_SECONDS, renew_deadline_seconds=5, retry_seconds=0.3)
     leadership = Leadership(cluster, terms, "one", on_gained=lambda: None, on_lost=lost.append)
     task = asyncio.create_task(leadership.run())
     await eventually(lambda: leadership.leading)
@@ -222,7 +220,7 @@ async def test_a_leader_whose_lease_is_taken_by_hand_stops(cluster: HttpCluster,
 
 async def test_a_lease_that_was_deleted_is_made_again(cluster: HttpCluster, namespace: str):
     lost: list[str] = []
-    terms = LeaseTerms(namespace, "serinus", DURATION_SECONDS, renew_deadline_seconds=3, retry_seconds=0.2)
+    terms = LeaseTerms(namespace, "serinus", DURATION_SECONDS, renew_deadline_seconds=5, retry_seconds=0.2)
     leadership = Leadership(cluster, terms, "one", on_gained=lambda: None, on_lost=lost.append)
     task = asyncio.create_task(leadership.run())
     await eventually(lambda: leadership.leading)
@@ -235,7 +233,7 @@ async def test_a_lease_that_was_deleted_is_made_again(cluster: HttpCluster, name
             with contextlib.suppress(NotFound):
                 uids.add((await cluster.get(LEASE, namespace, "serinus"))["metadata"]["uid"])
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await is_made_again()
     assert leadership.leading
     assert lost == []

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 from e2e.cluster.controlplane import control_plane
 from tests.integration.established import wait_until_established
 from tests.integration.operator.operator_process import (
+    BUSY_SECONDS,
     FAILOVER_SECONDS,
     ROOT,
     Cluster,
@@ -34,6 +36,8 @@ from tests.integration.operator.test_operator_resources import (
 )
 from tests.integration.second_api_server import SecondApiServer
 
+PATIENT = {"LEASE_DURATION_SECONDS": "120", "LEASE_RENEW_DEADLINE_SECONDS": "60"}
+"""A lease that does not run out within a test."""
 EVERYTHING = "modeldeployments,controllerrevisions,replicasets,services,events.events.k8s.io"
 StartOperator = Callable[..., OperatorProcess]
 
@@ -44,6 +48,17 @@ def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], str]:
         (each["kind"], each["metadata"]["name"]): each["metadata"]["resourceVersion"]
         for each in cluster.list(EVERYTHING, namespace)
     }
+
+
+def settled(cluster: Cluster, namespace: str) -> dict[tuple[str, str], str]:
+    """The versions, once the controllers, which may lag behind, have left them alone for a while."""
+
+    def unchanged() -> dict[tuple[str, str], str] | None:
+        before = versions(cluster, namespace)
+        time.sleep(1)
+        return before if versions(cluster, namespace) == before else None
+
+    return eventually(unchanged, doing="the controllers are done") or {}
 
 
 def lease_holder(cluster: Cluster, namespace: str) -> str:
@@ -57,9 +72,9 @@ def test_idle_resource_costs_no_write_neither_while_it_runs_nor_after_a_new_star
     operator = operators().start().until_leading()
     deployed(cluster, team, "iris", rollout={"watchSeconds": 0, "scaleDownDelaySeconds": 0})
     operator.until_quiet()
-    before = versions(cluster, team)
     passes = operator.metric("serinus_pass_seconds_count")
     assert operator.end(signal.SIGTERM)[0] == 0
+    before = settled(cluster, team)
 
     operator.start().until_leading()
     eventually(lambda: operator.metric("serinus_pass_seconds_count") >= 1)
@@ -73,12 +88,12 @@ def test_idle_resource_costs_no_write_neither_while_it_runs_nor_after_a_new_star
 def test_sigterm_ends_the_process_in_time_and_gives_the_lease_back(
     cluster: Cluster, team: str, operators: StartOperator
 ) -> None:
-    operator = operators().start().until_leading()
+    operator = operators(**PATIENT).start().until_leading()
     deployed(cluster, team, "iris")
     assert lease_holder(cluster, team) != ""
     code, seconds = operator.end(signal.SIGTERM)
     assert code == 0
-    assert seconds < 3
+    assert seconds < 3 + BUSY_SECONDS, "well within the 30 s that its pod is given"
     assert lease_holder(cluster, team) == ""
     assert operator.lines()[-1]["message"] == "stopped"
     assert not [line for line in operator.lines() if line["level"] in {"error", "critical"}]
@@ -95,7 +110,7 @@ def test_standby_takes_over_within_the_lease_when_the_leader_is_killed(
     assert standby.metric("serinus_writes_total") == 0
 
     leader.end(signal.SIGKILL)
-    eventually(standby.leads, seconds=FAILOVER_SECONDS + 2, doing="the standby leads")
+    eventually(standby.leads, seconds=FAILOVER_SECONDS + BUSY_SECONDS, doing="the standby leads")
     assert lease_holder(cluster, team) == "second"
     cluster.kubectl("delete", "service", "iris", "-n", team)
     eventually(lambda: cluster.get("service", "iris", team), doing="the new leader puts the Service back")
@@ -105,10 +120,11 @@ def test_standby_takes_over_within_the_lease_when_the_leader_is_killed(
 def test_standby_takes_over_at_once_when_the_leader_ends_in_order(
     cluster: Cluster, team: str, operators: StartOperator
 ) -> None:
-    leader, standby = operators(IDENTITY="first").start().until_leading(), operators(IDENTITY="second").start()
+    leader = operators(IDENTITY="first", **PATIENT).start().until_leading()
+    standby = operators(IDENTITY="second", **PATIENT).start()
     eventually(lambda: standby.get("/readyz")[0] == 200)
     leader.end(signal.SIGTERM)
-    eventually(standby.leads, seconds=2, doing="the standby leads before the lease could have run out")
+    eventually(standby.leads, seconds=60, doing="the standby leads before the lease could have run out")
 
 
 def test_leader_whose_lease_is_taken_writes_no_more(cluster: Cluster, team: str, operators: StartOperator) -> None:
@@ -120,9 +136,10 @@ def test_leader_whose_lease_is_taken_writes_no_more(cluster: Cluster, team: str,
     eventually(lambda: not operator.leads())
     writes = operator.metric("serinus_writes_total")
     cluster.kubectl("delete", "service", "iris", "-n", team)
-    eventually(lambda: operator.metric("serinus_deployments") == 1)
-    assert operator.metric("serinus_writes_total") == writes
-    assert cluster.get("service", "iris", team) is None
+    until = time.monotonic() + 2  # a leader would have put it back within a moment
+    while time.monotonic() < until:
+        assert cluster.get("service", "iris", team) is None
+        assert operator.metric("serinus_writes_total") == writes
     assert operator.get("/healthz")[0] == 200, "a standby is well"
 
     cluster.patch("lease", lease_name(team), team, {"spec": {"holderIdentity": ""}})
@@ -177,10 +194,10 @@ def test_watch_that_stays_silent_fails_the_liveness_probe(
         operator.start().until_leading()
         server.kill()
         silent = "the watch of modeldeployments has been silent"
-        eventually(lambda: silent in operator.get("/healthz")[1], seconds=160)
+        eventually(lambda: silent in operator.get("/healthz")[1], seconds=200)
         assert operator.get("/healthz")[0] == 503
         asyncio.run(server.start())
-        eventually(lambda: operator.get("/healthz")[0] == 200, seconds=60)
+        eventually(lambda: operator.get("/healthz")[0] == 200)
     finally:
         server.kill()
 
@@ -256,10 +273,10 @@ def test_operator_waits_for_a_crd_that_is_new_enough_and_survives_its_removal(
     operator.until_leading()
     deployed(cluster, "team", "iris")
 
-    cluster.kubectl("delete", "crd", "modeldeployments.serinus.dev", "--timeout=30s")
+    cluster.kubectl("delete", "crd", "modeldeployments.serinus.dev", "--timeout=50s")
     eventually(lambda: operator.metric("serinus_deployments") == 0)
     waiting = "the ModelDeployment CRD is not installed; waiting for it"
-    eventually(lambda: len(said(operator, waiting)) == 2, seconds=90)
+    eventually(lambda: len(said(operator, waiting)) == 2)
     cluster.apply(crd())
     wait_until_established(cluster.kubectl, "modeldeployments.serinus.dev")
     deployed(cluster, "team", "rose")

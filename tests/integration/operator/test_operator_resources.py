@@ -171,7 +171,7 @@ def test_foreign_service_is_left_alone_and_named_until_it_is_handed_over(
     assert cluster.get("service", name, served) == before
 
     cluster.kubectl("annotate", "service", name, f"serinus.dev/adopt={name}", "-n", served)
-    eventually(lambda: cluster.condition(name, served, "Stalled").get("status") == "False", seconds=60)
+    eventually(lambda: cluster.condition(name, served, "Stalled").get("status") == "False")
     adopted = cluster.get("service", name, served)
     assert adopted is not None
     assert adopted["metadata"]["ownerReferences"][0]["kind"] == "ModelDeployment"
@@ -207,14 +207,14 @@ def test_suspended_resource_is_only_watched(cluster: Cluster, served: str, name:
 
 def test_deletion_takes_all_children_along(cluster: Cluster, served: str, name: str) -> None:
     deployed(cluster, served, name)
-    cluster.kubectl("delete", "modeldeployment", name, "-n", served, "--wait=true", "--timeout=20s")
-    eventually(lambda: not children(cluster, served, name), seconds=60, doing="the garbage collector has the children")
+    cluster.kubectl("delete", "modeldeployment", name, "-n", served, "--wait=true", "--timeout=50s")
+    eventually(lambda: not children(cluster, served, name), doing="the garbage collector has the children")
 
 
 def test_resource_made_anew_under_the_same_name_starts_over(cluster: Cluster, served: str, name: str) -> None:
     deployed(cluster, served, name)
     first = (cluster.get("modeldeployment", name, served) or {})["metadata"]["uid"]
-    cluster.kubectl("delete", "modeldeployment", name, "-n", served, "--wait=true", "--timeout=20s")
+    cluster.kubectl("delete", "modeldeployment", name, "-n", served, "--wait=true", "--timeout=50s")
     deployed(cluster, served, name)
     owners = {
         child["metadata"]["ownerReferences"][0]["uid"]
