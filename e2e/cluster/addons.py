@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from e2e.cluster.process import ClusterError, CommandError, last_lines
 from e2e.cluster.progress import step
 
 _READY = "--timeout=180s"
+_GATEWAY_API = "gateway.networking.k8s.io"
+_KINDS_SECONDS = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,30 @@ def install() -> None:
     kubectl = Kubectl()
     with step("Gateway API, DNS, gateway and Prometheus"):
         kubectl.apply(tools.gateway_api_crds())
-        kubectl.run("wait", "--for=condition=Established", "crd", "--selector=!none", _READY)
+        _await_kinds(kubectl)
         kubectl.apply_text("\n---\n".join(addon.manifest(key) for addon, key in keys.items()))
         for addon in addons:
             _await(kubectl, addon.namespace, "rollout", "status", f"deployment/{addon.name}")
         _await(kubectl, "gateway-system", "wait", "--for=condition=Programmed", "gateway/public")
+
+
+def _await_kinds(kubectl: Kubectl) -> None:
+    """Wait until the kinds that were just applied can be used.
+
+    `kubectl wait` fails at once on a CRD that has no conditions yet, and discovery knows a kind only a moment after it
+    is Established.
+    """
+    established = ("wait", "--for=condition=Established", "crd", "--selector=!none", "--timeout=30s")
+    served = ("api-resources", f"--api-group={_GATEWAY_API}", "--cached=false", "--output=name")
+    deadline = time.monotonic() + _KINDS_SECONDS
+    while (
+        kubectl.try_run(*established, timeout_seconds=60) is None
+        or f"gateways.{_GATEWAY_API}" not in (kubectl.try_run(*served) or "").split()
+    ):
+        if time.monotonic() > deadline:
+            facts = kubectl.try_run("get", "crds") or "  kubectl get crds fails"
+            raise ClusterError(f"the kinds of the Gateway API can't be used\n{facts}", "make cluster-down cluster")
+        time.sleep(0.5)
 
 
 def _await(kubectl: Kubectl, namespace: str, *what: str) -> None:

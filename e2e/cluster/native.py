@@ -32,7 +32,7 @@ PAUSE_IMAGE = "localhost/serinus-e2e/pause:1"
 _POD_RANGE = "10.244.0.0/24"
 _SOCKET = Path("/run/containerd/containerd.sock")
 _PORTS = {"api_port": 6443, "etcd_port": 2379, "etcd_peer_port": 2380}
-_READY_SECONDS = 120
+_READY_SECONDS = 300
 _BUILD_LABEL = "serinus.dev/build"
 _USERS = {
     "admin": "/O=system:masters/CN=admin",
@@ -121,8 +121,8 @@ def load(keys: Mapping[str, str]) -> None:
 def send_signal(program: str, number: signal.Signals) -> None:
     """Send a signal to one of the node's programs, such as kube-apiserver."""
     for pid in cgroups.members():
-        with contextlib.suppress(FileNotFoundError):
-            if Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].endswith(f"/{program}"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/cmdline").read_text(errors="replace").partition("\0")[0].endswith(f"/{program}"):
                 os.kill(pid, number)
                 return
     raise ClusterError(f"{program} is not running", f"see {LOGS / program}.log")

@@ -78,7 +78,7 @@ def test_prometheus_counts_the_requests_of_an_annotated_pod_under_its_name(probe
     selector = f'{{namespace="{probe.namespace}",pod="probe"}}'
     query = f"http://prometheus.monitoring:9090/api/v1/query?query=probe_requests_total{selector}".replace('"', "%22")
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (result := json.loads(probe.python(FETCH, query))["data"]["result"]):
+    while not (result := json.loads(probe.eventually(FETCH, query))["data"]["result"]):
         assert time.monotonic() < deadline, f"nothing scraped for {selector}"
         time.sleep(0.5)
     assert float(result[0]["value"][1]) > 0
