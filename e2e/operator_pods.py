@@ -52,8 +52,8 @@ def restarts(stage: Stage) -> int:
 
 def leader(stage: Stage) -> str:
     """The pod that holds the Lease; "" while nobody does."""
-    lease = json.loads(stage.kubectl.run("get", "lease", LEASE, PLACE, "--output=json"))
-    return str(lease["spec"].get("holderIdentity") or "")
+    lease = stage.kubectl.run("get", "lease", LEASE, PLACE, "--output=json", "--ignore-not-found")
+    return str(json.loads(lease)["spec"].get("holderIdentity") or "") if lease else ""
 
 
 def wait_until_one_leads(stage: Stage, *, other_than: str = "", seconds: float = 60) -> str:

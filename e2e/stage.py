@@ -109,7 +109,7 @@ def install(tag: str, **values: Any) -> None:
 def uninstall() -> None:
     """Uninstall the release `serinus`, and wait until its pods are gone."""
     place = (f"--kubeconfig={KUBECONFIG}", f"--namespace={OPERATOR_NAMESPACE}")
-    run(tools.packaged() / "helm", "uninstall", "serinus", *place, "--wait", "--timeout=120s")
+    run(tools.packaged() / "helm", "uninstall", "serinus", *place, "--cascade=foreground", "--wait", "--timeout=120s")
 
 
 def build_operator() -> str:

@@ -14,6 +14,8 @@ from e2e.stage import Stage, wait_until
 PUT_BACK_SECONDS = 30
 SETTLED_SECONDS = 5
 """From the last edit to the first second in which the clients may not notice anything any more."""
+LAST_FAILURE_SECONDS = 12
+"""The same where pods had gone: a request that was on its way to one may wait for its client's time-out."""
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,8 @@ def child(model: Model) -> str:
     return f"{NAME}-{revision(model.wait_until_ready(), 'stable')}"
 
 
-def assert_clients_are_served(model: Model) -> None:
-    time.sleep(SETTLED_SECONDS)
+def assert_clients_are_served(model: Model, settled_seconds: float = SETTLED_SECONDS) -> None:
+    time.sleep(settled_seconds)
     report = model.wait_for_answers()
     model.nobody_saw_a_failure(report)
     assert report.versions == {"1.0.0"}
@@ -102,5 +104,5 @@ def test_the_services_route_and_replica_set_deleted_at_once_come_back_as_they_we
     wait_until(f"{sorted(before)} are back", back, 60)
     wait_until("its pod is ready", lambda: model.get("mdep", NAME)["status"]["stable"]["readyReplicas"] == 1, 90)
     model.wait_until_ready()
-    assert_clients_are_served(model)
+    assert_clients_are_served(model, LAST_FAILURE_SECONDS)
     assert model.stop_requests().total is not None

@@ -9,7 +9,7 @@ import pytest
 from e2e import operator_pods
 from e2e.model import NAME, Model, events_of, model_in, revision, rollout
 from e2e.operator_pods import Logs
-from e2e.stage import OPERATOR_NAMESPACE, Stage, install, uninstall
+from e2e.stage import OPERATOR_NAMESPACE, Stage, install, uninstall, wait_until
 from e2e.watching import phase
 
 CHILDREN = "replicasets,services,httproutes,controllerrevisions,pods"
@@ -39,8 +39,7 @@ def test_an_upgrade_in_the_middle_of_a_rollout_leaves_it_intact(stage: Stage, mo
 
     install(stage.operator_tag, logLevel="debug", podAnnotations={"example.com/upgraded": "yes"})
 
-    after = {pod["metadata"]["name"] for pod in operator_pods.pods(stage)}
-    assert after.isdisjoint(before)
+    wait_until("the old pods go", lambda: operator_pods.names(stage).isdisjoint(before), 60)
     promoted = model.wait_until_promoted("2.0.0")
     assert revision(promoted, "stable") == revision(holding, "candidate")
     assert rollout(promoted)["judgedBy"] == "Metrics"
@@ -58,7 +57,7 @@ def test_uninstalled_it_leaves_the_models_serving_and_the_crd_in_place(stage: St
 
     uninstall()
 
-    assert operator_pods.names(stage) == set()
+    wait_until("the operator's pods go", lambda: not operator_pods.names(stage), 60)
     left = stage.kubectl.run("get", "deployments,leases,serviceaccounts", f"--namespace={OPERATOR_NAMESPACE}")
     assert "deployment.apps/serinus" not in left
     assert "serviceaccount/serinus" not in left

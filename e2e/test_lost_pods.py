@@ -15,6 +15,8 @@ SHARE = 25
 HOLD_SECONDS = 15
 WEIGHT_OFF_SECONDS = 8
 """What a busy machine takes from the end of a pod to a route without it; an idle one takes one or two."""
+LAST_FAILURE_SECONDS = 15
+"""From the route's change to the last answer of a request from before: the gateway's lag and a client's time-out."""
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def test_the_weight_goes_off_at_once_the_clock_stops_and_both_go_on_with_a_new_p
     holding = model.wait_until_holding()
     candidate, stable = revision(holding, "candidate"), revision(holding, "stable")
 
-    killed_at = time.time()
     (pod,) = model.pods(candidate)
+    killed_at = time.time()
     model.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
     route = model.route.wait_for("the weight is off", lambda m: weights_of(m) == {stable: 100}, 30)
     off_at = next(seen.at for seen in model.route.seen if seen.manifest is route)
@@ -49,5 +51,6 @@ def test_the_weight_goes_off_at_once_the_clock_stops_and_both_go_on_with_a_new_p
     report = model.stop_requests()
     most = REQUESTS_PER_SECOND * SHARE / 100 * (off_at - killed_at + 3)
     assert report.failed <= most, f"{report.failed} requests lost: {report.outcomes_of(None)}"
-    after = report.between(off_at + 4, float("inf"))
+    after = report.between(off_at + LAST_FAILURE_SECONDS, float("inf"))
+    assert after.requests > 0
     model.nobody_saw_a_failure(after)

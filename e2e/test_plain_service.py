@@ -54,6 +54,9 @@ def test_deleting_the_resource_removes_all_that_was_made_for_it_and_does_not_han
         90,
     )
     assert left == "none"
-    slices = json.loads(model.kubectl("get", "endpointslices,configmaps,secrets,jobs,leases", "--output=json"))
-    names = [item["metadata"]["name"] for item in slices["items"]]
-    assert [name for name in names if name.startswith(NAME)] == []
+
+    def others() -> list[str]:
+        found = json.loads(model.kubectl("get", "endpointslices,configmaps,secrets,jobs,leases", "--output=json"))
+        return [name for item in found["items"] if (name := item["metadata"]["name"]).startswith(NAME)]
+
+    wait_until("nothing else with its name is left", lambda: not others(), 60)

@@ -17,7 +17,7 @@ from e2e.story import NAME, Story, instant
 from e2e.watching import condition, told
 
 STEPS = digits("2.0.0")["spec"]["rollout"]["canary"]["steps"]
-SETTLE_SECONDS = 3
+SETTLE_SECONDS = 5
 """From a route's new weights to requests that all follow them."""
 QUIET_SECONDS = 20
 HARM_SECONDS = 60
