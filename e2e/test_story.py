@@ -77,6 +77,13 @@ def test_no_request_failed_but_those_that_version_3_answered(story: Story) -> No
     assert story.report.failed_except("3.0.0") == 0, {of: story.report.outcomes_of(of) for of in others}
 
 
+def test_version_2_is_right_more_often_and_version_3_slower_as_the_story_goes(story: Story) -> None:
+    report = story.report
+    right = {version: report.right_of(version) / report.requests_of(version) for version in ("1.0.0", "2.0.0")}
+    assert right["2.0.0"] > right["1.0.0"] + 0.02, right
+    assert report.latency_milliseconds(0.5, "3.0.0") > report.latency_milliseconds(0.5, "2.0.0")
+
+
 def test_clients_saw_the_versions_in_the_shares_that_the_weights_say(story: Story) -> None:
     for current, following in pairwise(story.weights):
         part = story.report.between(current.at + SETTLE_SECONDS, following.at - 1)
