@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import groupby
+from typing import Any
 
 import pytest
 
-from e2e.model import NAME, Model, model_in, revision, rollout, weights_of
+from e2e.model import NAME, Model, events_of, model_in, revision, rollout, weights_of
 from e2e.stage import DIGITS_IMAGE, Stage, wait_until
 from e2e.watching import condition, phase
 
@@ -22,23 +25,46 @@ MISSING_GATEWAY = {"name": "not-there", "namespace": "gateway-system"}
 MISSING_LISTENER = {"name": "public", "namespace": "gateway-system", "sectionName": "not-there"}
 SIGTERM_TO_THE_SERVER = "import os; os.kill(1, 15)"
 REQUESTS_PER_SECOND = 10
+NEVER_READY = """
+import http.server, signal, sys
+class Model(http.server.BaseHTTPRequestHandler):
+    started = False
+    def do_GET(self):
+        refuses = self.path == "/readyz" and Model.started
+        Model.started |= self.path == "/readyz"
+        self.send_response(503 if refuses else 200)
+        self.end_headers()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+http.server.ThreadingHTTPServer(("", 3000), Model).serve_forever()
+"""
+"""A server that starts, passes its startup probe and its liveness probe, and no readiness probe ever."""
+NEXT_TO_NOTHING = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+WATCHED: dict[str, Any] = {
+    "rollout": {"canary": None, "blueGreen": {}, "watchSeconds": 120},
+    "analysis": {"metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "2"}, "minSamples": 50}]},
+}
+"""A switch on readiness that only the watch can take back: the broken version fails one request in five."""
 
 
 @pytest.fixture(scope="module")
 def models(stage: Stage) -> Iterator[dict[str, Model]]:
     """A model for each kind of trouble: version 1 serves, and its next version is on its way."""
-    kinds = ("missing-image", "crashing", "no-gateway", "no-listener", "restarting")
+    with_clients = ("missing-image", "crashing", "never-ready", "watched")
+    kinds = (*with_clients, "no-gateway", "no-listener", "restarting")
     with ExitStack() as stack:
         models = {kind: stack.enter_context(model_in(stage, f"e2e-{kind}")) for kind in kinds}
         for model in models.values():
             model.apply("1.0.0")
         for model in models.values():
             model.wait_until_ready()
-        for kind in ("missing-image", "crashing"):
-            models[kind].send_requests(REQUESTS_PER_SECOND)
+        with ThreadPoolExecutor(len(with_clients)) as pool:
+            list(pool.map(lambda kind: models[kind].send_requests(REQUESTS_PER_SECOND), with_clients))
         models["missing-image"].apply("2.0.0", serving={**SHORT, "image": f"{DIGITS_IMAGE}:9.9.9"}, rollout=DEADLINE)
         crash = ["python", "-c", "import sys; sys.exit('the model file is not there')"]
         models["crashing"].apply("2.0.0", serving={**SHORT, "command": crash}, rollout=DEADLINE)
+        never = {**SHORT, "command": ["python", "-c", NEVER_READY], "resources": NEXT_TO_NOTHING}
+        models["never-ready"].apply("2.0.0", serving=never, rollout=DEADLINE)
+        models["watched"].apply("3.0.0", **WATCHED)
         models["no-gateway"].apply("2.0.0", traffic=gateway(models["no-gateway"], MISSING_GATEWAY))
         models["no-listener"].apply("2.0.0", traffic=gateway(models["no-listener"], MISSING_LISTENER))
         models["restarting"].apply("2.0.0", hold_seconds=600)
@@ -114,6 +140,20 @@ def test_a_container_that_never_starts_gets_no_traffic_and_is_rolled_back_with_i
     assert_it_never_had_traffic(model, candidate)
 
 
+def test_a_container_that_is_never_ready_gets_no_traffic_and_is_rolled_back_at_the_deadline_with_its_probes_reason(
+    models: dict[str, Model],
+) -> None:
+    model = models["never-ready"]
+    rejected = model.wait_until_rejected()
+    status, reason, message = condition(rejected, "Stalled")
+    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
+    candidate = rejected["status"]["rejected"][0]["revision"]
+    assert f"pod {NAME}-{candidate}-" in message
+    assert "the container runs, and the readiness probe fails" in message
+    assert condition(rejected, "Available")[0] == "True"
+    assert_it_never_had_traffic(model, candidate)
+
+
 @pytest.mark.parametrize(
     ("kind", "words", "available"),
     [
@@ -140,3 +180,23 @@ def test_without_its_gateway_no_clock_runs_nothing_is_promoted_and_the_condition
 
     model.apply("2.0.0", hold_seconds=600)
     model.wait_until_holding()
+
+
+def test_a_version_that_fails_while_it_is_watched_gives_all_traffic_back_to_the_one_before_it(
+    models: dict[str, Model],
+) -> None:
+    model = models["watched"]
+    rejected = model.wait_until_rejected()
+    status, reason, message = condition(rejected, "Stalled")
+    assert (status, reason) == ("True", "MetricFailed"), model.told()
+    assert "errors: failed" in message
+    first, third = revision(rejected, "stable"), rejected["status"]["rejected"][0]["revision"]
+    assert rejected["status"]["stable"]["version"] == "1.0.0"
+    events = [event for event, of in events_of(rejected) if of == third]
+    assert events == ["CandidateStarted", "Promoted", "Returned"], model.told()
+    weights = [each for each, _ in groupby(weights_of(seen.manifest) for seen in model.route.seen)]
+    assert weights == [{first: 100}, {third: 100}, {first: 100}], model.story()
+    report = model.stop_requests()
+    assert report.failed_of("3.0.0") > 0
+    assert report.failed_except("3.0.0") == 0, {of: report.outcomes_of(of) for of in report.versions}
+    assert report.versions == {"1.0.0", "3.0.0"}
