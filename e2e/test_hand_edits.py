@@ -1,4 +1,7 @@
-"""People edit and delete the children by hand: they are put back, and the clients hardly notice."""
+"""What people do by hand: children are put back, a name that is taken is left alone, a lost status is found again.
+
+One model goes through all of it; the clients hardly notice.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.model import NAME, Model, model_in, revision
+from e2e.load.report import LoadReport
+from e2e.model import NAME, STEP_WEIGHT, Manifest, Model, events_of, model_in, revision, rollout, weights_of
 from e2e.stage import Stage, wait_until
+from e2e.watching import condition
 
 PUT_BACK_SECONDS = 30
 SETTLED_SECONDS = 5
@@ -26,6 +31,18 @@ def model(stage: Stage) -> Iterator[Model]:
         yield model
 
 
+@pytest.fixture
+def theirs(model: Model) -> Iterator[Manifest]:
+    """A Service of somebody else, with the name that a candidate's would have."""
+    name = f"{NAME}-candidate"
+    spec = {"selector": {"app": "theirs"}, "ports": [{"port": 8080}]}
+    model.stage.apply(
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, model.namespace
+    )
+    yield model.get("service", name)
+    model.kubectl("delete", "service", name)
+
+
 def patch(model: Model, kind: str, name: str, operations: list[dict[str, object]]) -> None:
     model.kubectl("patch", kind, name, "--type=json", f"--patch={json.dumps(operations)}")
 
@@ -39,6 +56,12 @@ def assert_clients_are_served(model: Model, settled_seconds: float = SETTLED_SEC
     report = model.wait_for_answers()
     model.nobody_saw_a_failure(report)
     assert report.versions == {"1.0.0"}
+
+
+def assert_clients_noticed_nothing(model: Model, report: LoadReport, since: float) -> None:
+    seen = report.between(since, float("inf"))
+    assert seen.requests > 0
+    model.nobody_saw_a_failure(seen)
 
 
 @pytest.mark.parametrize("which", ["of all", "of the revision"])
@@ -105,4 +128,48 @@ def test_the_services_route_and_replica_set_deleted_at_once_come_back_as_they_we
     wait_until("its pod is ready", lambda: model.get("mdep", NAME)["status"]["stable"]["readyReplicas"] == 1, 90)
     model.wait_until_ready()
     assert_clients_are_served(model, LAST_FAILURE_SECONDS)
-    assert model.stop_requests().total is not None
+
+
+def test_an_object_of_somebody_else_with_a_childs_name_is_named_and_left_alone_and_nothing_else_is_disturbed(
+    model: Model, theirs: Manifest
+) -> None:
+    begin, stable = time.time(), revision(model.wait_until_ready(), "stable")
+    name = theirs["metadata"]["name"]
+    model.apply("2.0.0", hold_seconds=600)
+
+    stalled = model.resource.wait_for("it is Stalled", lambda m: condition(m, "Stalled")[0] == "True", 60)
+    _, reason, message = condition(stalled, "Stalled")
+    assert reason == "NameTaken", model.told()
+    assert f"Service {model.namespace}/{name} exists and has no controller" in message
+    assert f"serinus.dev/adopt={NAME}" in message
+    assert condition(stalled, "Available")[0] == "True"
+    assert model.weights() == {stable: 100}
+
+    model.apply("1.0.0")
+    settled = model.resource.wait_for("it is at rest again", lambda m: revision(m, "candidate") == "", 60)
+    assert revision(settled, "stable") == stable
+    model.wait_until_ready()
+    assert model.get("service", name) == theirs
+    assert_clients_noticed_nothing(model, model.report(), begin)
+
+
+def test_a_status_emptied_by_hand_in_the_middle_of_a_rollout_is_made_anew_from_what_serves(model: Model) -> None:
+    model.apply("2.0.0", hold_seconds=600)
+    holding = model.wait_until_holding()
+    begin, stable, candidate = time.time(), revision(holding, "stable"), revision(holding, "candidate")
+    pods = model.pods(stable)
+
+    empty = json.dumps([{"op": "remove", "path": "/status"}])
+    model.kubectl("patch", "mdep", NAME, "--subresource=status", "--type=json", f"--patch={empty}")
+
+    def starts_over(manifest: Manifest) -> bool:
+        return "countingSince" in rollout(manifest) and ("StatusRecovered", stable) in events_of(manifest)
+
+    recovered = model.resource.wait_for("the candidate holds again, from its first step on", starts_over, 60)
+    events = [("StatusRecovered", stable), ("CandidateStarted", candidate), ("StepEntered", candidate)]
+    assert events_of(recovered) == events, model.told()
+    assert (revision(recovered, "stable"), revision(recovered, "candidate")) == (stable, candidate)
+    assert model.pods(stable) == pods
+    weights = [weights_of(seen.manifest) for seen in model.route.seen if seen.at >= begin]
+    assert all(each.get(stable, 0) >= 100 - STEP_WEIGHT for each in weights), model.story()
+    assert_clients_noticed_nothing(model, model.stop_requests(), begin)
