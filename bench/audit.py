@@ -71,6 +71,24 @@ def total(uses: Counter[Use], who: str, *, writes: bool = False, refused: bool |
     )
 
 
+def events_written(uses: Counter[Use], who: str) -> int:
+    """Writes of Events by somebody that the API server has accepted: new ones, and more of the same."""
+    return sum(
+        count
+        for use, count in uses.items()
+        if use.who == who and use.verb in WRITES and use.resource == "events" and not use.is_refused
+    )
+
+
+def is_activity(line: bytes, user: str) -> bool:
+    """Whether a line of the log tells of a write by this user, Events included, but for the renewal of a Lease."""
+    if user.encode() not in line:  # most lines are about somebody else
+        return False
+    event = orjson.loads(line)
+    resource = (event.get("objectRef") or {}).get("resource")
+    return event["user"]["username"] == user and event["verb"] in WRITES and resource != "leases"
+
+
 def new_lines(log: Path, offset: int) -> Iterator[bytes]:
     """The lines that stand in a log behind an offset, without the one that is still being written."""
     with log.open("rb") as source:

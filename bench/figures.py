@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-_COUNTER: Final = re.compile(r"serinus_(events_(sent|lost)|\w+_(total|count|sum))(\{|$)")
+PASSES: Final = "passes"
+EVENTS_EMITTED: Final = "events emitted"
+EVENTS_LOST: Final = "events lost"
+ABORTED: Final = "aborted"
+PROMOTED: Final = "promoted"
+TAKEN_SECONDS: Final = "seconds until the lease was taken"
+ACTED_SECONDS: Final = "seconds until the standby acted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,9 @@ class ProcessFigures:
     """One process in one phase."""
 
     cpu_seconds: float
+    """Until the operator was quiet again."""
+    cpu_seconds_until_done: float
+    """Until the last resource was done."""
     peak_rss_mib: float
 
 
@@ -51,7 +59,7 @@ class Phase:
     meaning: str
     """One sentence: what was done, and when it counts as done."""
     resources: int
-    """How many ModelDeployments it was about; 0 where it is about none in particular."""
+    """How many resources it was about; 0 where it is about none in particular."""
     wall_seconds: float
     """Until the last resource was done."""
     settled_seconds: float
@@ -68,24 +76,56 @@ class Phase:
     requests: Sequence[RequestCount]
     operator: Mapping[str, float]
     """Growth of the leading operator's own counters."""
+    tally: Mapping[str, float] = field(default_factory=dict)
+    """PASSES, EVENTS_EMITTED and EVENTS_LOST; empty where the leader has changed."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """What else there is to say, such as the seconds until a standby acted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole run."""
+    """One subject with so many resources."""
 
+    subject: str
+    """`bench.subject.Subject.slug`."""
+    label: str
+    """What tells the subject from others of the same invocation."""
+    resource_name: str
     size: int
     namespaces: int
+    invoked_at: str
+    """When the benchmark was called: runs that were made together have it in common."""
     started_at: str
+    command: str
+    """How it was called."""
     conditions: Mapping[str, str]
     """What the figures depend on: versions, the machine, limits."""
+    processors: int
     phases: Sequence[Phase]
+
+    def phase(self, name: str) -> Phase | None:
+        """The phase of that name, if the run had one."""
+        return next((phase for phase in self.phases if phase.name == name), None)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.write_text(json.dumps(asdict(self), separators=(",", ":")) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Run:
+        """A run that was written. Raises KeyError or TypeError where the file holds something else."""
+        found = json.loads(path.read_text())
+        return cls(**{**found, "phases": [_phase(each) for each in found["phases"]]})
+
+
+def _phase(found: dict[str, Any]) -> Phase:
+    spread = found["spread"]
+    read = {
+        "spread": Spread(**spread) if spread else None,
+        "processes": {name: ProcessFigures(**each) for name, each in found["processes"].items()},
+        "requests": [RequestCount(**each) for each in found["requests"]],
+    }
+    return Phase(**{**found, **read})
 
 
 def spread(seconds: Sequence[float]) -> Spread | None:
@@ -108,6 +148,6 @@ def samples(exposition: str) -> dict[str, float]:
 
 
 def growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """By how much each of the operator's own counters has grown, where it has."""
-    grown = {name: value - before.get(name, 0.0) for name, value in after.items() if _COUNTER.match(name)}
+    """By how much each counter has grown, where it has."""
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
     return {name: by for name, by in grown.items() if by}

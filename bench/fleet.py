@@ -1,4 +1,4 @@
-"""The ModelDeployments of a run: made, changed, watched until they are what they should be. Used by `bench.phases`."""
+"""The resources of a run: made, changed, watched until they are what they should be. Used by `bench.phases`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,8 @@ from typing import Any, Final
 
 from bench import polling
 from bench.api import MERGE, Api, CallError, Manifest
+from bench.subject import Key, Subject, Wanted
 
-Key = tuple[str, str]
-"""Namespace and name."""
-Wanted = Callable[[Manifest], bool]
-
-REPLICAS: Final = 2
-STEPS: Final = (
-    {"name": "fifth", "weightPercent": 20, "holdSeconds": 5},
-    {"name": "half", "weightPercent": 50, "holdSeconds": 5},
-)
-
-_ROOT: Final = "/apis/serinus.dev/v1alpha1"
 _PER_NAMESPACE: Final = 50
 _NAMESPACE_SECONDS: Final = 60
 
@@ -32,64 +22,6 @@ def keys(size: int) -> tuple[Key, ...]:
     """Namespaces and names of so many resources, spread evenly."""
     namespaces = max(2, -(-size // _PER_NAMESPACE))
     return tuple((f"team-{number % namespaces}", f"model-{number}") for number in range(size))
-
-
-def image(version: str) -> str:
-    return f"registry.example.com/model:{version}"
-
-
-def manifest(key: Key, version: str) -> Manifest:
-    """A model behind a gateway with a canary of two steps, which holds alone decide: without metrics, as the peer's."""
-    namespace, name = key
-    return {
-        "apiVersion": "serinus.dev/v1alpha1",
-        "kind": "ModelDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "serving": {"image": image(version)},
-            "scaling": {"replicas": REPLICAS},
-            "traffic": {"gateway": {"parentRefs": [{"name": "public", "namespace": "gateways"}]}},
-            "rollout": {"canary": {"steps": list(STEPS)}, "watchSeconds": 0, "scaleDownDelaySeconds": 0},
-            "analysis": {"disabled": True},
-        },
-    }
-
-
-def serves(version: str) -> Wanted:
-    """Whether this version is stable and Ready, for the spec as it is now."""
-
-    def wanted(found: Manifest) -> bool:
-        status, generation = found.get("status", {}), found["metadata"]["generation"]
-        ready = any(
-            each["type"] == "Ready" and each["status"] == "True" and each["observedGeneration"] == generation
-            for each in status.get("conditions", ())
-        )
-        return ready and bool(status["stable"]["version"] == version)
-
-    return wanted
-
-
-def in_phase(*phases: str) -> Wanted:
-    """Whether the rollout of the spec as it is now is in one of these phases."""
-
-    def wanted(found: Manifest) -> bool:
-        status = found.get("status", {})
-        seen = status.get("observedGeneration") == found["metadata"]["generation"]
-        return bool(seen and status["rollout"]["phase"] in phases)
-
-    return wanted
-
-
-def at_rest(found: Manifest) -> bool:
-    """Whether nothing is left of a rollout: no candidate, and no old revision that is kept warm."""
-    status = found.get("status", {})
-    decided = not status.get("candidate") or in_phase("Rejected")(found)
-    return observed(found) and decided and not status.get("previous")
-
-
-def observed(found: Manifest) -> bool:
-    """Whether the operator has looked at the spec as it is now."""
-    return bool(found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +50,10 @@ class _Wish:
 
 @dataclass(slots=True)
 class Fleet:
-    """All ModelDeployments, as the watch tells of them."""
+    """All resources of a subject, as the watch tells of them."""
 
     api: Api
+    subject: Subject
     seen: dict[Key, Manifest] = field(default_factory=dict)
     _wishes: dict[Key, _Wish] = field(default_factory=dict)
 
@@ -128,10 +61,9 @@ class Fleet:
         """Make them all and wait until they serve."""
 
         async def make(key: Key) -> Manifest:
-            path = f"{_ROOT}/namespaces/{key[0]}/modeldeployments"
-            return await self.api.call("POST", path, manifest(key, version))
+            return await self.api.call("POST", self._path(key[0]), self.subject.manifest(key, version))
 
-        return await self._carried_out(every, make, lambda _: serves(version), deadline_seconds)
+        return await self._carried_out(every, make, lambda _: self.subject.serves(version), deadline_seconds)
 
     async def change(
         self, every: Iterable[Key], spec: Mapping[str, Any], wanted: Callable[[Key], Wanted], deadline_seconds: float
@@ -139,7 +71,7 @@ class Fleet:
         """Merge something into every spec and wait until each resource is as wanted."""
 
         async def patch(key: Key) -> Manifest:
-            path = f"{_ROOT}/namespaces/{key[0]}/modeldeployments/{key[1]}"
+            path = f"{self._path(key[0])}/{key[1]}"
             return await self.api.call("PATCH", path, {"spec": spec}, content_type=MERGE)
 
         return await self._carried_out(every, patch, wanted, deadline_seconds)
@@ -161,7 +93,7 @@ class Fleet:
 
     async def follow(self) -> None:
         """Keep `seen` up to date, and fulfil wishes, until cancelled."""
-        async for change in self.api.follow(f"{_ROOT}/modeldeployments"):
+        async for change in self.api.follow(f"{self.subject.root}/{self.subject.plural}"):
             metadata = change.manifest["metadata"]
             key = metadata["namespace"], metadata["name"]
             self.seen[key] = change.manifest
@@ -198,6 +130,9 @@ class Fleet:
         unfinished = tuple(key for key in chosen if key not in seconds)
         return Finish(time.monotonic() - started_at, seconds, unfinished)
 
+    def _path(self, namespace: str) -> str:
+        return f"{self.subject.root}/namespaces/{namespace}/{self.subject.plural}"
+
     async def _has_account(self, namespace: str) -> bool:
         try:
             await self.api.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
@@ -209,9 +144,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(api: Api) -> AsyncIterator[Fleet]:
+async def fleet(api: Api, subject: Subject) -> AsyncIterator[Fleet]:
     """A fleet that is watched."""
-    followed = Fleet(api)
+    followed = Fleet(api, subject)
     watch = asyncio.create_task(followed.follow())
     try:
         yield followed

@@ -1,4 +1,4 @@
-"""A gateway that accepts every route at once and carries nothing. Run by `bench.control` as a process of its own.
+"""A gateway that accepts every route at once and carries nothing. Run by `bench.stage` as a process of its own.
 
 python -m bench.gateway KUBECONFIG
 """

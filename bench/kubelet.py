@@ -1,4 +1,4 @@
-"""Nodes whose pods are Ready at once and gone at once. Run by `bench.control` as a process of its own.
+"""Nodes whose pods are Ready at once and gone at once. Run by `bench.stage` as a process of its own.
 
     python -m bench.kubelet KUBECONFIG NODES
 

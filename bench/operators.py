@@ -1,19 +1,15 @@
-"""The operator as its users run it: the chart's rights and environment, `python -m serinus`, one process each.
-
-Used by `bench.stage` and, for restart and fail-over, by `bench.phases`.
-"""
+"""One process of an operator, as its users run it. Made by `bench.subjects`, used by `bench.stage` and others."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,36 +17,42 @@ import yaml
 
 from bench.audit import OPERATOR
 from bench.figures import samples
-from bench.ports import free_port
-from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane
-from e2e.cluster.locations import CHECKOUT
 from e2e.cluster.process import ClusterError, last_lines, run
 
-NAMESPACE: Final = "serinus-system"
-NAME: Final = "serinus"
-USER: Final = f"system:serviceaccount:{NAMESPACE}:{NAME}"
-SCRAPE_INTERVAL_SECONDS: Final = 2
-"""How often the stub is said to scrape; readings are at least two of these apart."""
-
-_READY_SECONDS: Final = 120
+_READY_SECONDS: Final = 300
 _STOP_SECONDS: Final = 30
 _PAUSE_SECONDS: Final = 0.05
+_ANSWER_SECONDS: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a process is started, and where it answers."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    """Beside what is inherited; nothing that is meant for an operator or a client of Kubernetes is inherited."""
+    ready_url: str
+    metrics_url: str
 
 
 class OperatorProcess:
-    """One process of the operator, running from the start; its log is in a file."""
+    """One process of an operator, running from the start; its log is in a file."""
 
-    def __init__(self, identity: str, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, identity: str, launch: Launch, folder: Path) -> None:
         self.identity = identity
         self.log = folder / f"{identity}.log"
-        self._port = free_port()
-        own = {"SERINUS_IDENTITY": identity, "SERINUS_HTTP_PORT": str(self._port), "TMPDIR": str(folder)}
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SERINUS", "KUBE"))}
+        self._launch = launch
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SERINUS", "KUBE", "ARGO", "PYTHON", "GO"))
+        }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "serinus"],
-                env={**inherited, **environment, **own} | {"PYTHONPATH": str(CHECKOUT / "operator")},
+                ["setpriv", "--pdeathsig", "KILL", *launch.command],
+                env={**inherited, "TMPDIR": str(folder), **launch.environment},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -61,18 +63,22 @@ class OperatorProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    async def until_ready(self, *, leading: bool) -> None:
-        """Wait until it could work, or until it leads. Raises `ClusterError` with the end of its log."""
+    async def until_ready(self) -> None:
+        """Wait until it could work. Raises `ClusterError` with the end of its log."""
         async with asyncio.timeout(_READY_SECONDS):
-            while not (self._answers("/readyz") and (not leading or self.samples().get("serinus_leading") == 1)):
-                if self.process.poll() is not None:
-                    end = "\n".join(last_lines(self.log.read_text()))
-                    raise ClusterError(f"operator {self.identity} ended\n{end}", f"see {self.log}")
+            while self._answer(self._launch.ready_url) is None:
+                self.check()
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    def check(self) -> None:
+        """Raise `ClusterError` where it has ended."""
+        if self.process.poll() is not None:
+            end = "\n".join(last_lines(self.log.read_text()))
+            raise ClusterError(f"operator {self.identity} ended\n{end}", f"see {self.log}, kept with --keep")
 
     def samples(self) -> dict[str, float]:
         """Its own metrics; empty where it does not answer."""
-        return samples(self._answers("/metrics") or "")
+        return samples(self._answer(self._launch.metrics_url) or "")
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal without waiting for what comes of it."""
@@ -87,47 +93,26 @@ class OperatorProcess:
         self.process.kill()
         self.process.wait()
 
-    def _answers(self, path: str) -> str | None:
+    def _answer(self, url: str) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as response:
                 text: str = response.read().decode()
                 return text
         except (urllib.error.HTTPError, OSError):
             return None
 
 
-def install(plane: ControlPlane, folder: Path, prometheus_url: str) -> dict[str, str]:
-    """Install the chart, and return the environment of its pod, for a process outside of the cluster.
-
-    The chart's Deployment goes again: its pods would be played, and the operator runs beside the cluster.
-    """
-    homes = {f"HELM_{kind}_HOME": str(folder / "helm" / kind) for kind in ("CACHE", "CONFIG", "DATA")}
-    values = (f"prometheus.url={prometheus_url}", f"prometheus.scrapeIntervalSeconds={SCRAPE_INTERVAL_SECONDS}")
-    run(
-        *(tools.packaged() / "helm", "install", NAME, CHECKOUT / "charts" / "serinus"),
-        *(f"--namespace={NAMESPACE}", "--create-namespace", *(f"--set={value}" for value in values)),
-        env=homes | {"KUBECONFIG": str(plane.kubeconfig)},
-        timeout_seconds=120,
-    )
-    kubectl = (plane.kubectl, f"--kubeconfig={plane.kubeconfig}", f"--namespace={NAMESPACE}")
-    deployment = json.loads(run(*kubectl, "get", "deployment", NAME, "--output=json"))
-    run(*kubectl, "delete", "deployment", NAME)
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    token = run(*kubectl, "create", "token", NAME, "--duration=24h").strip()
-    kubeconfig = _kubeconfig(plane, token, folder / f"{OPERATOR}.kubeconfig")
-    return {each["name"]: _value(each) for each in container["env"]} | {"KUBECONFIG": str(kubeconfig)}
+def kubectl(plane: ControlPlane, *arguments: str) -> str:
+    """Run kubectl as administrator."""
+    return run(plane.kubectl, f"--kubeconfig={plane.kubeconfig}", *arguments, timeout_seconds=300)
 
 
-def _value(variable: Mapping[str, Any]) -> str:
-    if "valueFrom" not in variable:
-        return str(variable.get("value", ""))
-    of_the_pod = {"metadata.name": "set for each process", "metadata.namespace": NAMESPACE}
-    return of_the_pod[variable["valueFrom"]["fieldRef"]["fieldPath"]]
-
-
-def _kubeconfig(plane: ControlPlane, token: str, path: Path) -> Path:
-    config = yaml.safe_load(plane.kubeconfig.read_text())
+def account_kubeconfig(plane: ControlPlane, namespace: str, account: str, folder: Path) -> Path:
+    """A kubeconfig with a token of a ServiceAccount: a process outside of the cluster gets the rights of its pod."""
+    token = kubectl(plane, "create", "token", account, f"--namespace={namespace}", "--duration=24h").strip()
+    config: dict[str, Any] = yaml.safe_load(plane.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
+    path = folder / f"{OPERATOR}.kubeconfig"
     path.write_text(yaml.safe_dump(config))
     path.chmod(0o600)
     return path

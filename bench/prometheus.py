@@ -1,6 +1,8 @@
-"""A stub that speaks as much of Prometheus' HTTP API as the operator's readings need. Run by `bench.control`.
+"""A stub that speaks as much of Prometheus' HTTP API as the operator's readings need. Run by `bench.stage`.
 
-    python -m bench.prometheus KUBECONFIG PORT
+    python -m bench.prometheus KUBECONFIG PORT LABEL
+
+LABEL is the pod label that holds the name of the resource that a pod belongs to.
 
 It knows the pods from the API server, as Prometheus does, and makes BentoML's counters up: every pod has answered
 `REQUESTS_PER_SECOND` requests in every second since it started, all of them fast. Two calls of its own change that:
@@ -36,12 +38,24 @@ _BOUNDS: Final = ("0.1", "0.5", "1.0", "+Inf")
 """Upper bounds of the histogram. Every answer is faster than the first."""
 _REQUESTS: Final = "bentoml_service_request_total"
 _BUCKETS: Final = "bentoml_service_request_duration_seconds_bucket"
+_SHARE: Final = "sum(increase("
+_SHARE_SECONDS: Final = 60
 _PODS: Final = re.compile(r'namespace="([^"]+)",pod=~"\(?([^")]+)\)?-\.\+"')
 _LE: Final = re.compile(r',le=~"([^"]+)"')
 
 Labels = dict[str, str]
 Counter = tuple[Labels, Callable[[float], float]]
 """Labels, and the value at a time in Unix seconds."""
+
+
+def success_share(namespace: str, name: str) -> str:
+    """The usual query for the share of a resource's requests that did not fail in the last minute."""
+    pods = f'namespace="{namespace}",pod=~"{name}-.+"'
+    good, every = (
+        f"sum(increase({_REQUESTS}{{{matchers}}}[{_SHARE_SECONDS}s]))"
+        for matchers in (f'{pods},http_response_code!~"5.."', pods)
+    )
+    return f"{good} / {every}"
 
 
 class UnknownQueryError(ValueError):
@@ -78,7 +92,9 @@ class World:
         self._bad[image, deployment] = at
 
     def instant(self, query: str, at: float) -> list[dict[str, Any]]:
-        """The survey: when each pod was scraped last. Raises `UnknownQueryError`."""
+        """The survey, when each pod was scraped last, or a `success_share`. Raises `UnknownQueryError`."""
+        if query.startswith(_SHARE):
+            return self._share(query, at)
         if f"timestamp({_REQUESTS}" not in query:
             raise UnknownQueryError(query)
         return [
@@ -99,6 +115,18 @@ class World:
                     scraped = {"namespace": pod.namespace, "pod": pod.name, "job": "pods", "endpoint": _PATH}
                     result.append({"metric": scraped | labels, "values": values})
         return result
+
+    def _share(self, query: str, at: float) -> list[dict[str, Any]]:
+        good = every = 0.0
+        for pod in self._matching(query):
+            if pod.started_at >= at:
+                continue
+            since = max(at - _SHARE_SECONDS, pod.started_at)
+            for labels, value_at in self._counters(pod, _REQUESTS):
+                grown = value_at(at) - value_at(since)
+                every += grown
+                good += 0 if labels["http_response_code"].startswith("5") else grown
+        return [{"metric": {}, "value": [at, f"{good / every:.6f}"]}] if every else []
 
     def _counters(self, pod: Pod, query: str) -> Iterator[Counter]:
         def failed(at: float) -> float:
@@ -181,7 +209,7 @@ class Server:
         return _answer({})
 
 
-async def play(kubeconfig: Path, port: int) -> None:
+async def play(kubeconfig: Path, port: int, label: str) -> None:
     """Answer until cancelled."""
     world = World()
     runner = web.AppRunner(Server(world).app, access_log=None)
@@ -189,8 +217,8 @@ async def play(kubeconfig: Path, port: int) -> None:
     await web.TCPSite(runner, "127.0.0.1", port).start()
     async with open_api(kubeconfig) as api:
         print("ready", flush=True)
-        async for change in api.follow("/api/v1/pods", {"labelSelector": "serinus.dev/deployment"}):
-            pod = pod_of(change.manifest)
+        async for change in api.follow("/api/v1/pods", {"labelSelector": label}):
+            pod = pod_of(change.manifest, label)
             if change.type == "DELETED":
                 metadata = change.manifest["metadata"]
                 world.drop(metadata["namespace"], metadata["name"])
@@ -198,15 +226,15 @@ async def play(kubeconfig: Path, port: int) -> None:
                 world.put(pod)
 
 
-def pod_of(manifest: Manifest) -> Pod | None:
-    """What is kept of a pod; None before it runs."""
+def pod_of(manifest: Manifest, label: str) -> Pod | None:
+    """What is kept of a pod, whose label names its resource; None before it runs."""
     metadata, containers = manifest["metadata"], manifest.get("status", {}).get("containerStatuses")
     if not containers:
         return None
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
-        deployment=metadata["labels"]["serinus.dev/deployment"],
+        deployment=metadata["labels"][label],
         image=manifest["spec"]["containers"][0]["image"],
         started_at=datetime.fromisoformat(containers[0]["state"]["running"]["startedAt"]).timestamp(),
     )
@@ -225,8 +253,9 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description="Answer the operator's queries in Prometheus' place.")
     parser.add_argument("kubeconfig", type=Path)
     parser.add_argument("port", type=int)
+    parser.add_argument("label")
     arguments = parser.parse_args()
-    asyncio.run(play(arguments.kubeconfig, arguments.port))
+    asyncio.run(play(arguments.kubeconfig, arguments.port, arguments.label))
 
 
 if __name__ == "__main__":

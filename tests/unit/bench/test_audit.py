@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from bench.audit import BENCHMARK, BUILT_IN, OPERATOR, Use, counted, new_lines, total
+from bench.audit import BENCHMARK, BUILT_IN, OPERATOR, Use, counted, events_written, is_activity, new_lines, total
 
 ACCOUNT = "system:serviceaccount:serinus-system:serinus"
 
@@ -53,6 +53,26 @@ def test_a_refused_write_is_a_write_and_refused():
 
 def test_a_request_for_no_resource_is_counted_too():
     assert list(counted([event("get", "")], ACCOUNT)) == [Use(OPERATOR, ACCOUNT, "get", "", 200)]
+
+
+def test_only_events_that_were_taken_have_arrived():
+    uses = counted(
+        [
+            *(event(verb, "events", code=code) for verb, code in (("create", 201), ("patch", 200), ("create", 429))),
+            event("list", "events"),
+            event("create", "events", "system:kube-scheduler", code=201),
+        ],
+        ACCOUNT,
+    )
+    assert events_written(uses, OPERATOR) == 2
+
+
+def test_an_operator_is_active_when_it_writes_but_not_when_it_renews_its_lease():
+    assert is_activity(event("create", "events"), ACCOUNT)
+    assert is_activity(event("patch", "replicasets/scale"), ACCOUNT)
+    assert not is_activity(event("update", "leases"), ACCOUNT)
+    assert not is_activity(event("watch", "pods", stage="ResponseStarted"), ACCOUNT)
+    assert not is_activity(event("create", "pods", "bench:driver"), ACCOUNT)
 
 
 def test_a_line_that_is_still_being_written_waits_for_the_next_look(tmp_path: Path):

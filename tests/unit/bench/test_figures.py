@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.figures import Run, growth, quantile, samples, spread
+from tests.unit.bench.runs import a_phase, a_run
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 10), (0.95, 19), (1.0, 20), (0.0, 1)])
@@ -34,16 +34,21 @@ def test_samples_keep_their_labels_apart():
 
 
 def test_only_what_has_grown_is_told():
-    before = {"serinus_pass_seconds_count": 2.0, "serinus_events_lost": 1.0}
-    after = {"serinus_pass_seconds_count": 5.0, "serinus_events_lost": 1.0, 'serinus_writes_total{verb="create"}': 4.0}
-    assert growth(before, after) == {"serinus_pass_seconds_count": 3.0, 'serinus_writes_total{verb="create"}': 4.0}
+    before = {"passes": 2.0, "lost": 1.0}
+    assert growth(before, {"passes": 5.0, "lost": 1.0, "writes": 4.0}) == {"passes": 3.0, "writes": 4.0}
 
 
-def test_what_is_no_counter_of_the_operator_does_not_grow():
-    gauges = {'serinus_watch_silence_seconds{kind="pods"}': 3.0, "serinus_queue_length": 1.0, "process_open_fds": 9.0}
-    assert growth({}, gauges) == {}
+def test_a_run_is_read_as_it_was_written(tmp_path: Path):
+    made = a_run(phases=[a_phase("create"), a_phase("idle", spread=None, processes={}, requests=[])])
+    path = tmp_path / "results" / "run.json"
+    made.write(path)
+    assert Run.read(path) == made
+    assert Run.read(path).phase("idle") == made.phases[1]
+    assert Run.read(path).phase("judged") is None
 
 
-def test_a_run_becomes_json(tmp_path: Path):
-    Run(10, 2, "2026-01-01T00:00:00Z", {"processors": "2"}, []).write(tmp_path / "results" / "run.json")
-    assert json.loads((tmp_path / "results" / "run.json").read_text())["size"] == 10
+def test_what_is_no_run_is_refused(tmp_path: Path):
+    path = tmp_path / "run.json"
+    path.write_text('{"phases": [], "size": 10}')
+    with pytest.raises(TypeError, match="subject"):
+        Run.read(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.prometheus import BAD_SHARE, REQUESTS_PER_SECOND, Pod, UnknownQueryError, World
+from bench.prometheus import BAD_SHARE, REQUESTS_PER_SECOND, Pod, UnknownQueryError, World, success_share
 from serinus.metrics import promql
 from serinus.metrics.promql import Pods
 
@@ -55,6 +55,15 @@ def test_every_answer_is_fast(world):
         "1.0": 10 * REQUESTS_PER_SECOND,
         "+Inf": 10 * REQUESTS_PER_SECOND,
     }
+
+
+def test_the_share_of_good_requests_is_that_of_the_last_minute(world):
+    query = success_share("team-0", "model-1")
+    assert [row["value"][1] for row in world.instant(query, 250)] == ["1.000000"]
+    world.turn_bad("model:2", "team-0/model-1", 250)
+    (sample,) = world.instant(query, 310)
+    assert float(sample["value"][1]) == pytest.approx(1 - BAD_SHARE / 2)  # of one of two pods
+    assert world.instant(success_share("team-0", "model-2"), 310) == []
 
 
 def test_a_pod_that_is_gone_has_no_counters_any_more(world):

@@ -1,4 +1,4 @@
-"""A run as a table for the terminal and as Markdown. Used by `bench.__main__`."""
+"""A run as a table for the terminal and as Markdown. Used by `bench.__main__` and `bench.report.scale`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.audit import BUILT_IN, OPERATOR, Use
-from bench.figures import Phase, Run
+from bench.figures import EVENTS_EMITTED, EVENTS_LOST, PASSES, Phase, Run
+from bench.report.table import table
 
 _MOST_ROWS = 25
 _PROCESSES = {
@@ -21,7 +22,7 @@ _PROCESSES = {
 def markdown(run: Run) -> str:
     """The whole run."""
     parts = [
-        f"# {run.size} ModelDeployments in {run.namespaces} namespaces",
+        f"# {run.label}: {run.size} {run.resource_name} in {run.namespaces} namespaces",
         "\n".join([*(f"- {name}: {value}" for name, value in run.conditions.items()), f"- started: {run.started_at}"]),
         "\n".join(overview(run)),
         "## The phases",
@@ -40,7 +41,7 @@ def overview(run: Run) -> Iterator[str]:
     names = ("phase", "wall s", "p50 s", "p95 s", "max s", "late", "operator CPU s", "API server CPU s")
     counted = ("operator requests", "operator writes each", "built-in writes each", "passes each")
     events = ("refused", "Events", "lost")
-    yield from _table([*names, *counted, *events], (_row(phase) for phase in run.phases))
+    yield from table([*names, *counted, *events], (_row(phase) for phase in run.phases))
 
 
 def _row(phase: Phase) -> Sequence[str]:
@@ -55,10 +56,9 @@ def _row(phase: Phase) -> Sequence[str]:
         *(_cpu(phase, name) for name in ("operator", "kube-apiserver")),
         str(asked),
         *(_each(phase, phase.writes[who]) for who in (OPERATOR, BUILT_IN)),
-        _each(phase, phase.operator.get("serinus_pass_seconds_count", 0)),
+        _each(phase, phase.tally.get(PASSES, 0)),
         str(phase.refused[OPERATOR]),
-        f"{phase.operator.get('serinus_events_sent', 0):.0f}",
-        f"{phase.operator.get('serinus_events_lost', 0):.0f}",
+        *(f"{phase.tally[kind]:.0f}" if kind in phase.tally else "" for kind in (EVENTS_EMITTED, EVENTS_LOST)),
     ]
 
 
@@ -80,7 +80,7 @@ def _process_table(phases: Sequence[Phase]) -> Iterator[str]:
         return f"{found.cpu_seconds:.1f} / {found.peak_rss_mib:.0f}" if found else ""
 
     rows = ([phase.name, *(cell(phase, name) for name in named)] for phase in phases)
-    return _table(["phase", *named.values()], rows)
+    return table(["phase", *named.values()], rows)
 
 
 def _requests(phase: Phase) -> Iterator[str]:
@@ -98,19 +98,9 @@ def _use_table(phase: Phase, title: str, chosen: Callable[[Use], bool]) -> Itera
             who = use.user.rpartition(":")[2]
             uses[who, use.verb, use.resource or "(none)", str(use.code)] += request.count
     rows = ([*use, str(count), _each(phase, count)] for use, count in uses.most_common(_MOST_ROWS))
-    return _table([title, "verb", "resource", "code", "requests", "each"], rows)
+    return table([title, "verb", "resource", "code", "requests", "each"], rows)
 
 
 def _facts(phase: Phase) -> str:
     facts: Mapping[str, float] = phase.facts
     return " " + ", ".join(f"{name}: {value:g}" for name, value in facts.items()) + "." if facts else ""
-
-
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table with columns of even width."""
-    body = [list(head), *map(list, rows)]
-    widths = [max(len(row[column]) for row in body) for column in range(len(head))]
-    for number, row in enumerate(body):
-        yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        if number == 0:
-            yield "| " + " | ".join("-" * width for width in widths) + " |"
