@@ -74,8 +74,13 @@ demo: $(VENV)/.complete cluster ## a promotion and a rollback of a real model, w
 SIZE ?= 100
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.complete ## SIZE=500 resources at once: time, CPU, memory and requests of each phase
-	PYTHONPATH=operator $(BIN)/python -m bench --size $(SIZE)
+bench-scale: $(VENV)/.complete ## SIZE=500 resources at once, PEER=argo beside Argo Rollouts (PEER_LIMITS="40/80 400/800")
+	PYTHONPATH=operator $(BIN)/python -m bench --size $(SIZE) $(if $(PEER),--peer $(PEER)) \
+	    $(if $(PEER_LIMITS),--peer-limits $(PEER_LIMITS)) $(if $(PHASES),--phases $(PHASES))
+
+.PHONY: bench-report
+bench-report: $(VENV)/.complete ## docs/scale.md from its results; RESULTS="bench/results/….json" are taken in first
+	PYTHONPATH=operator $(BIN)/python -m bench.report $(RESULTS)
 
 .PHONY: cluster
 cluster: ## a real Kubernetes cluster with gateway and Prometheus

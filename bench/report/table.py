@@ -16,9 +16,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def figure(value: float | None) -> str:
-    """A number with as many digits as it is good for: 1,234 or 12.3 or 0.12; nothing for None."""
+    """A number with as many digits as it is good for: 1,234 or 12.3 or 0.12 or 5; nothing for None."""
     if value is None:
         return ""
-    if value == 0 or abs(value) >= 100:
+    if value == round(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

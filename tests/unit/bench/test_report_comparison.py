@@ -92,11 +92,12 @@ def test_the_table_names_both_and_has_every_measure():
     assert [cell.strip() for cell in head.split("|")][1:4] == ["10 resources", "Serinus", "Argo Rollouts 400/800"]
     assert len(rows) == len(MEASURES)
     (line,) = [" ".join(row.split()) for row in rows if "healthy ones aborted" in row]
-    assert line.endswith("| 0 | 5.00 | 0 | ≤ 0 | yes |")
+    assert line.endswith("| 0 | 5 | 0 | ≤ 0 | yes |")
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, ""), (0.0, "0"), (0.123, "0.12"), (1.5, "1.50"), (12.34, "12.3"), (1234.5, "1,234")]
+    ("value", "text"),
+    [(None, ""), (0.0, "0"), (0.123, "0.12"), (1.5, "1.50"), (5.0, "5"), (12.34, "12.3"), (1234.5, "1,234")],
 )
 def test_a_figure_has_as_many_digits_as_it_is_good_for(value, text):
     assert figure(value) == text
