@@ -118,6 +118,6 @@ async def test_recording_never_waits_and_a_full_queue_is_counted():
     async with open_cluster(Credentials("http://127.0.0.1:1")) as unreachable:
         recorder = EventRecorder(unreachable, "serinus-0", capacity=3)
         for n in range(10):
-            recorder.record(Regarding("team", "iris", "uid"), Note(Happening.PROMOTED, str(n)))
+            recorder.record(Regarding("team", "iris", f"uid-{n}"), Note(Happening.PROMOTED, str(n)))
 
     assert recorder.lost == 7

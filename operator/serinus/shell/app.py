@@ -31,7 +31,7 @@ from serinus.metrics.source import MetricSource, ReadingRequest
 from serinus.settings import Settings
 from serinus.shell import schema
 from serinus.shell.caches import Caches
-from serinus.shell.events import EventRecorder
+from serinus.shell.events import EVENT_CALLS, EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
 from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
 from serinus.shell.loop import ReconcileLoop
@@ -114,7 +114,9 @@ class _Operator:
             namespaces=settings.watch_namespaces,
             on_kopf_started=stopping.listen,
         )
-        self._events = EventRecorder(cluster, settings.identity)
+        self._events = EventRecorder(
+            cluster.beside(EVENT_CALLS), settings.identity, give_way=lambda: self._loop.waiting > 0
+        )
         self._leadership = Leadership(
             cluster.beside(_LEASE_CALLS),
             _lease_terms(settings),
@@ -201,6 +203,7 @@ class _Operator:
         gauge("serinus_deployments", "ModelDeployments in the cache.", lambda: len(self._caches.deployments))
         gauge("serinus_queue_length", "ModelDeployments that wait for a worker.", lambda: self._loop.waiting)
         gauge("serinus_events_sent", "Notes told as Events since the start.", lambda: self._events.sent)
+        gauge("serinus_events_waiting", "Events that wait to be sent.", lambda: self._events.waiting)
         gauge("serinus_events_lost", "Notes that could not be told as Events.", lambda: self._events.lost)
         self.telemetry.gauge_per_kind(
             "serinus_watch_silence_seconds",
