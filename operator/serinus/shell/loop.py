@@ -142,6 +142,7 @@ class _Term:
             finally:
                 self._busy.discard(me)
                 self.queue.done(key)
+            await asyncio.sleep(0)  # a pass that writes nothing never waits, and a thousand of them would stop all else
 
     async def _pass_over(self, key: Key) -> None:
         loop = asyncio.get_running_loop()

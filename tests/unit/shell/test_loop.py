@@ -165,6 +165,16 @@ async def test_at_most_as_many_passes_at_once_as_there_are_workers(loop: Reconci
     assert scripted.most_under_way == 4
 
 
+async def test_passes_that_never_wait_let_everything_else_go_on(loop: ReconcileLoop) -> None:
+    """The Lease is renewed and the probes are answered while a new leader passes over all there is."""
+    scripted = Scripted(nothing)
+    loop.start(scripted, [("team", str(number)) for number in range(1000)])
+    for turn in range(20):
+        await asyncio.sleep(0)
+        assert scripted.passes.total() <= 4 * (turn + 1)
+    await until(lambda: scripted.passes.total() == 1000)
+
+
 async def test_crashing_resource_is_retried_logged_and_disturbs_no_other(
     loop: ReconcileLoop, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
