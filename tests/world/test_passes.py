@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from serinus.shell.reconciler import Next
 from tests.world.api_server import ApiServer
 from tests.world.test_edits import holding
 from tests.world.test_rollouts import serving, stable_is
@@ -22,6 +23,41 @@ class Slow(ApiServer):
         if happens is not None:
             await happens()
         return await super().write_status(namespace, name, status, resource_version)
+
+
+class Watched(World):
+    """A world that remembers what each pass said of the next one."""
+
+    async def _follow(self, following: Next) -> None:
+        self.__dict__.setdefault("followed", []).append((self.status.rollout.phase, following))
+        await super()._follow(following)
+
+
+def urgent_phases(world: World) -> list[str]:
+    return [phase for phase, following in world.__dict__["followed"] if following.urgent]
+
+
+def test_only_what_takes_traffic_off_is_urgent() -> None:
+    world = Watched()
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable"))
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2")).run(200)
+    assert urgent_phases(world) == []
+    world.behaviours["model:3"] = Behaviour(error_share=0.5)
+    world.deploy(spec_of("model:3"))
+    world.run_until_phase("Rejected")
+    assert set(urgent_phases(world)) == {"RollingBack"}
+
+
+def test_a_reading_that_fails_asks_for_an_urgent_pass() -> None:
+    world = holding()
+    world.run(5)
+    assert not asyncio.run(world.operator.read(KEY, evidence_due(world)))
+    world.behaviours["model:2"] = Behaviour(error_share=1.0)
+    world.operator_is_up = False
+    world.run(30)
+    assert asyncio.run(world.operator.read(KEY, evidence_due(world)))
 
 
 def test_evidence_that_comes_in_while_a_pass_writes_is_used_by_the_next_pass() -> None:

@@ -107,6 +107,12 @@ def replica_set_state(deployment: str, manifest: Manifest) -> ReplicaSetState:
     )
 
 
+def has_lost_pods(before: Manifest, after: Manifest) -> bool:
+    """Whether a ReplicaSet has fewer ready pods than before, and than it is to have."""
+    ready, was_ready = ((each.get("status") or {}).get("readyReplicas", 0) for each in (after, before))
+    return bool(ready < was_ready and ready < after["spec"].get("replicas", 1))
+
+
 def pod_state(pod: Manifest) -> PodState:
     """The pod's readiness, restarts and, where it is not ready, its own words for why."""
     metadata, status = pod["metadata"], pod.get("status") or {}

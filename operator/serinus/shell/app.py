@@ -37,7 +37,7 @@ from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
 from serinus.shell.loop import ReconcileLoop
 from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
-from serinus.shell.reconciler import Key, Reconciler
+from serinus.shell.reconciler import Reconciler
 from serinus.shell.telemetry import CountedCluster, CountedSource, Telemetry, Teller
 from serinus.shell.watching import DeploymentWatch
 
@@ -182,15 +182,13 @@ class _Operator:
             tell=Teller(self._events, self.telemetry).tell,
             margins=Margins(settings.route_margin_seconds, settings.rollback_drain_seconds),
         )
-        self._loop.start(reconciler, self._keys())
+        deployments = self._caches.deployments
+        self._loop.start(reconciler, deployments.names(), urgent=deployments.under_way())
 
     def _stand_by(self, why: str) -> None:
         """Another process may lead by now: not one write more."""
         self._loop.halt()
         logger.warning("standing by", extra={"because": why})
-
-    def _keys(self) -> tuple[Key, ...]:
-        return self._caches.deployments.names()
 
     def _unready(self) -> str | None:
         if not self._watch.synced.is_set():

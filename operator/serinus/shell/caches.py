@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from serinus.api.kinds import (
     CHILD_KINDS,
@@ -19,19 +19,32 @@ from serinus.api.kinds import (
     LABEL_ROLE,
     POD,
     POD_MONITOR,
+    REPLICA_SET,
     ROLE_REVISION,
     SERVICE,
     Kind,
 )
+from serinus.api.reasons import Phase
 from serinus.core.observation import Capabilities, Children
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
 from serinus.kube.informers import Informer, without_managed_fields
-from serinus.kube.observation import observe_children, only_ready_endpoints, only_what_is_observed
+from serinus.kube.observation import (
+    has_lost_pods,
+    observe_children,
+    only_ready_endpoints,
+    only_what_is_observed,
+)
 from serinus.kube.ownership import only_whether_booked
 from serinus.shell.reconciler import Key
 
-OnChange = Callable[[Key], None]
+
+class OnChange(Protocol):
+    """Hears whose state has changed."""
+
+    def __call__(self, key: Key, *, urgent: bool = False) -> None:
+        """A ModelDeployment or one of its children is not as it was; for the worse if `urgent`."""
+
 
 _SELECTED: Final[Mapping[Kind, str]] = {ENDPOINT_SLICE: f"{LABEL_DEPLOYMENT},{LABEL_ROLE}={ROLE_REVISION}"}
 """Where not all objects of our own labels are used."""
@@ -42,6 +55,7 @@ _KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
     SERVICE: partial(only_whether_booked, SERVICE),
 }
 """Where not all of an object is used."""
+_AT_REST: Final = frozenset({Phase.IDLE, Phase.REJECTED})
 
 
 class DeploymentCache:
@@ -59,6 +73,10 @@ class DeploymentCache:
     def names(self) -> tuple[Key, ...]:
         """Namespace and name of all that there are."""
         return tuple(self._deployments)
+
+    def under_way(self) -> frozenset[Key]:
+        """Those with a rollout, a watch or a rollback under way."""
+        return frozenset(key for key, manifest in self._deployments.items() if _phase(manifest) not in _AT_REST)
 
     def get(self, key: Key) -> Manifest | None:
         """The ModelDeployment as last told."""
@@ -180,13 +198,18 @@ class Caches:
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An object that changed its label concerns both."""
+        urgent = old is not None and new is not None and old["kind"] == REPLICA_SET.kind and has_lost_pods(old, new)
         for key in {_deployment_of(manifest) for manifest in (old, new) if manifest is not None}:
             if key is not None:
-                self._on_change(key)
+                self._on_change(key, urgent=urgent)
 
     def _capabilities_changed(self, _: bool) -> None:
         for key in self.deployments.names():
             self._on_change(key)
+
+
+def _phase(manifest: Manifest) -> str:
+    return str(((manifest.get("status") or {}).get("rollout") or {}).get("phase", Phase.IDLE))
 
 
 def _deployment_of(manifest: Manifest) -> Key | None:

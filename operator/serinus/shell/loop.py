@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Protocol
 
 from serinus.core.due import EvidenceRequest
@@ -33,8 +33,8 @@ class Passes(Protocol):
     async def pass_over(self, key: Key) -> Next:
         """Observe, decide, carry out."""
 
-    async def read(self, key: Key, request: EvidenceRequest) -> None:
-        """Read the evidence that a pass asked for."""
+    async def read(self, key: Key, request: EvidenceRequest) -> bool:
+        """Read the evidence that a pass asked for; whether the pass that is to use it is urgent."""
 
 
 class ReconcileLoop:
@@ -60,17 +60,17 @@ class ReconcileLoop:
         dead = self._term.dead_workers() if self._term is not None else 0
         return f"{dead} of {self._concurrency} workers have ended by themselves" if dead else None
 
-    def start(self, passes: Passes, keys: Iterable[Key]) -> None:
-        """Begin to work, with these keys first."""
+    def start(self, passes: Passes, keys: Iterable[Key], urgent: Container[Key] = ()) -> None:
+        """Begin to work, with these keys first, and before all with those that are urgent."""
         self.halt()
         self._term = _Term(passes, self._concurrency, self._telemetry)
         for key in keys:
-            self._term.queue.add(key)
+            self._term.queue.add(key, urgent=key in urgent)
 
-    def mark(self, key: Key) -> None:
-        """Something of this resource has changed. Nothing happens while the loop does not run."""
+    def mark(self, key: Key, *, urgent: bool = False) -> None:
+        """Something of this resource has changed, for the worse if `urgent`. Nothing happens while nothing runs."""
         if self._term is not None:
-            self._term.mark(key)
+            self._term.mark(key, urgent=urgent)
 
     def halt(self) -> None:
         """Stop at once: passes and readings under way are cut off, which is safe at any moment."""
@@ -89,7 +89,7 @@ class _Term:
     """The work from one gain of the Lease to its loss."""
 
     def __init__(self, passes: Passes, concurrency: int, telemetry: Telemetry) -> None:
-        self.queue: WorkQueue[Key] = WorkQueue()
+        self.queue: WorkQueue[Key] = WorkQueue(lane=_namespace)
         self._passes = passes
         self._telemetry = telemetry
         self._begun_at: dict[Key, float] = {}
@@ -105,10 +105,10 @@ class _Term:
             asyncio.create_task(self._work(), name=f"worker {number}") for number in range(concurrency)
         )
 
-    def mark(self, key: Key) -> None:
+    def mark(self, key: Key, *, urgent: bool) -> None:
         now = asyncio.get_running_loop().time()
         last = now if key in self._begun_at else self._ended_at.get(key, -math.inf)
-        self.queue.add_after(key, max(GATHER_SECONDS, last + SPACING_SECONDS - now))
+        self.queue.add_after(key, max(GATHER_SECONDS, last + SPACING_SECONDS - now), urgent=urgent)
 
     def longest_pass_seconds(self) -> float:
         now = asyncio.get_running_loop().time()
@@ -162,7 +162,7 @@ class _Term:
             self._telemetry.pass_seconds.observe(ended_at - begun_at)
         self._crashes.pop(key, None)
         if follows.after_seconds is not None:
-            self.queue.add_after(key, follows.after_seconds)
+            self.queue.add_after(key, follows.after_seconds, urgent=follows.urgent)
         if follows.reading is not None:
             reading = asyncio.create_task(self._read(key, follows.reading), name=f"reading for {'/'.join(key)}")
             self._readings.add(reading)
@@ -174,17 +174,22 @@ class _Term:
         self._ended_at[key] = now
 
     async def _read(self, key: Key, request: EvidenceRequest) -> None:
+        urgent = False
         try:
-            await self._passes.read(key, request)
+            urgent = await self._passes.read(key, request)
         except Exception:  # a defect: the rollout holds, since nothing was read
             self._telemetry.crashes.labels("reading").inc()
             logger.exception("reading failed unexpectedly; the rollout holds", extra=_names(key))
-        self.queue.add(key)
+        self.queue.add(key, urgent=urgent)
 
     def _pause_after_crash(self, key: Key) -> float:
         crashes = self._crashes[key] = self._crashes.get(key, 0) + 1
         self._telemetry.crashes.labels("pass").inc()
         return float(min(FIRST_RETRY_SECONDS * 2.0 ** min(crashes - 1, 10), LONGEST_RETRY_SECONDS))
+
+
+def _namespace(key: Key) -> str:
+    return key[0]
 
 
 def _names(key: Key) -> dict[str, str]:

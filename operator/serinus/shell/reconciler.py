@@ -23,6 +23,7 @@ from serinus.core.due import EvidenceRequest, evidence_request
 from serinus.core.observation import Capabilities, Children, Evidence, Margins, Observation, Refusal
 from serinus.core.plan import Manifest, Move, Note, Plan
 from serinus.core.rollout.situation import Situation
+from serinus.core.verdicts import Fail
 from serinus.kube.cluster import ApiError, Cluster, Unavailable
 from serinus.shell.carry_out import (
     BackOff,
@@ -75,6 +76,8 @@ class Next:
     """Look again after this time; None: only when something changes."""
     reading: EvidenceRequest | None = None
     """Evidence to be read meanwhile, by `Reconciler.read`."""
+    urgent: bool = False
+    """Whether requests suffer until then: such a pass comes before others."""
 
 
 @dataclass(slots=True)
@@ -145,22 +148,24 @@ class Reconciler:
         plan = decide(observation)
         outcome = await carry_out(plan, observation, self.cluster)
         if isinstance(outcome, ObserveAgain | BackOff):
-            return Next(self._settle(deployment, plan, outcome, memory, now))
+            return Next(self._settle(deployment, plan, outcome, memory, now), urgent=memory.urgent)
         if not _still_counts_by_the_old_clock(observation, plan):
             memory.passed_at, memory.passed_at_monotonic = (None if deployment.spec.suspend else now), monotonic
         if memory.evidence is observation.evidence:  # else a newer one came in while this pass was writing
             memory.evidence = None
-        return Next(self._settle(deployment, plan, outcome, memory, now), self._due_reading(observation, memory))
+        after_seconds = self._settle(deployment, plan, outcome, memory, now)
+        return Next(after_seconds, self._due_reading(observation, memory), memory.urgent)
 
-    async def read(self, key: Key, request: EvidenceRequest) -> None:
-        """Read the evidence that a pass asked for; the next pass over the resource uses it."""
+    async def read(self, key: Key, request: EvidenceRequest) -> bool:
+        """Read the evidence that a pass asked for; the next pass over the resource uses it, urgently if it fails."""
         memory = self._memories.get(key)
         if memory is None or memory.deployment is None:
-            return
+            return False
         try:
             memory.evidence = await self.read_evidence(memory.deployment, request)
         finally:
             memory.reading = False
+        return any(metric.enforced and isinstance(metric.verdict, Fail) for metric in memory.evidence.verdicts)
 
     def _due_reading(self, observation: Observation, memory: _Memory) -> EvidenceRequest | None:
         request = evidence_request(Situation(observation))

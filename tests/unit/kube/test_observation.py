@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from serinus.kube.observation import (
+    has_lost_pods,
     observe_children,
     only_ready_endpoints,
     only_what_is_observed,
@@ -429,3 +430,23 @@ def test_one_of_several_controllers_that_carries_the_route_is_enough():
     refusing = answer(PUBLIC, Accepted=("False", "NoMatchingParent", "not mine"))
 
     assert route_state("fraud", route([PUBLIC], [refusing, answer(PUBLIC)])).accepted
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        pytest.param((3, 3), (3, 2), True, id="a ready pod is gone"),
+        pytest.param((3, 3), (2, 2), False, id="it was scaled down"),
+        pytest.param((3, 2), (3, 3), False, id="a pod became ready"),
+        pytest.param((3, 3), (3, 3), False, id="nothing of that kind changed"),
+        pytest.param((3, 3), (0, 0), False, id="it was scaled to zero"),
+    ],
+)
+def test_lost_pods_are_told_from_pods_that_were_sent_away(
+    before: tuple[int, int], after: tuple[int, int], lost: bool
+) -> None:
+    sets = [
+        owned("ReplicaSet", "fraud-1", spec={"replicas": wanted}, status={"readyReplicas": ready})
+        for wanted, ready in (before, after)
+    ]
+    assert has_lost_pods(*sets) is lost

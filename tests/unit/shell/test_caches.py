@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from serinus.shell.caches import DeploymentCache
+from serinus.kube.client import open_cluster
+from serinus.kube.credentials import Credentials
+from serinus.shell.caches import Caches, DeploymentCache
 from serinus.shell.reconciler import Key
 
 IRIS: Key = ("team", "iris")
@@ -30,7 +32,11 @@ def changed() -> list[Key]:
 
 @pytest.fixture
 def cache(changed: list[Key]) -> DeploymentCache:
-    return DeploymentCache(changed.append)
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        assert not urgent
+        changed.append(key)
+
+    return DeploymentCache(hear)
 
 
 def version_of(cache: DeploymentCache) -> str | None:
@@ -112,3 +118,35 @@ async def test_audit_whose_list_breaks_off_sweeps_nothing(cache: DeploymentCache
     with pytest.raises(ConnectionError):
         await cache.audit(broken())
     assert version_of(cache) == "1"
+
+
+def test_rollouts_that_are_under_way_are_known(cache: DeploymentCache) -> None:
+    for name, phase in (("idle", "Idle"), ("rejected", "Rejected"), ("holding", "Holding"), ("back", "RollingBack")):
+        cache.put({**deployment(1, name=name), "status": {"rollout": {"phase": phase}}})
+    cache.put(deployment(1, name="new"))
+    assert cache.under_way() == {("team", "holding"), ("team", "back")}
+
+
+def replica_set(ready: int) -> dict[str, Any]:
+    metadata = {"namespace": "team", "name": "iris-1", "labels": {"serinus.dev/deployment": "iris"}}
+    return {
+        "kind": "ReplicaSet",
+        "metadata": metadata,
+        "spec": {"replicas": 3},
+        "status": {"readyReplicas": ready},
+    }
+
+
+async def test_pods_that_are_lost_make_the_change_urgent() -> None:
+    heard: list[tuple[Key, bool]] = []
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append((key, urgent))
+
+    async with open_cluster(Credentials("http://127.0.0.1:1")) as unreachable:
+        caches = Caches(unreachable, hear, namespaces=(), metric_source=False)
+        caches._child_changed(None, replica_set(3))
+        caches._child_changed(replica_set(3), replica_set(2))
+        caches._child_changed(replica_set(2), replica_set(3))
+
+    assert heard == [(IRIS, False), (IRIS, True), (IRIS, False)]

@@ -5,11 +5,12 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from serinus.core.due import EvidenceRequest, Window
-from serinus.shell.loop import SPACING_SECONDS, ReconcileLoop
+from serinus.shell.loop import GATHER_SECONDS, SPACING_SECONDS, ReconcileLoop
 from serinus.shell.reconciler import Key, Next
 from serinus.shell.telemetry import Telemetry
 
@@ -36,7 +37,7 @@ class Scripted:
     def __init__(
         self,
         one_pass: Callable[[Key], Awaitable[Next]],
-        reading: Callable[[Key], Awaitable[None]] | None = None,
+        reading: Callable[[Key], Awaitable[bool | None]] | None = None,
     ) -> None:
         self._one_pass = one_pass
         self._reading = reading
@@ -55,10 +56,9 @@ class Scripted:
         finally:
             self.under_way[key] -= 1
 
-    async def read(self, key: Key, request: EvidenceRequest) -> None:
+    async def read(self, key: Key, request: EvidenceRequest) -> bool:
         self.readings.append((key, request))
-        if self._reading is not None:
-            await self._reading(key)
+        return bool(await self._reading(key)) if self._reading is not None else False
 
 
 async def nothing(_: Key) -> Next:
@@ -303,3 +303,91 @@ async def test_age_of_the_oldest_pass_is_known(loop: ReconcileLoop) -> None:
 
     loop.start(Scripted(stuck), (A,))
     await until(lambda: loop.longest_pass_seconds > 0.01)
+
+
+async def order_of_passes(
+    telemetry: Telemetry, begin: Callable[[ReconcileLoop, Scripted], None], passes: int, **script: Any
+) -> list[Key]:
+    """The order in which one worker passes over what waits for it once it is free."""
+    order: list[Key] = []
+    free = asyncio.Event()
+
+    async def one_pass(key: Key) -> Next:
+        if key == ("busy", ""):
+            await free.wait()
+            return IDLE
+        order.append(key)
+        return script["follows"](key, order) if "follows" in script else IDLE
+
+    loop = ReconcileLoop(1, telemetry)
+    scripted = Scripted(one_pass, script.get("reading"))
+    try:
+        loop.start(scripted, [("busy", "")])
+        await until(lambda: scripted.under_way.total() == 1)
+        begin(loop, scripted)
+        await asyncio.sleep(GATHER_SECONDS + 0.01)  # marks become due
+        free.set()
+        await until(lambda: len(order) >= passes)
+    finally:
+        await loop.stop(0)
+    return order
+
+
+async def test_resource_in_trouble_is_passed_over_before_all_others(telemetry: Telemetry) -> None:
+    def begin(loop: ReconcileLoop, _: Scripted) -> None:
+        for number in range(50):
+            loop.mark(("team", str(number)))
+        loop.mark(A, urgent=True)
+
+    assert (await order_of_passes(telemetry, begin, 51))[0] == A
+
+
+async def test_storm_in_one_namespace_keeps_no_other_waiting(telemetry: Telemetry) -> None:
+    def begin(loop: ReconcileLoop, _: Scripted) -> None:
+        for number in range(200):
+            loop.mark(("storm", str(number)))
+        loop.mark(("calm", "a"))
+
+    assert ("calm", "a") in (await order_of_passes(telemetry, begin, 201))[:3]
+
+
+async def test_rollback_goes_on_before_other_work(telemetry: Telemetry) -> None:
+    def begin(loop: ReconcileLoop, _: Scripted) -> None:
+        for key in (A, *((("team", str(number))) for number in range(20))):
+            loop.mark(key)
+
+    def follows(key: Key, order: list[Key]) -> Next:
+        return Next(0.0, urgent=True) if key == A and order.count(A) == 1 else IDLE
+
+    order = await order_of_passes(telemetry, begin, 22, follows=follows)
+    assert order[:2] == [A, A]
+
+
+async def test_evidence_of_a_failure_is_acted_upon_before_other_work(telemetry: Telemetry) -> None:
+    async def fails(_: Key) -> bool:
+        return True
+
+    def follows(key: Key, order: list[Key]) -> Next:
+        return Next(None, REQUEST) if key == A and order.count(A) == 1 else IDLE
+
+    def begin(loop: ReconcileLoop, _: Scripted) -> None:
+        for key in (A, *((("team", str(number))) for number in range(40))):
+            loop.mark(key)
+
+    order = await order_of_passes(telemetry, begin, 42, follows=follows, reading=fails)
+    assert A in order[1:5]
+
+
+async def test_rollouts_under_way_come_first_in_a_new_term(telemetry: Telemetry) -> None:
+    order: list[Key] = []
+
+    async def one_pass(key: Key) -> Next:
+        order.append(key)
+        return IDLE
+
+    loop = ReconcileLoop(1, telemetry)
+    keys = [("team", str(number)) for number in range(30)]
+    loop.start(Scripted(one_pass), keys, urgent={("team", "29")})
+    await until(lambda: len(order) == 30)
+    await loop.stop(0)
+    assert order[0] == ("team", "29")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from serinus.shell.work_queue import WorkQueue
+from serinus.shell.work_queue import URGENT_IN_A_ROW, WorkQueue
 
 SOON = 0.02
 
@@ -158,3 +158,101 @@ async def test_closed_queue_rings_no_more() -> None:
     queue.add_after("a", SOON)
     queue.close()
     assert (len(queue._later), queue._timer) == (0, None)
+
+
+async def test_urgent_keys_come_before_others_that_came_earlier() -> None:
+    queue = WorkQueue[str]()
+    for key in ("a", "b"):
+        queue.add(key)
+    queue.add("dying", urgent=True)
+    assert [await taken(queue) for _ in range(3)] == ["dying", "a", "b"]
+
+
+async def test_key_that_waits_already_can_become_urgent() -> None:
+    queue = WorkQueue[str]()
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    queue.add("c", urgent=True)
+    queue.add("c")
+    assert len(queue) == 3
+    assert [await taken(queue) for _ in range(3)] == ["c", "a", "b"]
+    assert len(queue) == 0
+
+
+async def test_key_in_work_that_becomes_urgent_comes_first_afterwards() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a")
+    await taken(queue)
+    queue.add("b")
+    queue.add("a")
+    queue.add("a", urgent=True)
+    queue.done("a")
+    assert [await taken(queue) for _ in range(2)] == ["a", "b"]
+
+
+async def test_urgent_key_that_is_delayed_comes_first_when_it_is_due() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("dying", SOON, urgent=True)
+    await asyncio.sleep(SOON)
+    for key in ("a", "b"):
+        queue.add(key)
+    await until(lambda: len(queue) == 3)
+    assert await taken(queue) == "dying"
+
+
+async def test_key_is_as_urgent_as_it_was_ever_said_to_be_since_it_was_last_taken() -> None:
+    queue = WorkQueue[str]()
+    queue.add_after("a", 3600, urgent=True)
+    queue.add("b")
+    queue.add("a")
+    assert await taken(queue) == "a"
+    queue.done("a")
+    queue.add("a")
+    assert await taken(queue) == "b"
+
+
+async def test_others_have_a_turn_now_and_then_however_much_is_urgent() -> None:
+    queue = WorkQueue[str]()
+    queue.add("ordinary")
+    for number in range(100):
+        queue.add(f"dying {number}", urgent=True)
+    assert "ordinary" in [await taken(queue) for _ in range(URGENT_IN_A_ROW + 1)]
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_lanes_take_turns(urgent: bool) -> None:
+    queue = WorkQueue[tuple[str, int]](lane=lambda key: key[0])
+    for number in range(100):
+        queue.add(("storm", number), urgent=urgent)
+    for number in range(3):
+        queue.add(("calm", number), urgent=urgent)
+    first = [await taken_pair(queue) for _ in range(7)]
+    assert [each for each in first if each[0] == "calm"] == [("calm", 0), ("calm", 1), ("calm", 2)]
+    assert [each for each in first if each[0] == "storm"] == [("storm", 0), ("storm", 1), ("storm", 2), ("storm", 3)]
+
+
+async def test_lane_that_was_emptied_out_of_turn_is_passed_over() -> None:
+    queue = WorkQueue[tuple[str, int]](lane=lambda key: key[0])
+    queue.add(("a", 1))
+    queue.add(("b", 1))
+    queue.add(("a", 1), urgent=True)
+    assert [await taken_pair(queue) for _ in range(2)] == [("a", 1), ("b", 1)]
+    queue.done(("a", 1))
+    queue.add(("a", 1))
+    assert await taken_pair(queue) == ("a", 1)
+
+
+async def taken_pair(queue: WorkQueue[tuple[str, int]]) -> tuple[str, int]:
+    async with asyncio.timeout(5):
+        return await queue.get()
+
+
+async def test_worker_that_is_cut_off_while_it_waits_takes_no_key_with_it() -> None:
+    queue = WorkQueue[str]()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert len(queue) == 1
+    assert await taken(queue) == "a"
