@@ -17,6 +17,7 @@ from serinus.api.status import Condition
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
 from serinus.core.sentences import counted, ready_of
+from serinus.core.verdicts import VerdictKind
 
 MESSAGE_LENGTH = 2000
 _WAITS_FOR = "; it waits for the gateway: "
@@ -231,18 +232,15 @@ def _holding(s: Situation) -> Stall:
             return Stall(Reason.HOLDING, f"{where}: stable {s.stable} has no ready pod to compare with")
         if rollout.missing_since is not None:
             withdrawn = "; its weight is off until it reports" if rollout.withdrawn else ""
-            told = _newest_messages(s, "Missing") or "evidence is missing"
+            told = s.evidence_in_words(VerdictKind.MISSING) or "evidence is missing"
             return Stall(Reason.EVIDENCE_MISSING, f"{where}: {told}{withdrawn}")
         if s.route_trouble is not None:
             return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{where}: {s.route_trouble}")
     hold = step.hold_seconds if step else 0
     held = f"held {min(s.held_seconds, hold):.0f} of {hold} s"
-    told = _newest_messages(s, "Undecided", "Missing", "Fail") or _newest_messages(s, "Pass")
+    not_passed = set(VerdictKind) - {VerdictKind.PASS}
+    told = s.evidence_in_words(*not_passed) or s.evidence_in_words(VerdictKind.PASS)
     return Stall(Reason.HOLDING, f"{where}: {held}; {told or 'no verdict yet'}")
-
-
-def _newest_messages(s: Situation, *verdicts: str) -> str:
-    return "; ".join(metric.message for metric in s.status.analysis if metric.verdict in verdicts and metric.message)
 
 
 def selector(name: str, revision: str | None) -> str:

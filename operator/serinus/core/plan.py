@@ -75,6 +75,8 @@ class Move:
 
     status: ModelDeploymentStatus
     notes: tuple[Note, ...] = ()
+    by_present_clock: bool = False
+    """Whether it says anew, by the clock as it is now, since when a running hold counts."""
 
 
 @dataclass(frozen=True, slots=True)

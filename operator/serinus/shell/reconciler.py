@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Protocol, assert_never
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
-from serinus.api.reasons import Happening, Reason
+from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.conditions import Stall, stalled_only
 from serinus.core.decide import decide
@@ -261,8 +261,7 @@ def _still_counts_by_the_old_clock(observation: Observation, plan: Plan) -> bool
     counts = observation.deployment.status.rollout.counting_since is not None
     if not observation.clock_stepped or not counts or not isinstance(plan.action, Move):
         return False
-    corrected = any(note.happening is Happening.COUNTING_STARTED for note in plan.action.notes)
-    return plan.action.status.rollout.counting_since is not None and not corrected
+    return plan.action.status.rollout.counting_since is not None and not plan.action.by_present_clock
 
 
 def _after_success(plan: Plan, done: Done, memory: _Memory, now: datetime) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serinus.api.reasons import Phase, Reason
-from serinus.api.status import Condition, RejectedRevision
+from serinus.api.status import Condition, MetricStatus, RejectedRevision
 from serinus.core.conditions import Stall, conditions, stalled_only
 from serinus.core.decide import decide
 from serinus.core.plan import Move
@@ -181,6 +181,18 @@ def test_ready_pods_that_no_gateway_can_know_of_are_told_as_such():
     reconciling = next(c for c in found if c.type == "Reconciling")
     assert reconciling.reason == "PodsNotReady"
     assert f"Service iris-{CANDIDATE} has 0 endpoints for 1 ready pod" in reconciling.message
+
+
+def test_what_a_step_waits_for_is_told_by_the_metrics_that_decide():
+    metrics = (("errors", "Enforce", "Pass"), ("memory", "Observe", "Undecided"))
+    analysis = tuple(
+        MetricStatus(name=name, mode=mode, verdict=verdict, message=f"{name}: {verdict}", at=NOW)
+        for name, mode, verdict in metrics
+    )
+    told = holding().model_copy(update={"analysis": analysis})
+    found = conditions(situation(told, children({STABLE: 4, CANDIDATE: 1}, SPLIT)), None)
+    message = next(c.message for c in found if c.type == "Reconciling")
+    assert message.endswith("held 30 of 60 s; errors: Pass")
 
 
 def test_available_means_that_somebody_who_gets_requests_is_ready():

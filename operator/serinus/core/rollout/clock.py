@@ -28,7 +28,7 @@ def clock_move(s: Situation) -> Move | None:
     if s.clock_has_gap and (s.observation.clock_stepped or s.now > s.rollout.counting_since):
         return moves.skip_gap(s)
     if s.evidence_missing:
-        told = moves.evidence_in_words(s, VerdictKind.MISSING)
+        told = s.evidence_in_words(VerdictKind.MISSING)
         return moves.stop_clock(s, told, missing=True, withdrawn=s.candidate_is_silent)
     return None
 
@@ -38,7 +38,7 @@ def _standing(s: Situation) -> Move | None:
     if s.rollout.withdrawn:
         return _give_back(s)
     if s.candidate_is_silent:
-        return moves.stop_clock(s, moves.evidence_in_words(s, VerdictKind.MISSING), missing=True, withdrawn=True)
+        return moves.stop_clock(s, s.evidence_in_words(VerdictKind.MISSING), missing=True, withdrawn=True)
     started = _start(s)
     is_back = s.rollout.missing_since is not None and s.verdict is not None and not s.evidence_missing
     return moves.evidence_is_back(s) if started is None and is_back else started

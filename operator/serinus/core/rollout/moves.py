@@ -7,7 +7,7 @@ later leave an entry in `status.history`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -414,13 +414,14 @@ def skip_gap(s: Situation) -> Move:
     begins = max(s.now, since)
     if stepped:
         begins = s.now + (since - last if last and since > last else timedelta(0))
-    return move(
+    skipped = move(
         s,
         Telling(Happening.COUNTING_STARTED, "The hold goes on; the time in which nobody looked does not count"),
         rollout=s.rollout.model_copy(
             update={"held_seconds": s.rollout.held_seconds + vouched, "counting_since": begins}
         ),
     )
+    return replace(skipped, by_present_clock=True)
 
 
 def pause(s: Situation, reason: Reason, message: str) -> Move:
@@ -489,12 +490,6 @@ def handled(s: Situation, action: str, value: str, done: Move) -> Move:
     others = tuple(each for each in s.status.actions if each.action != action)
     record = HandledAction(action=action, value=value[:256])
     return Move(done.status.model_copy(update={"actions": (*others, record)}), done.notes)
-
-
-def evidence_in_words(s: Situation, *kinds: VerdictKind) -> str:
-    """The messages of the enforced metrics' verdicts, of the given kinds or all."""
-    told = [m.message for m in s.judged_metrics if m.enforced and (not kinds or m.kind in kinds)]
-    return "; ".join(told)
 
 
 def _candidate(s: Situation) -> RevisionStatus:

@@ -75,7 +75,7 @@ def follow_the_spec(s: Situation) -> Move | None:
 def reject_failing(s: Situation) -> Move | None:
     """A metric fails, the candidate's container keeps restarting, or it keeps losing its last ready pod."""
     if s.fails:
-        return moves.reject(s, Reason.METRIC_FAILED, moves.evidence_in_words(s, VerdictKind.FAIL))
+        return moves.reject(s, Reason.METRIC_FAILED, s.evidence_in_words(VerdictKind.FAIL))
     if s.restarts >= MAX_RESTARTS:
         message = f"the model's container restarted {s.restarts} times after it was ready; {s.trouble}"
         return moves.reject(s, Reason.CONTAINER_RESTARTED, message)
@@ -181,7 +181,7 @@ def advance(s: Situation) -> Move | None:
         return None
     if s.passes:
         judged_by = JudgedBy.POLICY if s.spec.analysis.disabled else JudgedBy.METRICS
-        because = moves.evidence_in_words(s) or "analysis is disabled"
+        because = "analysis is disabled" if s.spec.analysis.disabled else s.evidence_in_words()
         return _next_step(s, judged_by, f"step {step.name} passed: {because}")
     return _act_on_undecided(s, step)
 
@@ -191,7 +191,7 @@ def _act_on_undecided(s: Situation, step: WeightStep) -> Move | None:
     if s.held_seconds < step.hold_seconds + policy.after_seconds or not isinstance(s.verdict, Undecided):
         return None
     message = f"undecided for longer than analysis.undecided.afterSeconds ({policy.after_seconds} s): "
-    message += moves.evidence_in_words(s, VerdictKind.UNDECIDED)
+    message += s.evidence_in_words(VerdictKind.UNDECIDED)
     match policy.action:
         case UndecidedAction.ROLLBACK:
             return moves.reject(s, Reason.UNDECIDED_TOO_LONG, message)
@@ -254,7 +254,7 @@ def return_failing(s: Situation) -> Move | None:
     if s.previous is None:
         return None
     if s.fails:
-        return moves.return_to_previous(s, Reason.METRIC_FAILED, moves.evidence_in_words(s, VerdictKind.FAIL))
+        return moves.return_to_previous(s, Reason.METRIC_FAILED, s.evidence_in_words(VerdictKind.FAIL))
     if s.restarts >= MAX_RESTARTS:
         message = f"the model's container restarted {s.restarts} times after it was ready"
         return moves.return_to_previous(s, Reason.CONTAINER_RESTARTED, message)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from serinus.api import defaults
-from serinus.api.analysis import Metric
+from serinus.api.analysis import Metric, MetricMode
 from serinus.api.reasons import Phase
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
@@ -27,7 +27,7 @@ from serinus.core.traffic import (
     weight_steps,
     weights_in_force,
 )
-from serinus.core.verdicts import Fail, MetricVerdict, Pass, Verdict, combine
+from serinus.core.verdicts import Fail, MetricVerdict, Pass, Verdict, VerdictKind, combine
 
 MAX_RESTARTS = 2
 """Container restarts of a candidate after readiness that make a Fail."""
@@ -337,6 +337,15 @@ class Situation:
     def judged_metrics(self) -> tuple[MetricVerdict, ...]:
         """The newest verdicts, if fresh."""
         return self.evidence.verdicts if self.evidence else ()
+
+    def evidence_in_words(self, *kinds: VerdictKind) -> str:
+        """What the newest verdicts of the metrics that decide say; of these kinds, or of all."""
+        if self.evidence is not None:
+            told = [(metric.kind.value, metric.message) for metric in self.judged_metrics if metric.enforced]
+        else:
+            enforced = (metric for metric in self.status.analysis if metric.mode == MetricMode.ENFORCE)
+            told = [(metric.verdict, metric.message) for metric in enforced]
+        return "; ".join(message for kind, message in told if message and (not kinds or kind in kinds))
 
     @property
     def retire_at(self) -> datetime | None:
