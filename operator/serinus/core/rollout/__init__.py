@@ -1,15 +1,16 @@
 """The rollout's state machine: from one observation to at most one move.
 
 `next_move` is asked once in every pass, by `serinus.core.decide`. The order of what it asks stands here and in
-`serinus.core.rollout.policies`; what a move changes stands in `serinus.core.rollout.moves`.
+`serinus.core.rollout.policies`; what a move changes stands in `moves` (from one phase or step to another), in `holds`
+(within one) and in `recording` (of the record itself).
 """
 
 from __future__ import annotations
 
 from serinus.core.plan import Move
 from serinus.core.rollout.actions import action_move
-from serinus.core.rollout.moves import overtake
 from serinus.core.rollout.policies import POLICIES, PROTECTIVE, recover_lost_status
+from serinus.core.rollout.recording import overtake
 from serinus.core.rollout.situation import Situation
 
 

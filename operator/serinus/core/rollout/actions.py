@@ -14,7 +14,7 @@ from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.status import HandledAction
 from serinus.core.plan import Move
-from serinus.core.rollout import moves
+from serinus.core.rollout import moves, recording
 from serinus.core.rollout.situation import Situation
 
 CANDIDATE_PHASES = frozenset({Phase.STARTING, Phase.HOLDING, Phase.PAUSED, Phase.PROMOTING})
@@ -32,7 +32,7 @@ def action_move(s: Situation, *, only_abort: bool = False) -> Move | None:
             continue
         revision = value.split("#", 1)[0]
         done = carry_out(s, revision) or _ignore(s, action, value)
-        return moves.handled(s, action, value, done)
+        return recording.handled(s, action, value, done)
     return None
 
 
@@ -70,8 +70,8 @@ def _promote(s: Situation, revision: str) -> Move | None:
 def _retry(s: Situation, revision: str) -> Move | None:
     if s.rollout.phase is Phase.REJECTED and s.revision == revision and s.is_rejected:
         message = f"A person asked to try revision {revision} again: a new attempt from the first step"
-        telling = moves.Telling(Happening.RETRIED, message, revision, by="person")
-        return moves.move(s, telling, rejected=(), rollout=s.rollout.model_copy(update={"phase": Phase.IDLE}))
+        telling = recording.Telling(Happening.RETRIED, message, revision, by="person")
+        return recording.move(s, telling, rejected=(), rollout=s.rollout.model_copy(update={"phase": Phase.IDLE}))
     return None
 
 
@@ -80,12 +80,12 @@ def _ignore(s: Situation, action: str, value: str) -> Move:
         f"The action {action} for {value!r} does nothing: it means another revision, or the rollout is not at a point "
         f"where it applies (phase {s.rollout.phase}, candidate {s.candidate or 'none'}, stable {s.stable or 'none'})"
     )
-    return moves.move(s, moves.Telling(Happening.ACTION_IGNORED, message, warning=True))
+    return recording.move(s, recording.Telling(Happening.ACTION_IGNORED, message, warning=True))
 
 
 def _not_carried_out(action: str, s: Situation, _: str) -> Move:
     message = f"The action {action} is not carried out by this version"
-    return moves.move(s, moves.Telling(Happening.ACTION_IGNORED, message, warning=True))
+    return recording.move(s, recording.Telling(Happening.ACTION_IGNORED, message, warning=True))
 
 
 _ACTIONS: dict[str, Callable[[Situation, str], Move | None]] = {

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from serinus.api.reasons import Phase, Reason
 from serinus.core.plan import Move
-from serinus.core.rollout import moves
+from serinus.core.rollout import holds
 from serinus.core.rollout.situation import Situation
 from serinus.core.verdicts import VerdictKind
 
@@ -24,12 +23,12 @@ def clock_move(s: Situation) -> Move | None:
     if s.rollout.counting_since is None:
         return _standing(s) or _note_pods(s)
     if (stopped := _obstacle(s)) is not None:
-        return moves.stop_clock(s, stopped)
+        return holds.stop_clock(s, stopped)
     if s.clock_has_gap and (s.observation.clock_stepped or s.now > s.rollout.counting_since):
-        return moves.skip_gap(s)
+        return holds.skip_gap(s)
     if s.evidence_missing:
         told = s.evidence_in_words(VerdictKind.MISSING)
-        return moves.stop_clock(s, told, missing=True, withdrawn=s.candidate_is_silent)
+        return holds.stop_clock(s, told, missing=True, withdrawn=s.candidate_is_silent)
     return None
 
 
@@ -38,34 +37,34 @@ def _standing(s: Situation) -> Move | None:
     if s.rollout.withdrawn:
         return _give_back(s)
     if s.candidate_is_silent:
-        return moves.stop_clock(s, s.evidence_in_words(VerdictKind.MISSING), missing=True, withdrawn=True)
+        return holds.stop_clock(s, s.evidence_in_words(VerdictKind.MISSING), missing=True, withdrawn=True)
     started = _start(s)
     is_back = s.rollout.missing_since is not None and s.verdict is not None and not s.evidence_missing
-    return moves.evidence_is_back(s) if started is None and is_back else started
+    return holds.evidence_is_back(s) if started is None and is_back else started
 
 
 def _give_back(s: Situation) -> Move | None:
     """The candidate was silent and reports again."""
     reports = s.verdict is not None and not s.evidence_missing
-    return moves.give_back(s) if reports or s.spec.analysis.disabled else None
+    return holds.give_back(s) if reports or s.spec.analysis.disabled else None
 
 
 def _note_pods(s: Situation) -> Move | None:
     """While the clock stands still: the candidate's pods went, or came back."""
     if s.is_short and s.rollout.short_since is None:
-        return moves.stop_clock(s, f"candidate {s.candidate} has too few ready pods for its share ({s.trouble})")
+        return holds.stop_clock(s, f"candidate {s.candidate} has too few ready pods for its share ({s.trouble})")
     if s.is_short or s.rollout.short_since is None or s.now < s.rollout.short_since + NOTED_AFTER:
         return None
-    return moves.pods_are_back(s)
+    return holds.pods_are_back(s)
 
 
 def _start(s: Situation) -> Move | None:
-    if _obstacle(s) is not None or _paused_by_person(s):
+    if _obstacle(s) is not None or s.paused_by_person:
         return None
     waits_for_evidence = s.rollout.missing_since is not None and not s.spec.analysis.disabled
     if waits_for_evidence and (s.verdict is None or s.evidence_missing):
         return None
-    return moves.start_clock(s)
+    return holds.start_clock(s)
 
 
 def _obstacle(s: Situation) -> str | None:
@@ -82,7 +81,3 @@ def _obstacle(s: Situation) -> str | None:
     if not s.split_confirmed:
         return s.route_trouble or "the weights are not in force yet"
     return None
-
-
-def _paused_by_person(s: Situation) -> bool:
-    return s.rollout.phase is Phase.PAUSED and s.rollout.reason == Reason.PAUSED_BY_PERSON

@@ -1,69 +1,24 @@
-"""The decisions themselves: each function returns the status after one decision, and what to tell about it.
+"""The decisions that take a rollout from one phase or step to another: each returns the status after it.
 
-Called by the policies beside this file. Every move raises `status.moves`, and the ones that people should find again
-later leave an entry in `status.history`.
+Called by the policies and actions beside this file. Every move raises `status.moves`, and the ones that people should
+find again later leave an entry in `status.history`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
-from serinus.api.status import (
-    HandledAction,
-    HistoryEntry,
-    ModelDeploymentStatus,
-    PodRestarts,
-    RejectedRevision,
-    RevisionStatus,
-    RolloutStatus,
-)
-from serinus.core.plan import Move, Note
+from serinus.api.status import RejectedRevision, RevisionStatus, RolloutStatus
+from serinus.core.plan import Move
+from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, Telling, move
+from serinus.core.rollout.restarts import restarts_of_attempt, restarts_of_watch
 from serinus.core.rollout.situation import Situation
-from serinus.core.sentences import ready_of
 from serinus.core.traffic import pods_for_share
 from serinus.core.verdicts import VerdictKind
 
-HISTORY_LENGTH = 20
-BECAUSE_LENGTH = 700
-MESSAGE_LENGTH = 1000
-MOST_PODS = 100
-"""Pods whose restarts are followed, as many as the CRD takes."""
 BASELINE_SECONDS = 3600
 """Length of stable's window before a switch, where no canary preceded it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """How a move is told: as an Event and a log line, and in the history if it concerns a revision."""
-
-    happening: Happening
-    message: str
-    revision: str | None = None
-    warning: bool = False
-    by: str = "serinus"
-
-
-def move(s: Situation, telling: Telling, **changes: Any) -> Move:
-    """The move that applies `changes` to the fields of status, raises `moves` and records `telling`."""
-    history = s.status.history
-    if telling.revision is not None:
-        entry = HistoryEntry(
-            at=s.now,
-            event=telling.happening,
-            revision=telling.revision,
-            by=telling.by,
-            because=telling.message[:BECAUSE_LENGTH],
-        )
-        history = (entry, *history)[:HISTORY_LENGTH]
-    status: ModelDeploymentStatus = s.status.model_copy(
-        update={"moves": s.status.moves + 1, "history": history, **changes}
-    )
-    note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], "Warning" if telling.warning else "Normal")
-    return Move(status, (note,))
 
 
 def start(s: Situation) -> Move:
@@ -120,7 +75,7 @@ def enter_step(
             step_started_at=s.now,
             evidence_started_at=s.rollout.evidence_started_at,
             short_since=s.now if short else None,
-            restarts=_restarts_of_attempt(s),
+            restarts=restarts_of_attempt(s),
             judged_by=judged_by,
         ),
     )
@@ -141,7 +96,7 @@ def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "
                 "missing_since": None,
                 "short_since": None if s.has_full_size else s.now,
                 "withdrawn": False,
-                "restarts": _restarts_of_attempt(s),
+                "restarts": restarts_of_attempt(s),
                 "judged_by": judged_by,
                 "reason": because[:BECAUSE_LENGTH],
             }
@@ -195,7 +150,7 @@ def promote(s: Situation) -> Move:
             pass_evidence_since=s.now + s.route_margin,
             baseline_started_at=s.rollout.evidence_started_at or s.now - timedelta(seconds=BASELINE_SECONDS),
             baseline_ended_at=s.now,
-            restarts=_restarts_of_watch(s),
+            restarts=restarts_of_watch(s),
             judged_by=judged_by,
         ),
     )
@@ -329,169 +284,6 @@ def renumber_step(s: Situation, index: int) -> Move:
     )
 
 
-def start_clock(s: Situation) -> Move:
-    """The step's weight is confirmed: hold and evidence count after the data plane's margin."""
-    begins = s.now + s.route_margin
-    return move(
-        s,
-        Telling(Happening.COUNTING_STARTED, f"The weights {_weights(s)} are in force: the hold counts"),
-        rollout=s.rollout.model_copy(
-            update={
-                "phase": Phase.HOLDING,
-                "counting_since": begins,
-                "missing_since": None,
-                "short_since": None,
-                "restarts": _restarts_of_attempt(s),
-                "evidence_started_at": s.rollout.evidence_started_at or begins,
-                "pass_evidence_since": s.rollout.pass_evidence_since or begins,
-            }
-        ),
-    )
-
-
-def stop_clock(s: Situation, because: str, *, missing: bool = False, withdrawn: bool = False) -> Move:
-    """Hold the clock: what has counted so far is kept. `withdrawn` takes the candidate's weight off meanwhile.
-
-    Where pods of the candidate are missing the deadline for getting them back begins, and losing the last of them
-    counts.
-    """
-    lost = s.is_short and not s.children.ready(s.candidate)
-    return move(
-        s,
-        Telling(Happening.COUNTING_STOPPED, f"The hold stands still: {because}", warning=True),
-        rollout=s.rollout.model_copy(
-            update={
-                "held_seconds": s.held_seconds,
-                "counting_since": None,
-                "missing_since": (s.rollout.missing_since or s.now) if missing else s.rollout.missing_since,
-                "short_since": (s.rollout.short_since or s.now) if s.is_short else None,
-                "weight_losses": s.rollout.weight_losses + (1 if lost else 0),
-                "withdrawn": withdrawn or s.rollout.withdrawn,
-            }
-        ),
-    )
-
-
-def pods_are_lost(s: Situation) -> Move:
-    """On its way to all traffic the candidate has fewer pods than that takes, and has the deadline to get them back."""
-    has = ready_of(s.children.ready(s.candidate), s.needed_pods, s.candidate)
-    return move(
-        s,
-        Telling(Happening.PODS_LOST, f"{has}: {s.trouble}", warning=True),
-        rollout=s.rollout.model_copy(update={"short_since": s.now}),
-    )
-
-
-def pods_are_back(s: Situation) -> Move:
-    """The candidate has the pods of its share (again), and something else is waited for."""
-    message = f"Revision {s.candidate} has the ready pods that its share needs ({s.children.ready(s.candidate)})"
-    return move(s, Telling(Happening.PODS_BACK, message), rollout=s.rollout.model_copy(update={"short_since": None}))
-
-
-def evidence_is_back(s: Situation) -> Move:
-    """There is evidence again, and something else keeps the clock from running."""
-    rollout = s.rollout.model_copy(update={"missing_since": None})
-    return move(s, Telling(Happening.EVIDENCE_BACK, "There is evidence again"), rollout=rollout)
-
-
-def give_back(s: Situation) -> Move:
-    """The candidate reports again: it gets the weight of its step back, and the clock starts when that is confirmed."""
-    return move(
-        s,
-        Telling(Happening.WEIGHT_GIVEN_BACK, f"Revision {s.candidate} reports again and gets its weight back"),
-        rollout=s.rollout.model_copy(update={"withdrawn": False, "missing_since": None}),
-    )
-
-
-def skip_gap(s: Situation) -> Move:
-    """Go on counting from now: the time since the last pass is not vouched for and does not count.
-
-    Where the clock was set, the last pass and the time since when the hold counts are both of the clock before.
-    """
-    last, stepped = s.vouched_until, s.observation.clock_stepped
-    since = s.rollout.counting_since or s.now
-    vouched = (last - since).total_seconds() if last and since < last and (stepped or last <= s.now) else 0.0
-    begins = max(s.now, since)
-    if stepped:
-        begins = s.now + (since - last if last and since > last else timedelta(0))
-    skipped = move(
-        s,
-        Telling(Happening.COUNTING_STARTED, "The hold goes on; the time in which nobody looked does not count"),
-        rollout=s.rollout.model_copy(
-            update={"held_seconds": s.rollout.held_seconds + vouched, "counting_since": begins}
-        ),
-    )
-    return replace(skipped, by_present_clock=True)
-
-
-def pause(s: Situation, reason: Reason, message: str) -> Move:
-    """Stop the progress; a Fail still rolls back."""
-    person = reason is Reason.PAUSED_BY_PERSON
-    return move(
-        s,
-        Telling(Happening.PAUSED, message, s.candidate, warning=not person),
-        rollout=s.rollout.model_copy(
-            update={
-                "phase": Phase.PAUSED,
-                "reason": reason,
-                **({"held_seconds": s.held_seconds, "counting_since": None} if person else {}),
-            }
-        ),
-    )
-
-
-def resume(s: Situation, message: str) -> Move:
-    """Go on after a pause."""
-    return move(
-        s,
-        Telling(Happening.RESUMED, message),
-        rollout=s.rollout.model_copy(update={"phase": Phase.HOLDING, "reason": None}),
-    )
-
-
-def recover(s: Situation, stable: str, old_actions: tuple[HandledAction, ...] = ()) -> Move:
-    """Status was lost: what the stable Service selects is stable.
-
-    `old_actions` are annotations that may have been handled before: they are not carried out again.
-    """
-    highest = max((child.moves for child in s.children.objects.values()), default=0)
-    message = (
-        f"The status was lost; the Service {s.observation.deployment.metadata.name} selects {stable}: it is stable"
-    )
-    recovered = move(
-        s,
-        Telling(Happening.STATUS_RECOVERED, message, stable, warning=True),
-        stable=RevisionStatus(revision=stable, since=s.now, ever_ready=True),
-        actions=old_actions,
-    )
-    return Move(recovered.status.model_copy(update={"moves": highest + 1}), recovered.notes)
-
-
-def overtake(s: Situation) -> Move | None:
-    """Raise the fence above a child that carries a higher number of moves than the status.
-
-    Either this status is out of date: then the write meets a conflict and nothing has happened. Or somebody edited the
-    child's annotation, or restored an older resource: then this mends it, where waiting would never end.
-    """
-    child, highest = max(
-        ((f"{kind} {name}", child.moves) for (kind, name), child in s.children.objects.items()),
-        key=lambda found: found[1],
-        default=("", 0),
-    )
-    if highest <= s.status.moves:
-        return None
-    message = f"{child} carries move {highest}, the status {s.status.moves}: the status goes on from there"
-    overtaken = move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True))
-    return Move(overtaken.status.model_copy(update={"moves": highest + 1}), overtaken.notes)
-
-
-def handled(s: Situation, action: str, value: str, done: Move) -> Move:
-    """`done`, with the action's value recorded in the same write, so that it takes effect once."""
-    others = tuple(each for each in s.status.actions if each.action != action)
-    record = HandledAction(action=action, value=value[:256])
-    return Move(done.status.model_copy(update={"actions": (*others, record)}), done.notes)
-
-
 def _candidate(s: Situation) -> RevisionStatus:
     assert s.status.candidate is not None  # noqa: S101 -- called only in phases that have one
     return s.status.candidate
@@ -511,23 +303,3 @@ def _rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
             "message": message[:MESSAGE_LENGTH],
         }
     )
-
-
-def _restarts_of_attempt(s: Situation) -> tuple[PodRestarts, ...]:
-    """Pods of the candidate that were ready in this attempt, with the restarts that each had before that."""
-    return _restarts_before(s, {each.pod: each for each in s.rollout.restarts})
-
-
-def _restarts_of_watch(s: Situation) -> tuple[PodRestarts, ...]:
-    """Pods of the promoted revision that are ready now: what they went through before is forgiven."""
-    return _restarts_before(s, {})
-
-
-def _restarts_before(s: Situation, known: Mapping[str, PodRestarts]) -> tuple[PodRestarts, ...]:
-    """As `known`, and as they are now of other pods that are ready."""
-    pods = (pod for pod in s.judged_pods if pod.ready or pod.name in known)
-    return tuple(known.get(pod.name) or PodRestarts(pod=pod.name, before=pod.restarts) for pod in pods)[:MOST_PODS]
-
-
-def _weights(s: Situation) -> str:
-    return " / ".join(f"{share} % {revision}" for revision, share in s.split.items())

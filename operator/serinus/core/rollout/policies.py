@@ -13,7 +13,7 @@ from serinus.api.analysis import MissingAction, UndecidedAction
 from serinus.api.kinds import LABEL_REVISION
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.core.plan import Move
-from serinus.core.rollout import moves
+from serinus.core.rollout import holds, moves, recording
 from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
@@ -32,7 +32,7 @@ def recover_lost_status(s: Situation) -> Move | None:
     if s.status.moves or not s.children.replica_sets:
         return None
     selected = lost_stable(s)
-    return moves.recover(s, selected, asked_before(s)) if selected else None
+    return recording.recover(s, selected, asked_before(s)) if selected else None
 
 
 def lost_stable(s: Situation) -> str | None:
@@ -151,11 +151,10 @@ def follow_the_steps(s: Situation) -> Move | None:
 
 def obey_pause(s: Situation) -> Move | None:
     """A person pauses or resumes."""
-    by_person = s.rollout.phase is Phase.PAUSED and s.rollout.reason == Reason.PAUSED_BY_PERSON
-    if wants_pause(s) and not by_person:
-        return moves.pause(s, Reason.PAUSED_BY_PERSON, "Paused by annotation; a failing metric still rolls back")
-    if by_person and not wants_pause(s):
-        return moves.resume(s, "The pause annotation is gone")
+    if wants_pause(s) and not s.paused_by_person:
+        return holds.pause(s, Reason.PAUSED_BY_PERSON, "Paused by annotation; a failing metric still rolls back")
+    if s.paused_by_person and not wants_pause(s):
+        return holds.resume(s, "The pause annotation is gone")
     return None
 
 
@@ -170,14 +169,13 @@ def act_on_missing(s: Situation) -> Move | None:
     if policy.action is MissingAction.ROLLBACK or s.rollout.withdrawn:
         return moves.reject(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
     already = s.rollout.phase is Phase.PAUSED
-    return None if already else moves.pause(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
+    return None if already else holds.pause(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
 
 
 def advance(s: Situation) -> Move | None:
     """The hold has passed and every metric passes."""
     step = s.step
-    paused_by_person = s.rollout.phase is Phase.PAUSED and s.rollout.reason == Reason.PAUSED_BY_PERSON
-    if step is None or paused_by_person or s.rollout.counting_since is None or s.held_seconds < step.hold_seconds:
+    if step is None or s.paused_by_person or s.rollout.counting_since is None or s.held_seconds < step.hold_seconds:
         return None
     if s.passes:
         judged_by = JudgedBy.POLICY if s.spec.analysis.disabled else JudgedBy.METRICS
@@ -199,7 +197,7 @@ def _act_on_undecided(s: Situation, step: WeightStep) -> Move | None:
             return _next_step(s, JudgedBy.POLICY, message)
         case _:
             already = s.rollout.phase is Phase.PAUSED
-            return None if already else moves.pause(s, Reason.UNDECIDED_TOO_LONG, message)
+            return None if already else holds.pause(s, Reason.UNDECIDED_TOO_LONG, message)
 
 
 def _has_min_samples(s: Situation) -> bool:
@@ -244,9 +242,9 @@ def judge_after_all(s: Situation) -> Move | None:
 def note_size(s: Situation) -> Move | None:
     """The candidate has had all pods that all traffic takes for a while, or lost one: the deadline then runs anew."""
     if s.is_short:
-        return moves.pods_are_lost(s) if s.rollout.short_since is None else None
+        return holds.pods_are_lost(s) if s.rollout.short_since is None else None
     settled = s.last_ready_at is not None and s.now >= s.last_ready_at + NOTED_AFTER
-    return moves.pods_are_back(s) if settled and s.rollout.short_since is not None else None
+    return holds.pods_are_back(s) if settled and s.rollout.short_since is not None else None
 
 
 def return_failing(s: Situation) -> Move | None:

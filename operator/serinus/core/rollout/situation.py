@@ -12,7 +12,7 @@ from functools import cached_property
 
 from serinus.api import defaults
 from serinus.api.analysis import Metric, MetricMode
-from serinus.api.reasons import Phase
+from serinus.api.reasons import Phase, Reason
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.observation import Children, Evidence, Observation, PodState
@@ -229,6 +229,11 @@ class Situation:
         before = {each.pod: each.before for each in self.rollout.restarts}
         known = before if self.candidate else {pod.name: 0 for pod in self.judged_pods} | before
         return sum(max(0, pod.restarts - known[pod.name]) for pod in self.judged_pods if pod.name in known)
+
+    @property
+    def paused_by_person(self) -> bool:
+        """Whether a step is paused by the annotation, not because evidence is missing or undecided."""
+        return self.rollout.phase is Phase.PAUSED and self.rollout.reason == Reason.PAUSED_BY_PERSON
 
     @property
     def held_seconds(self) -> float:

@@ -1,0 +1,91 @@
+"""How a decision gets into the status: `status.moves`, the history, the actions that were handled, and what is told.
+
+Every move is made by `move`, called by the moves beside this file. Those that are about the record itself stand here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from serinus.api.reasons import Happening
+from serinus.api.status import HandledAction, HistoryEntry, ModelDeploymentStatus, RevisionStatus
+from serinus.core.plan import Move, Note
+from serinus.core.rollout.situation import Situation
+
+HISTORY_LENGTH = 20
+BECAUSE_LENGTH = 700
+MESSAGE_LENGTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a move is told: as an Event and a log line, and in the history if it concerns a revision."""
+
+    happening: Happening
+    message: str
+    revision: str | None = None
+    warning: bool = False
+    by: str = "serinus"
+
+
+def move(s: Situation, telling: Telling, **changes: Any) -> Move:
+    """The move that applies `changes` to the fields of status, raises `moves` and records `telling`."""
+    history = s.status.history
+    if telling.revision is not None:
+        entry = HistoryEntry(
+            at=s.now,
+            event=telling.happening,
+            revision=telling.revision,
+            by=telling.by,
+            because=telling.message[:BECAUSE_LENGTH],
+        )
+        history = (entry, *history)[:HISTORY_LENGTH]
+    status: ModelDeploymentStatus = s.status.model_copy(
+        update={"moves": s.status.moves + 1, "history": history, **changes}
+    )
+    note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], "Warning" if telling.warning else "Normal")
+    return Move(status, (note,))
+
+
+def handled(s: Situation, action: str, value: str, done: Move) -> Move:
+    """`done`, with the action's value recorded in the same write, so that it takes effect once."""
+    others = tuple(each for each in s.status.actions if each.action != action)
+    record = HandledAction(action=action, value=value[:256])
+    return Move(done.status.model_copy(update={"actions": (*others, record)}), done.notes)
+
+
+def recover(s: Situation, stable: str, old_actions: tuple[HandledAction, ...] = ()) -> Move:
+    """Status was lost: what the stable Service selects is stable.
+
+    `old_actions` are annotations that may have been handled before: they are not carried out again.
+    """
+    highest = max((child.moves for child in s.children.objects.values()), default=0)
+    message = (
+        f"The status was lost; the Service {s.observation.deployment.metadata.name} selects {stable}: it is stable"
+    )
+    recovered = move(
+        s,
+        Telling(Happening.STATUS_RECOVERED, message, stable, warning=True),
+        stable=RevisionStatus(revision=stable, since=s.now, ever_ready=True),
+        actions=old_actions,
+    )
+    return Move(recovered.status.model_copy(update={"moves": highest + 1}), recovered.notes)
+
+
+def overtake(s: Situation) -> Move | None:
+    """Raise the fence above a child that carries a higher number of moves than the status.
+
+    Either this status is out of date: then the write meets a conflict and nothing has happened. Or somebody edited the
+    child's annotation, or restored an older resource: then this mends it, where waiting would never end.
+    """
+    child, highest = max(
+        ((f"{kind} {name}", child.moves) for (kind, name), child in s.children.objects.items()),
+        key=lambda found: found[1],
+        default=("", 0),
+    )
+    if highest <= s.status.moves:
+        return None
+    message = f"{child} carries move {highest}, the status {s.status.moves}: the status goes on from there"
+    overtaken = move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True))
+    return Move(overtaken.status.model_copy(update={"moves": highest + 1}), overtaken.notes)
