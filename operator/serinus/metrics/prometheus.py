@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 from serinus.core.readings import Counters, CounterSeries, Gauge, Missing, MissingReason, Part, Reading, Sample
 from serinus.metrics import promql, series
@@ -27,6 +27,9 @@ MAX_POINTS: Final = 10_000
 """Grid points of one range query; Prometheus refuses more than 11,000. Longer windows are asked for in pieces."""
 MAX_PATTERN_CHARACTERS: Final = 2_000
 """Longest list of paths in a query; beyond it all paths are asked for. URLs of 8 KiB pass everywhere."""
+_KEPT_SECONDS: Final = 2.0
+"""An answer is given again for so long, to questions with the same end: the metrics and revisions of one evaluation ask
+much the same. The next evaluation has another end, and asks anew."""
 _GRACE_SECONDS: Final = 1.0
 """Between a call's own deadline and the one that no longer waits for its thread."""
 
@@ -75,6 +78,8 @@ class PrometheusSource:
         self._threads = ThreadPoolExecutor(2 * max_concurrent, thread_name_prefix="prometheus")
         self._closed = False
         self._own = threading.local()
+        self._asked: dict[Hashable, asyncio.Task[Any]] = {}
+        """Questions that are under way or were answered a moment ago."""
         self._connections: list[Connection] = []
 
     @property
@@ -187,7 +192,8 @@ class PrometheusSource:
     async def _survey(self, request: ReadingRequest) -> _Survey:
         """Freshness of the revision's pods, and the paths that it or its peers have, at the end of the window."""
         own = self._pods(request)
-        everyone = Pods(own.namespace, (request.pod_prefix, *request.peer_prefixes), own.pod_label, own.namespace_label)
+        prefixes = tuple(sorted({request.pod_prefix, *request.peer_prefixes}))  # in one order: peers ask the same
+        everyone = Pods(own.namespace, prefixes, own.pod_label, own.namespace_label)
         rows = await self._instant(request, promql.path_survey(everyone))
         newest = self._newest(request, rows)
         return _Survey(newest, frozenset(path for row in rows if (path := series.path_of(row.labels))))
@@ -243,13 +249,14 @@ class PrometheusSource:
         selector = str(promql.buckets(Pods(own.namespace, (prefix,), own.pod_label, own.namespace_label)))
         start, end = request.grid.anchor, max(request.end, request.grid.anchor + 1)
         written: dict[float, set[str]] = {}
-        for le in await self._call(lambda connection: connection.label_values("le", selector, start, end)):
+        question = (request.end, selector, start, end)
+        for le in await self._ask_once(question, lambda its: its.label_values("le", selector, start, end)):
             written.setdefault(series.bound_of(le), set()).add(le)
         return written
 
     async def _instant(self, request: ReadingRequest, query: str) -> tuple[Series, ...]:
         at = _last_point(request)
-        return await self._call(lambda connection: connection.at_instant(query, at))
+        return await self._ask_once((request.end, query, at), lambda connection: connection.at_instant(query, at))
 
     async def _range(self, request: ReadingRequest, query: str | None) -> list[Series]:
         """All series on all grid points; in pieces where the grid is longer than Prometheus answers at once."""
@@ -260,7 +267,8 @@ class PrometheusSource:
         for first in range(0, _points(request), MAX_POINTS):
             start = request.grid.anchor + first * step
             end = min(start + (MAX_POINTS - 1) * step, _last_point(request))
-            found += await self._call(_range_call(query, start, end, step))
+            question = (request.end, query, start, end, step)
+            found += await self._ask_once(question, _range_call(query, start, end, step))
         return found
 
     def _scrapes(self, request: ReadingRequest, survey: _Survey) -> Scrapes:
@@ -277,6 +285,24 @@ class PrometheusSource:
             pod_label=request.pod_label or self._pod_label,
             namespace_label=request.namespace_label or self._namespace_label,
         )
+
+    async def _ask_once(self, question: Hashable, ask: Callable[[Connection], Answer]) -> Answer:
+        """The answer to a question, together with whoever else asks it now or did a moment ago. Failures are not kept.
+
+        It goes on if one of them is cut off; its own deadline ends it.
+        """
+        asked = None if self._closed else self._asked.get(question)
+        if asked is None:
+            asked = self._asked[question] = asyncio.create_task(self._call(ask), name="question to Prometheus")
+            asked.add_done_callback(lambda task: self._answered(question, task))
+        answer: Answer = await asyncio.shield(asked)
+        return answer
+
+    def _answered(self, question: Hashable, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._asked.pop(question, None)
+        else:
+            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._asked.pop, question, None)
 
     async def _call(self, ask: Callable[[Connection], Answer]) -> Answer:
         """One blocking call in a thread, in its turn, within the hard deadline."""

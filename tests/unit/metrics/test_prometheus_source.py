@@ -307,7 +307,7 @@ async def test_readings_waiting_for_their_turn_are_not_timed_out_by_it():
 
     with serving(slowly) as server:
         async with source_at(server.url, timeout_seconds=3, max_concurrent=2) as source:
-            readings = await asyncio.gather(*(source.read(request()) for _ in range(16)))
+            readings = await asyncio.gather(*(source.read(request(end=1_030.5 + 10 * n)) for n in range(16)))
     assert {type(reading) for reading in readings} == {Gauge}
 
 
@@ -327,8 +327,28 @@ async def test_no_more_calls_than_allowed_are_under_way():
 
     with serving(counting) as server:
         async with source_at(server.url, max_concurrent=3) as source:
-            await asyncio.gather(*(source.read(request()) for _ in range(12)))
+            await asyncio.gather(*(source.read(request(end=1_030.5 + 10 * n)) for n in range(12)))
     assert most == 3
+
+
+async def test_what_several_ask_at_once_or_one_after_the_other_is_asked_once():
+    with serving(lambda *_: (time.sleep(0.05), GOOD)[1]) as server:
+        async with source_at(server.url) as source:
+            together = await asyncio.gather(*(source.read(request()) for _ in range(5)))
+            later = await source.read(request())
+            another_window = await source.read(request(end=1_040.5))
+    assert {type(reading) for reading in (*together, later, another_window)} == {Gauge}
+    assert len(server.seen) == 2
+
+
+async def test_one_who_is_cut_off_takes_the_answer_from_nobody():
+    with serving(lambda *_: (time.sleep(0.1), GOOD)[1]) as server:
+        async with source_at(server.url) as source:
+            first, second = (asyncio.create_task(source.read(request())) for _ in range(2))
+            assert await asyncio.to_thread(server.asked.wait, 10)
+            first.cancel()
+            assert isinstance(await second, Gauge)
+    assert len(server.seen) == 1
 
 
 async def test_a_server_that_recovers_is_read_again():
@@ -572,3 +592,26 @@ async def test_one_failing_call_of_several_makes_the_whole_reading_missing():
             reading = await source.read(request(RATIO))
     assert isinstance(reading, Missing)
     assert "shard is down" in reading.detail
+
+
+async def test_two_revisions_and_two_metrics_share_what_they_have_in_common():
+    """Each asks for the survey of both revisions and the bounds of either; both metrics count the same requests."""
+    prometheus = Pods(
+        [requests_of([1, 5]), requests_of([2, 4], pod="m-2-a")],
+        [bucket_of([1, 2], le) for le in BOUNDS],
+        (*ALIVE, ({"pod": "m-2-a", "endpoint": "/read"}, 1_028.0)),
+        {"m-1": BOUNDS, "m-2": BOUNDS},
+    )
+    with serving(prometheus) as server:
+        async with source_at(server.url) as source:
+            asked = [
+                ReadingRequest(
+                    measure=measure, namespace="prod", pod_prefix=own, grid=GRID, end=1_010.5, peer_prefixes=(peer,)
+                )
+                for measure in (ERRORS, SlowShare(0.5, compared=True))
+                for own, peer in (("m-1", "m-2"), ("m-2", "m-1"))
+            ]
+            readings = await asyncio.gather(*map(source.read, asked))
+    assert {type(reading) for reading in readings} == {Counters}
+    kinds = sorted(path.rpartition("/")[2] for path, _, _ in server.seen)
+    assert kinds == ["query", *["query_range"] * 4, *["values"] * 2]
