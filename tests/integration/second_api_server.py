@@ -33,7 +33,7 @@ class SecondApiServer:
     async def start(self) -> None:
         """Start it and wait until it answers."""
         self._process = self._spawn()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not await self._answers():
             assert self._process.poll() is None, f"the API server ended:\n{self._log.read_text()[-2000:]}"
             assert time.monotonic() < deadline, f"the API server does not answer:\n{self._log.read_text()[-2000:]}"
