@@ -52,7 +52,7 @@ check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: unde
 
 .PHONY: test
 test: check ## everything a change must pass: check, world, integration and end to end
-	$(BIN)/pytest --quiet --numprocesses auto tests/world tests/integration
+	$(BIN)/pytest --quiet --numprocesses auto -m 'not full' tests/world tests/integration
 	$(MAKE) e2e
 
 .PHONY: walks
@@ -65,6 +65,7 @@ e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the r
 
 .PHONY: e2e-full
 e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
+	$(BIN)/pytest --quiet --numprocesses auto -m full tests/integration
 	$(BIN)/pytest e2e
 
 .PHONY: demo

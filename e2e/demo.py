@@ -30,6 +30,7 @@ def main() -> int:
         stage = set_up()
         console.print(f"\n[bold]The stage is set[/] ({time.monotonic() - started:.0f} s). The story:")
         story = play(stage, NAMESPACE, lambda text: console.print(f"  {_clock(time.time())}  {text}", markup=False))
+        harm_seconds = story.seconds_from_first_bad_answer_to_zero
     except ClusterError as error:
         console.print(str(error), style="bold red", markup=False)
         console.print(error.advice, markup=False)
@@ -41,7 +42,7 @@ def main() -> int:
     console.print()
     console.print(decisions(story))
     console.print(requests(story))
-    summary(story, time.monotonic() - started)
+    summary(story, harm_seconds, time.monotonic() - started)
     return 0
 
 
@@ -80,12 +81,12 @@ def requests(story: Story) -> Table:
     return table
 
 
-def summary(story: Story, seconds: float) -> None:
+def summary(story: Story, harm_seconds: float, seconds: float) -> None:
     """The figures that matter, and what to try next."""
     outside = story.report.failed_except("3.0.0")
     console.print(
         f"\nFrom the first bad answer of version 3 to weight 0: "
-        f"[bold]{story.seconds_from_first_bad_answer_to_zero:.1f} s[/]; "
+        f"[bold]{harm_seconds:.1f} s[/]; "
         f"failed requests outside the broken candidate's share: [bold]{outside}[/] of {story.report.sent}; "
         f"the demo took {seconds:.0f} s."
     )

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from e2e.cluster import addons
+from e2e.cluster import addons, native
 from e2e.cluster.images import backend
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.locations import CHECKOUT, KUBECONFIG
@@ -39,6 +39,8 @@ def down() -> None:
     """End the cluster and everything it started; the cache and the built images stay."""
     with file_lock(_LOCK), step("taking the cluster down"):
         backend().destroy()
+        if native.runs():  # it was started before a Docker engine was
+            native.destroy()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,17 @@ def choose_link() -> Link:
     raise ClusterError(f"every subnet of {_RANGE} is in use", "make cluster-down in checkouts that are not needed")
 
 
-def start(daemons: list[Daemon], link: Link) -> None:
-    """Start the daemons in new namespaces, reachable at the link's node address; they outlive the caller."""
-    specification: Specification = {"hidden": list(_HIDDEN), "kept": [str(STATE), str(cache())], "daemons": daemons}
+def start(daemons: list[Daemon], link: Link, shown: Mapping[Path, Path]) -> None:
+    """Start the daemons in new namespaces, reachable at the link's node address; they outlive the caller.
+
+    `shown` are folders of the machine, by the paths that they have inside; state and cache are where they are outside.
+    """
+    folders = {STATE: STATE, cache(): cache(), **shown}
+    specification: Specification = {
+        "hidden": list(_HIDDEN),
+        "shown": {str(inside): str(folder) for inside, folder in folders.items()},
+        "daemons": daemons,
+    }
     write_whole(STATE / "daemons.json", json.dumps(specification, indent=2))
     join = "; ".join(f"echo $$ > {listing}" for listing in cgroups.prepare())
     words = ("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", sys.executable, "-I")

@@ -31,6 +31,8 @@ PAUSE_IMAGE = "localhost/serinus-e2e/pause:1"
 
 _POD_RANGE = "10.244.0.0/24"
 _SOCKET = Path("/run/containerd/containerd.sock")
+_KUBELET = Path("/var/lib/kubelet")
+"""Where the kubelet finds its folder: in a deep checkout the paths of its sockets would be too long."""
 _PORTS = {"api_port": 6443, "etcd_port": 2379, "etcd_peer_port": 2380}
 _READY_SECONDS = 300
 _BUILD_LABEL = "serinus.dev/build"
@@ -54,9 +56,14 @@ def prepare() -> None:
     buildah.base_image()
 
 
+def runs() -> bool:
+    """Tell whether there are processes of the checkout's cluster."""
+    return namespaces.supervisor() is not None
+
+
 def answers() -> bool:
     """Tell whether the checkout's cluster runs and its API server answers."""
-    return namespaces.supervisor() is not None and KUBECONFIG.exists() and Kubectl().answers()
+    return runs() and KUBECONFIG.exists() and Kubectl().answers()
 
 
 def create() -> None:
@@ -71,7 +78,7 @@ def create() -> None:
         components.make_credentials(layout, _USERS, names=f",DNS:{NODE}")
         layout.authority.kubeconfig("admin", layout.server, KUBECONFIG)
         _write_settings(layout)
-        namespaces.start(_daemons(layout), link)
+        namespaces.start(_daemons(layout), link, {_KUBELET: STATE / "kubelet"})
         _await_containerd()
         load({PAUSE_IMAGE: _build_pause()})
         _await_node()
@@ -161,7 +168,7 @@ def _daemons(layout: Layout) -> list[Daemon]:
             f"--kubeconfig={layout.kubeconfig('kubelet')}",
             f"--hostname-override={NODE}",
             f"--node-ip={layout.address}",
-            f"--root-dir={STATE / 'kubelet'}",
+            f"--root-dir={_KUBELET}",
             f"--cert-dir={layout.authority.folder}",
         ],
         "kube-proxy": [str(programs / "kube-proxy"), f"--config={STATE / 'proxy.json'}"],
@@ -217,6 +224,7 @@ def _write_settings(layout: Layout) -> None:
             {"type": "portmap", "capabilities": {"portMappings": True}},
         ],
     }
+    (STATE / "kubelet").mkdir()
     (STATE / "cni").mkdir()
     (STATE / "cni" / "10-pods.conflist").write_text(json.dumps(network))
     (STATE / "kubelet.json").write_text(json.dumps(kubelet))

@@ -29,10 +29,10 @@ class Daemon(TypedDict):
 
 
 class Specification(TypedDict):
-    """`hidden` folders become empty, except `kept` folders inside them, which stay where they are."""
+    """`hidden` folders become empty; then the machine's folders that are `shown` appear, by their paths inside."""
 
     hidden: list[str]
-    kept: list[str]
+    shown: dict[str, str]
     daemons: list[Daemon]
 
 
@@ -48,13 +48,13 @@ def main() -> None:
 
 
 def _arrange_mounts(specification: Specification) -> None:
-    kept = {folder: os.open(folder, os.O_PATH) for folder in specification["kept"]}
+    shown = {inside: os.open(folder, os.O_PATH) for inside, folder in specification["shown"].items()}
     for folder in specification["hidden"]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "serinus", folder], check=True)
-    for folder, opened in kept.items():
-        Path(folder).mkdir(parents=True, exist_ok=True)
+    for inside, opened in shown.items():
+        Path(inside).mkdir(parents=True, exist_ok=True)
         source = f"/proc/{os.getpid()}/fd/{opened}"
-        subprocess.run(["mount", "--bind", source, folder], check=True, pass_fds=[opened])
+        subprocess.run(["mount", "--bind", source, inside], check=True, pass_fds=[opened])
         os.close(opened)
 
 
