@@ -67,21 +67,35 @@ class ModelDeployment:
     """Revision of the spec (``revision_hash``)."""
     revision_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The raw fields that make the revision, for its ControllerRevision."""
+    raw_spec: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
+    """What the spec was read from."""
 
     @classmethod
-    def parse(cls, resource: Mapping[str, Any]) -> Self:
+    def parse(cls, resource: Mapping[str, Any], known: "ModelDeployment | None" = None) -> Self:
         """Read a ModelDeployment from the JSON object that the API server sends.
 
+        `known` is an earlier reading of it: a spec that has not changed since is not read again.
         Raises ``InvalidSpec`` with every problem in metadata, spec and status at once; unknown fields are ignored.
         """
         problems: list[Problem] = []
         metadata = _read(ObjectMeta, resource.get("metadata"), "metadata", problems)
-        spec = _read(ModelDeploymentSpec, without_nulls(resource.get("spec")), "spec", problems)
+        same = known if known is not None and _has_same_spec(known, metadata, resource) else None
+        spec = same.spec if same else _read(ModelDeploymentSpec, without_nulls(resource.get("spec")), "spec", problems)
         status = _read(ModelDeploymentStatus, resource.get("status") or {}, "status", problems)
         if metadata is None or spec is None or status is None:
-            namespace, name = _address(resource)
-            raise InvalidSpec(namespace, name, tuple(problems))
-        return cls(metadata, spec, status, revision_hash(resource["spec"]), revision_fields(resource["spec"]))
+            raise InvalidSpec(*_address(resource), tuple(problems))
+        raw = resource["spec"]
+        return cls(metadata, spec, status, same.revision if same else revision_hash(raw), revision_fields(raw), raw)
+
+
+def _has_same_spec(known: ModelDeployment, metadata: ObjectMeta | None, resource: Mapping[str, Any]) -> bool:
+    """Whether the spec is the known one, by its generation and by what it says.
+
+    Neither alone would do: 1 equals 1.0, and the defaults of a new CRD change no generation.
+    """
+    if metadata is None or not metadata.generation or known.raw_spec != resource.get("spec"):
+        return False
+    return (known.metadata.uid, known.metadata.generation) == (metadata.uid, metadata.generation)
 
 
 def _read(model: type[_Model], value: object, path: str, problems: list[Problem]) -> _Model | None:

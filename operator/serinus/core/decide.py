@@ -227,6 +227,8 @@ def _worth_writing(s: Situation, status: ModelDeploymentStatus) -> bool:
     Numbers are refreshed with fresh evidence only: the seconds of a running hold would be a reason to write in every
     pass, and each write is a reason for a pass.
     """
+    if s.status == status:
+        return False
     before, after = _plain(s.status), _plain(status)
     if before == after:
         return False

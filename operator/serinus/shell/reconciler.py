@@ -126,7 +126,7 @@ class Reconciler:
         now, monotonic = self.now(), self.monotonic()
         unreadable = None
         try:
-            deployment = ModelDeployment.parse(manifest)
+            deployment = ModelDeployment.parse(manifest, memory.deployment)
         except InvalidSpec as invalid:
             readable = _with_last_spec(manifest, memory.deployment)
             if readable is None:

@@ -135,3 +135,40 @@ def test_a_percentage_is_exact(text: str, share: Fraction):
 
 def test_a_missing_counter_of_errors_means_no_errors_yet():
     assert [absent_bad(metric) for metric in METRICS] == [AbsentBad.ZERO, AbsentBad.ZERO]
+
+
+def test_a_spec_that_has_not_changed_is_not_read_again_and_all_else_is():
+    spec = {"serving": {"image": IMAGE}}
+    first = ModelDeployment.parse(resource(spec, uid="1", generation=3, resourceVersion="17"))
+    again = {**resource(dict(spec), uid="1", generation=3, resourceVersion="18"), "status": {"moves": 4}}
+
+    second = ModelDeployment.parse(again, first)
+
+    assert second.spec is first.spec
+    assert second == ModelDeployment.parse(again)
+    assert (second.metadata.resource_version, second.status.moves) == ("18", 4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "metadata"),
+    [
+        pytest.param({"serving": {"image": f"{IMAGE}-2"}}, {"uid": "1", "generation": 3}, id="by a new CRD's defaults"),
+        pytest.param({"serving": {"image": f"{IMAGE}-2"}}, {"uid": "1", "generation": 4}, id="by a user"),
+        pytest.param({"serving": {"image": f"{IMAGE}-2"}}, {"uid": "2", "generation": 3}, id="with the resource"),
+        pytest.param({"serving": {"image": IMAGE}, "suspend": True}, {}, id="in a resource without a generation"),
+    ],
+)
+def test_a_spec_that_has_changed_is_read(spec: dict[str, Any], metadata: dict[str, Any]):
+    known = ModelDeployment.parse(
+        resource({"serving": {"image": IMAGE}}, **({"uid": "1", "generation": 3} if metadata else {}))
+    )
+
+    assert ModelDeployment.parse(resource(spec, **metadata), known) == ModelDeployment.parse(resource(spec, **metadata))
+
+
+def test_what_can_not_be_read_is_refused_beside_a_spec_that_could():
+    known = ModelDeployment.parse(resource({"serving": {"image": IMAGE}}, uid="1", generation=3))
+    broken = {**resource({"serving": {"image": IMAGE}}, uid="1", generation=3), "status": {"moves": "many"}}
+
+    with pytest.raises(InvalidSpec, match=r"status\.moves"):
+        ModelDeployment.parse(broken, known)
