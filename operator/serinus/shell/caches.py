@@ -17,6 +17,7 @@ from serinus.api.kinds import (
     HTTP_ROUTE,
     LABEL_DEPLOYMENT,
     LABEL_ROLE,
+    MODEL_DEPLOYMENT,
     POD,
     POD_MONITOR,
     REPLICA_SET,
@@ -83,9 +84,16 @@ class DeploymentCache:
         return self._deployments.get(key)
 
     def put(self, manifest: dict[str, Any]) -> None:
-        """The watch tells of one that is there."""
+        """The watch tells of one that is there. What is older than an answer that was learned is passed over."""
         self._told(_key(manifest))
-        self._put(manifest)
+        if not self._knows_newer(manifest):
+            self._put(manifest)
+
+    def learn(self, manifest: Manifest) -> None:
+        """The API server has answered a write of ours: the watch will tell nothing new. One that is gone stays so."""
+        known = self._deployments.get(_key(manifest))
+        if known is not None and known["metadata"]["uid"] == manifest["metadata"]["uid"]:
+            self.put(dict(manifest))
 
     def drop(self, manifest: Mapping[str, Any]) -> None:
         """The watch tells of one that is gone. Its successor of the same name stays."""
@@ -122,6 +130,12 @@ class DeploymentCache:
     def _told(self, key: Key) -> None:
         for told in self._audits:
             told.add(key)
+
+    def _knows_newer(self, manifest: Mapping[str, Any]) -> bool:
+        known = self._deployments.get(_key(manifest))
+        if known is None or known["metadata"]["uid"] != manifest["metadata"]["uid"]:
+            return False
+        return int(known["metadata"]["resourceVersion"]) > int(manifest["metadata"]["resourceVersion"])
 
     def _put(self, manifest: dict[str, Any]) -> bool:
         """Whether that was news."""
@@ -175,8 +189,11 @@ class Caches:
             await informer.synced.wait()
 
     def learn(self, kind: Kind, manifest: Manifest) -> None:
-        """A child as the API server has just answered it."""
-        self._of_kind[kind].learn(manifest)
+        """An object as the API server has just answered it."""
+        if kind == MODEL_DEPLOYMENT:
+            self.deployments.learn(manifest)
+        else:
+            self._of_kind[kind].learn(manifest)
 
     def deployment(self, key: Key) -> Manifest | None:
         """The ModelDeployment as last told."""

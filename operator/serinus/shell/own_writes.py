@@ -1,15 +1,16 @@
 """Read your own writes: what the API server answers goes into the caches before a watch tells of it.
 
-A pass that follows a write closely would else not see it: it would make the object again, and be refused. The
-answers are put where the watches put what they tell; which of the two is newer is for the cache to say. Put between
-`serinus.shell.reconciler` and the cluster by `serinus.shell.app`, and by the simulated world of the tests.
+A pass that follows a write closely would else not see it: it would make the object again, and be refused. And what the
+watch tells later is no news then, and no reason for another pass. The answers are put where the watches put what they
+tell; which of the two is newer is for the cache to say. Put between `serinus.shell.reconciler` and the cluster by
+`serinus.shell.app`, and by the simulated world of the tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from serinus.api.kinds import Kind
+from serinus.api.kinds import MODEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.cluster import Cluster
 
@@ -18,7 +19,7 @@ Learn = Callable[[Kind, Manifest], None]
 
 
 class ToldCluster:
-    """A `Cluster` that tells the caches what it is answered. Scales, deletions and statuses answer no child."""
+    """A `Cluster` that tells the caches what it is answered. Scales and deletions answer no object."""
 
     def __init__(self, cluster: Cluster, learn: Learn) -> None:
         self._cluster = cluster
@@ -48,7 +49,8 @@ class ToldCluster:
 
     async def write_status(self, namespace: str, name: str, status: Manifest, resource_version: str) -> Manifest:
         """See `Cluster.write_status`."""
-        return await self._cluster.write_status(namespace, name, status, resource_version)
+        written = await self._cluster.write_status(namespace, name, status, resource_version)
+        return self._told(MODEL_DEPLOYMENT, written)
 
     def _told(self, kind: Kind, answer: Manifest) -> Manifest:
         self._learn(kind, answer)

@@ -52,6 +52,40 @@ def test_every_new_version_is_reported_once(cache: DeploymentCache, changed: lis
     assert version_of(cache) == "2"
 
 
+def test_a_write_of_our_own_is_reported_once_and_its_echo_is_no_news(
+    cache: DeploymentCache, changed: list[Key]
+) -> None:
+    cache.put(deployment(1))
+    cache.learn(deployment(4))
+    assert version_of(cache) == "4"
+    cache.put(deployment(2))  # on its way when the write was answered
+    cache.put(deployment(4))
+    assert version_of(cache) == "4"
+    assert changed == [IRIS, IRIS]
+    cache.put(deployment(5))
+    assert version_of(cache) == "5"
+
+
+def test_an_answer_does_not_bring_back_one_that_is_gone_or_was_replaced(cache: DeploymentCache) -> None:
+    cache.put(deployment(1))
+    cache.drop(deployment(3))
+    cache.learn(deployment(2))
+    assert cache.get(IRIS) is None
+    cache.put(deployment(4, uid="2"))
+    cache.learn(deployment(2))
+    assert version_of(cache) == "4"
+
+
+async def test_an_audit_does_not_undo_what_was_learned_meanwhile_and_mends_versions_that_went_back(
+    cache: DeploymentCache,
+) -> None:
+    cache.put(deployment(7))
+    await cache.audit(listing(deployment(7), meanwhile=lambda: cache.learn(deployment(9))))
+    assert version_of(cache) == "9"
+    await cache.audit(listing(deployment(3)))  # etcd was restored
+    assert version_of(cache) == "3"
+
+
 def test_managed_fields_are_not_kept(cache: DeploymentCache) -> None:
     cache.put(deployment(1))
     assert "managedFields" not in cache.get(IRIS)["metadata"]  # type: ignore[index]
