@@ -42,6 +42,22 @@ def test_a_first_deployment_makes_each_object_once_and_throws_none_away() -> Non
     ]
 
 
+def test_what_pods_and_routes_do_on_the_way_is_written_with_the_decisions_it_leads_to() -> None:
+    world = World()
+    world.deploy(spec_of("model:1"))
+    world.run(100)
+    assert len(world.api.writes) <= 10
+    before = len(world.api.writes)
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2")).run(200)
+    statuses = [write for write in world.api.writes[before:] if write.kind == "ModelDeployment"]
+    assert len(statuses) <= 19
+    stable = world.status.stable
+    assert stable is not None
+    assert (stable.replicas, stable.ready_replicas, stable.weight_percent) == (3, 3, 100)
+    assert world.status.rollout.message == ""
+
+
 def test_nobody_is_told_that_the_first_revision_serves_before_gateways_had_time_to_learn_of_its_pods() -> None:
     world = serving()
     ready_at = next(moment.at for moment in world.moments if any(moment.ready.values()))

@@ -31,6 +31,12 @@ REFRESH_SECONDS = 60
 """While something is judged, numbers in status are rewritten at most this often unless a verdict changes."""
 WORDS = frozenset({"message", "bad", "total", "lower", "upper", "at", "heldSeconds", "lastTransitionTime"})
 """Fields that change all the time while something is judged, without changing what status means."""
+DETAILS_SECONDS = 5
+"""What changes in details only is written together, so long after the last write of status."""
+DETAILS = WORDS | {"replicas", "readyReplicas", "weightPercent", "version", "image"}
+"""Fields that follow pods and routes step by step on the way to something that is worth telling."""
+PASSING_REASONS = frozenset({ConditionType.READY, ConditionType.RECONCILING})
+"""Conditions whose reasons do the same."""
 
 
 def decide(observation: Observation) -> Plan:
@@ -47,13 +53,16 @@ def decide(observation: Observation) -> Plan:
             return Plan(_told(s, move, after, obstacle), wake_at=s.now, urgent=is_urgent(after))
     hands_off = s.spec.suspend or lost
     status = _seen(s, obstacle)
-    changed = status if _worth_writing(s, status) else None
+    worth_it = _worth_writing(s, status)
+    later = _details_may_wait_until(s, status) if worth_it else None
+    changed = status if worth_it and later is None else None
     notes = _news_of(s, obstacle) if changed is not None else ()
     urgent = not hands_off and is_urgent(s)
     if changed is not None and observation.refusal is not None:
         # Told first: the refused write would stand before it again.
         return Plan(Realise((), changed, notes), s.now, urgent)
-    return Plan(Realise(() if hands_off else intents(s), changed, notes), None if hands_off else _wake_at(s), urgent)
+    wake_at = min((at for at in (later, None if hands_off else _wake_at(s)) if at is not None), default=None)
+    return Plan(Realise(() if hands_off else intents(s), changed, notes), wake_at, urgent)
 
 
 def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
@@ -240,16 +249,37 @@ def _worth_writing(s: Situation, status: ModelDeploymentStatus) -> bool:
     return written is None or s.now >= written + timedelta(seconds=REFRESH_SECONDS)
 
 
+def _details_may_wait_until(s: Situation, status: ModelDeploymentStatus) -> datetime | None:
+    """The moment for which a status that differs in details may be kept back; None: write it now.
+
+    Pods come up and weights are confirmed within seconds, mostly right before the next decision, which tells it too.
+    """
+    written_at = s.observation.status_written_at
+    if written_at is None or not timedelta(0) <= s.now - written_at < timedelta(seconds=DETAILS_SECONDS):
+        return None
+    if _gist(_plain(s.status)) != _gist(_plain(status)):
+        return None
+    return written_at + timedelta(seconds=DETAILS_SECONDS)
+
+
+def _gist(status: dict[str, Any]) -> Any:
+    conditions_ = [
+        {key: value for key, value in each.items() if key != "reason"} if each["type"] in PASSING_REASONS else each
+        for each in status.get("conditions", ())
+    ]
+    return _meaning({**status, "conditions": conditions_}, DETAILS)
+
+
 def _plain(status: ModelDeploymentStatus) -> dict[str, Any]:
     return status.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
-def _meaning(value: Any) -> Any:
+def _meaning(value: Any, without: frozenset[str] = WORDS) -> Any:
     match value:
         case Mapping():
-            return {key: _meaning(inner) for key, inner in value.items() if key not in WORDS}
+            return {key: _meaning(inner, without) for key, inner in value.items() if key not in without}
         case list():
-            return [_meaning(inner) for inner in value]
+            return [_meaning(inner, without) for inner in value]
         case _:
             return value
 

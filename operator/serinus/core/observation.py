@@ -182,6 +182,8 @@ class Observation:
     """A fresh evaluation, or None when none was due since the last pass."""
     previous_pass_at: datetime | None = None
     """When this process last passed over the resource; None in the first pass after a start."""
+    status_written_at: datetime | None = None
+    """When this process last wrote the status; None before it has."""
     clock_stepped: bool = False
     """Whether the clock was set since then: `now` and `previous_pass_at` are of two clocks."""
     capabilities: Capabilities = field(default_factory=Capabilities)

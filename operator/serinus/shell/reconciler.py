@@ -89,6 +89,8 @@ class _Memory:
     """Until when this process vouches for what went on: its last pass that was not kept from seeing or writing."""
     passed_at_monotonic: float = 0.0
     """The same on a clock that nobody sets."""
+    written_at: datetime | None = None
+    """When the status was last written."""
     evidence: Evidence | None = None
     reading: bool = False
     read_at: float | None = None
@@ -139,6 +141,7 @@ class Reconciler:
             children=self.view.children(key, deployment.metadata.uid),
             evidence=memory.evidence,
             previous_pass_at=memory.passed_at,
+            status_written_at=memory.written_at,
             clock_stepped=_clock_stepped(memory, now, monotonic),
             capabilities=self.view.capabilities(),
             margins=self.margins,
@@ -268,7 +271,7 @@ def _after_success(plan: Plan, done: Done, memory: _Memory, now: datetime) -> fl
     """Seconds until the next pass; what was refused before is over unless this pass did no more than tell it."""
     memory.failures = 0
     if done.deployment is not None:
-        memory.newest = done.deployment
+        memory.newest, memory.written_at = done.deployment, now
     if isinstance(plan.action, Move):
         return 0.0
     if memory.refusal is not None:
