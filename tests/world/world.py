@@ -233,7 +233,7 @@ class World:
         return {
             each["metadata"]["labels"][LABEL_REVISION]: each["spec"]["replicas"]
             for each in self._labelled_replica_sets()
-            if not owned or (LABEL_DEPLOYMENT in each["metadata"]["labels"] and each["metadata"].get("ownerReferences"))
+            if not owned or (_is_labelled(each["metadata"]) and each["metadata"].get("ownerReferences"))
         }
 
     def weights(self) -> dict[str, int]:
@@ -319,8 +319,8 @@ class World:
         if self._quiet.get("shape", (None,))[0] != self.api.version:
             ready = {r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self._labelled_replica_sets()}
             records = [each["metadata"] for each in self.api.of("ControllerRevision")]
-            owned = [each["name"] for each in records if each.get("ownerReferences")]
-            recorded = frozenset(name.removeprefix(f"{NAME}-") for name in owned)
+            ours = [each["name"] for each in records if each.get("ownerReferences") and _is_labelled(each)]
+            recorded = frozenset(name.removeprefix(f"{NAME}-") for name in ours)
             self._quiet["shape"] = self.api.version, (self.weights(), ready, self.replicas(owned=True), recorded)
         shape: tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]] = self._quiet["shape"][1]
         return shape
@@ -692,6 +692,11 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 def _revision(pod: dict[str, Any]) -> str:
     return str(pod["metadata"]["labels"][LABEL_REVISION])
+
+
+def _is_labelled(metadata: dict[str, Any]) -> bool:
+    """Whether the operator's caches can know the object: they select by this label."""
+    return LABEL_DEPLOYMENT in (metadata.get("labels") or {})
 
 
 def _uid(manifest: dict[str, Any]) -> str:
