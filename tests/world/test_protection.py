@@ -447,6 +447,20 @@ def test_a_resource_whose_route_every_gateway_refuses_is_not_available() -> None
     assert world.condition("Available") == ("True", "Serving")
 
 
+def test_a_resource_whose_route_no_gateway_has_ever_answered_is_not_available() -> None:
+    """A gateway that does not exist carries no request, though pods are ready."""
+    world = serving()
+    world.gateway_delay_seconds = 3600
+    elsewhere = {"gateway": {"parentRefs": [{"name": "not-there"}], "hostnames": ["b.example"]}}
+    world.deploy(spec_of("model:1", traffic=elsewhere))
+    world.run(30)
+    assert world.condition("Available") == ("False", "RouteNotAccepted")
+    world.gateway_delay_seconds = 1
+    world.deploy(spec_of("model:1"))
+    world.run(30)
+    assert world.condition("Available") == ("True", "Serving")
+
+
 def test_a_watch_that_was_not_measured_says_so() -> None:
     world = serving()
     world.deploy(spec_of("model:2"))

@@ -74,8 +74,8 @@ def _finished(draft: _Draft, before: tuple[Condition, ...], generation: int, now
 
 def _available(s: Situation) -> _Draft:
     serving = {revision: s.children.ready(revision) for revision in s.in_force}
-    refused = s.children.route is not None and s.children.route.refused
-    if s.route_trouble is not None and (s.stable is None or refused):
+    dropped = s.children.route is not None and not s.children.route.carried
+    if s.route_trouble is not None and (s.stable is None or dropped):
         return _Draft(ConditionType.AVAILABLE, False, Reason.ROUTE_NOT_ACCEPTED, s.route_trouble)
     if any(serving.values()):
         told = ", ".join(f"{counted(ready, 'ready pod')} of {revision}" for revision, ready in serving.items() if ready)

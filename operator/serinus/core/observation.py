@@ -61,8 +61,8 @@ class ParentState:
     accepted: bool
     message: str
     """Where it does not accept the route: the gateway, and its own words."""
-    refused: bool = False
-    """Whether it says that it does not carry the route as it is now, rather than nothing yet."""
+    carries: bool = True
+    """Whether it may carry the route, in this version or the one before: it has answered, and does not refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class RouteState:
         return bool(self.parents) and all(parent.accepted for parent in self.parents)
 
     @property
-    def refused(self) -> bool:
-        """Whether no parent carries the route."""
-        return bool(self.parents) and all(parent.refused for parent in self.parents)
+    def carried(self) -> bool:
+        """Whether some parent may carry the route."""
+        return any(parent.carries for parent in self.parents)
 
 
 @dataclass(frozen=True, slots=True)

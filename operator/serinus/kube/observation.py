@@ -280,11 +280,11 @@ def _parent_state(
             f"{gateway} has not answered the route: look whether it exists, has a running controller, "
             f"and allows routes from namespace {namespace}"
         )
-        return ParentState(accepted=False, message=message)
+        return ParentState(accepted=False, message=message, carries=False)
     # Several controllers may answer for one parent; one that carries the route is enough.
     accepted = None in problems
-    refused = all(_is_refused(answer, generation) for answer in answered)
-    return ParentState(accepted, "" if accepted else problems[0] or "", refused)
+    carries = not all(_is_refused(answer, generation) for answer in answered)
+    return ParentState(accepted, "" if accepted else problems[0] or "", carries)
 
 
 def _is_refused(answer: Mapping[str, Any], generation: int) -> bool:

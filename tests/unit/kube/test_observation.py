@@ -388,6 +388,7 @@ def test_the_answer_of_another_gateway_is_no_answer(other: dict[str, Any]):
     state = route_state("fraud", route([PUBLIC], [answer(other)]))
 
     assert not state.accepted
+    assert not state.carried
     assert state.parents[0].message.startswith("Gateway gateways/public, listener http has not answered the route")
 
 
@@ -395,6 +396,7 @@ def test_an_answer_for_an_earlier_route_does_not_count():
     state = route_state("fraud", route([PUBLIC], [answer(PUBLIC, generation=6)]))
 
     assert not state.accepted
+    assert state.carried
     assert "has not answered generation 7 of the route yet; Accepted is of generation 6" in state.parents[0].message
 
 
