@@ -23,7 +23,7 @@ from bench.figures import Phase, Run
 from bench.fleet import fleet, keys
 from bench.machine import described, processors
 from bench.phases import play
-from bench.report.comparison import comparison
+from bench.report.comparison import comparison, pairs
 from bench.report.run import markdown, overview
 from bench.stage import CLIENT_LIMITS, stage
 from bench.subject import REPLICAS, Subject
@@ -131,9 +131,9 @@ def main() -> int:
     except ClusterError as error:
         print(f"{error}\n{error.advice}", file=sys.stderr)
         return 2
-    for peer in runs[1:]:
-        print(f"\nSerinus beside {peer.label}")
-        print("\n".join(comparison(runs[0], peer)))
+    for ours, peer in pairs(runs):
+        print(f"\n{ours.label} beside {peer.label}")
+        print("\n".join(comparison(ours, peer)))
     late = any(phase.unfinished for run in runs for phase in run.phases)
     return 1 if late or any(ENDED_EARLY in run.conditions for run in runs) else 0
 

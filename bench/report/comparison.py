@@ -5,7 +5,7 @@ Used by `bench.__main__` and `bench.report.scale`. Every figure is read from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ from bench.audit import BUILT_IN, OPERATOR
 from bench.figures import ABORTED, ACTED_SECONDS, EVENTS_EMITTED, EVENTS_LOST, PROMOTED, Phase, Run
 from bench.report.table import figure, table
 
+OURS: Final = "serinus"
 CREATE: Final = "create"
 ROLLOUT: Final = "rollout"
 API_SERVER: Final = "kube-apiserver"
@@ -173,6 +174,17 @@ MEASURES: Final = (
     Measure("outage of Prometheus: healthy ones aborted", fact("outage", ABORTED), Goal(at_most=0)),
     Measure("outage of Prometheus: healthy ones promoted", fact("outage", PROMOTED)),
 )
+
+
+def pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Ours and a peer's of the same size that one call of the benchmark has made."""
+    ours = {(run.size, run.invoked_at): run for run in runs if run.subject == OURS}
+    found = (
+        (ours[run.size, run.invoked_at], run)
+        for run in runs
+        if run.subject != OURS and (run.size, run.invoked_at) in ours
+    )
+    return sorted(found, key=lambda pair: (pair[0].size, pair[1].label))
 
 
 def compare(ours: Run, theirs: Run) -> list[Row]:

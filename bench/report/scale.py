@@ -17,11 +17,13 @@ from bench.report.comparison import (
     API_SERVER,
     CREATE,
     MEASURES,
+    OURS,
     ROLLOUT,
     Read,
     comparison,
     cpu,
     fact,
+    pairs,
     peak_rss,
     wall,
     writes_each,
@@ -30,7 +32,6 @@ from bench.report.plots import Points, growth_plot, shares_plot
 from bench.report.run import overview
 from bench.report.table import figure, table
 
-OURS: Final = "serinus"
 PLOTS: Final = "scale"
 """Folder of the plots, beside the report."""
 
@@ -102,17 +103,6 @@ def newest(runs: Iterable[Run]) -> list[Run]:
     """One run for each subject, limits and size: ours first, then by label, small ones first."""
     kept = {(run.label, run.size): run for run in sorted(runs, key=lambda run: run.started_at)}
     return sorted(kept.values(), key=lambda run: (run.subject != OURS, run.label, run.size))
-
-
-def pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Ours and a peer's of the same size that one call of the benchmark has made."""
-    ours = {(run.size, run.invoked_at): run for run in runs if run.subject == OURS}
-    found = (
-        (ours[run.size, run.invoked_at], run)
-        for run in runs
-        if run.subject != OURS and (run.size, run.invoked_at) in ours
-    )
-    return sorted(found, key=lambda pair: (pair[0].size, pair[1].label))
 
 
 def exponent(points: Points) -> float | None:

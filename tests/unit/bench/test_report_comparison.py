@@ -6,7 +6,7 @@ import pytest
 
 from bench.audit import BUILT_IN, OPERATOR
 from bench.figures import ABORTED, ACTED_SECONDS, EVENTS_EMITTED, EVENTS_LOST, ProcessFigures, RequestCount, Run
-from bench.report.comparison import MEASURES, Row, compare, comparison
+from bench.report.comparison import MEASURES, Row, compare, comparison, pairs
 from bench.report.table import figure
 from tests.unit.bench.runs import ACCOUNT, a_phase, a_run, the_peer
 
@@ -85,6 +85,17 @@ def test_just_as_many_are_not_fewer():
 
 def test_nothing_has_no_ratio():
     assert Row("a", 1.0, 0.0, None).ratio is None
+
+
+def test_only_runs_of_one_call_are_compared():
+    ours, peer = a_run(), the_peer()
+    assert pairs(
+        [ours, peer, the_peer(size=20), the_peer(label="Argo Rollouts 40/80", invoked_at="2026-01-02T00:00:00Z")]
+    ) == [(ours, peer)]
+
+
+def test_peers_alone_are_not_compared():
+    assert pairs([the_peer(), the_peer(label="Argo Rollouts 40/80")]) == []
 
 
 def test_the_table_names_both_and_has_every_measure():

@@ -10,7 +10,7 @@ import pytest
 
 from bench.figures import ProcessFigures
 from bench.report.__main__ import DOCUMENTS, read, write
-from bench.report.scale import exponent, limit, newest, pairs, report, shares
+from bench.report.scale import exponent, limit, newest, report, shares
 from tests.unit.bench.runs import CREATE, a_phase, a_run, the_peer
 
 LATER = {"invoked_at": "2026-01-02T00:00:00Z", "started_at": "2026-01-02T00:00:01Z"}
@@ -25,11 +25,6 @@ def cells(page: str, name: str) -> list[list[str]]:
 def test_of_two_runs_of_the_same_kind_the_newer_one_counts():
     old, new, large = a_run(), a_run(**LATER), a_run(size=20)
     assert newest([new, large, old]) == [new, large]
-
-
-def test_only_runs_of_one_call_are_compared():
-    ours, peer = a_run(), the_peer()
-    assert pairs([ours, peer, the_peer(size=20), the_peer(label="Argo Rollouts 40/80", **LATER)]) == [(ours, peer)]
 
 
 @pytest.mark.parametrize(
