@@ -76,7 +76,7 @@ _COSTS: Final = (
     _Cost("API server's CPU, create", "s", cpu(CREATE, API_SERVER)),
     _Cost("API server's CPU, new version", "s", cpu(ROLLOUT, API_SERVER), "api-server-cpu"),
     _Cost("highest resident memory", "MiB", peak_rss, "memory"),
-    _Cost("standby has listed everything", "s", fact("restart", "seconds until the standby was ready")),
+    _Cost("a standby is ready", "s", fact("restart", "seconds until the standby was ready")),
 )
 
 
