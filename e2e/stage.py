@@ -128,3 +128,16 @@ def wait_until(what: str, reached: Any, seconds: float = 120, every_seconds: flo
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
         time.sleep(every_seconds)
     return value
+
+
+def at_rest(what: str, seen: Any, seconds: float = 8, within_seconds: float = 90) -> Any:
+    """Poll until `seen()` is the same for some seconds, and return it: pods end, and status tells it a moment later."""
+    deadline = time.monotonic() + within_seconds
+    last, since = seen(), time.monotonic()
+    while time.monotonic() < since + seconds:
+        time.sleep(1)
+        if (now := seen()) != last:
+            last, since = now, time.monotonic()
+            if since > deadline:
+                raise AssertionError(f"no rest within {within_seconds:.0f} s: {what}")
+    return last

@@ -9,7 +9,7 @@ import pytest
 from e2e import operator_pods
 from e2e.model import NAME, Model, events_of, model_in, revision, rollout
 from e2e.operator_pods import Logs
-from e2e.stage import OPERATOR_NAMESPACE, Stage, install, uninstall, wait_until
+from e2e.stage import OPERATOR_NAMESPACE, Stage, at_rest, install, uninstall, wait_until
 from e2e.watching import phase
 
 CHILDREN = "replicasets,services,httproutes,controllerrevisions,pods"
@@ -52,7 +52,7 @@ def test_an_upgrade_in_the_middle_of_a_rollout_leaves_it_intact(stage: Stage, mo
 
 def test_uninstalled_it_leaves_the_models_serving_and_the_crd_in_place(stage: Stage, model: Model, logs: Logs) -> None:
     assert phase(model.get("mdep", NAME)) == "Idle", model.told()
-    before, resource = versions(model), model.get("mdep", NAME)
+    before, status = at_rest("the upgrade has ended", lambda: (versions(model), model.get("mdep", NAME)["status"]))
     logs.read()
 
     uninstall()
@@ -62,7 +62,7 @@ def test_uninstalled_it_leaves_the_models_serving_and_the_crd_in_place(stage: St
     assert "deployment.apps/serinus" not in left
     assert "serviceaccount/serinus" not in left
     assert "modeldeployments.serinus.dev" in stage.kubectl.run("get", "crds", "--output=name")
-    assert model.get("mdep", NAME)["status"] == resource["status"]
+    assert model.get("mdep", NAME)["status"] == status
     assert versions(model) == before
     now = model.wait_for_answers()
     assert now.versions == {"2.0.0"}

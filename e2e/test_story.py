@@ -12,7 +12,7 @@ import pytest
 
 from e2e.conftest import STORY_NAMESPACE
 from e2e.model import events_of, revision, rollout
-from e2e.stage import Stage, digits, wait_until
+from e2e.stage import Stage, at_rest, digits, wait_until
 from e2e.story import NAME, Story, instant
 from e2e.watching import condition, told
 
@@ -160,7 +160,7 @@ def test_nothing_is_written_while_nothing_happens(stage: Stage) -> None:
             if "clients" not in item["metadata"]["name"]
         }
 
-    before, seen_at = versions(), time.monotonic()
+    before, seen_at = at_rest("the story has ended", versions), time.monotonic()
     assert condition(ask(stage, "mdep", NAME), "Stalled")[1] == "MetricFailed"
     while time.monotonic() < seen_at + QUIET_SECONDS:
         assert versions() == before
