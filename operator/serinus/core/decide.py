@@ -147,7 +147,9 @@ def _stall(s: Situation, obstacle: Stall | None) -> Stall | None:
         )
         return Stall(rejected.reason, message)
     if s.rollout.phase is Phase.STARTING and s.stable is None and s.deadline_passed:
-        return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision is not ready in time: {s.trouble}")
+        ready = s.children.ready(s.candidate) >= s.first_share_pods
+        because = (s.route_trouble if ready else None) or s.trouble
+        return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision does not serve in time: {because}")
     return None
 
 

@@ -194,6 +194,20 @@ def moved(plan: Plan) -> tuple[Phase, Happening] | None:
         pytest.param(
             promoting(),
             children({STABLE: 4, CANDIDATE: 4}, HALF),
+            {"of": deployment({"serinus.dev/pause": " yes"})},
+            (Phase.PAUSED, Happening.PAUSED),
+            id="paused with another word than true",
+        ),
+        pytest.param(
+            promoting(),
+            children({STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}),
+            {"of": deployment({"serinus.dev/pause": "False"})},
+            (Phase.WATCHING, Happening.PROMOTED),
+            id="an annotation that says false asks for nothing",
+        ),
+        pytest.param(
+            promoting(),
+            children({STABLE: 4, CANDIDATE: 4}, HALF),
             {"of": deployment(PAUSE), "refusal": Refusal(Reason.NAME_TAKEN, "taken")},
             (Phase.PAUSED, Happening.PAUSED),
             id="paused before the route is written, while a write is refused",

@@ -47,8 +47,9 @@ def _asked(s: Situation, action: str) -> str:
 
 
 def wants_pause(s: Situation) -> bool:
-    """Whether a person asks for a pause."""
-    return s.observation.deployment.metadata.annotations.get(f"{GROUP}/pause", "").lower() == "true"
+    """Whether a person asks for a pause: with any value but `false` or none, as who writes `yes` means it."""
+    asked = s.observation.deployment.metadata.annotations.get(f"{GROUP}/pause", "")
+    return asked.strip().lower() not in {"", "false"}
 
 
 def _abort(s: Situation, revision: str) -> Move | None:

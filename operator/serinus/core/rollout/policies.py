@@ -154,7 +154,7 @@ def obey_pause(s: Situation) -> Move | None:
     if wants_pause(s) and not s.paused_by_person:
         return holds.pause(s, Reason.PAUSED_BY_PERSON, "Paused by annotation; a failing metric still rolls back")
     if s.paused_by_person and not wants_pause(s):
-        return holds.resume(s, "The pause annotation is gone")
+        return holds.resume(s, "No annotation asks for a pause any more")
     return None
 
 
