@@ -259,6 +259,7 @@ def test_digest_wins_over_tag() -> None:
 
 
 NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"image": {"repository": "https://registry.example.com/serinus"}}, "image.repository: Does not match pattern"),
     ({"promtheus": {"url": "http://p"}}, "Additional property promtheus is not allowed"),
     ({"image": {"repo": "x"}}, "image: Additional property repo is not allowed"),
     ({"image": {"pullPolicy": "Sometimes"}}, "image.pullPolicy: image.pullPolicy must be one of"),
