@@ -90,6 +90,8 @@ class Watch:
                     continue
                 manifest, _ = decoder.raw_decode(text.lstrip())
                 text = ""
+                if manifest["kind"] == "Status":  # the watch has failed, says kubectl, and begins anew
+                    continue
                 with self._news:
                     self.seen.append(Seen(time.time(), manifest))
                     self._news.notify_all()
