@@ -80,7 +80,7 @@ bench-scale: $(VENV)/.complete ## SIZE=500 resources at once, PEER=argo beside A
 	    $(if $(PEER_LIMITS),--peer-limits $(PEER_LIMITS)) $(if $(PHASES),--phases $(PHASES))
 
 .PHONY: bench-report
-bench-report: $(VENV)/.complete ## docs/scale.md from its results; RESULTS="bench/results/….json" are taken in first
+bench-report: $(VENV)/.complete ## write docs/scale.md from its results; RESULTS="bench/results/….json" are taken in first
 	PYTHONPATH=operator $(BIN)/python -m bench.report $(RESULTS)
 
 .PHONY: cluster

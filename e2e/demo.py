@@ -20,7 +20,7 @@ from e2e.story import NAME, Story, instant, play
 
 NAMESPACE = "demo"
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 140)
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         stage = set_up()
         console.print(f"\n[bold]The stage is set[/] ({time.monotonic() - started:.0f} s). The story:")
-        story = play(stage, NAMESPACE, lambda text: console.print(f"  {_clock(time.time())}  {text}", markup=False))
+        story = play(stage, NAMESPACE, _tell)
         harm_seconds = story.seconds_from_first_bad_answer_to_zero
     except ClusterError as error:
         console.print(str(error), style="bold red", markup=False)
@@ -44,6 +44,10 @@ def main() -> int:
     console.print(requests(story))
     summary(story, harm_seconds, time.monotonic() - started)
     return 0
+
+
+def _tell(text: str) -> None:
+    console.print(f"  {_clock(time.time())}  {text}", markup=False, soft_wrap=True)
 
 
 def decisions(story: Story) -> Table:
@@ -90,16 +94,19 @@ def summary(story: Story, harm_seconds: float, seconds: float) -> None:
         f"failed requests outside the broken candidate's share: [bold]{outside}[/] of {story.report.sent}; "
         f"the demo took {seconds:.0f} s."
     )
-    kubectl = f"kubectl --kubeconfig {KUBECONFIG.relative_to(ROOT)} --namespace {NAMESPACE}"
+    cluster = f"kubectl --kubeconfig {KUBECONFIG.relative_to(ROOT)}"
+    kubectl = f"{cluster} --namespace {NAMESPACE}"
     console.print(
         "\nThe cluster stays up. Try next:\n"
         f"  {kubectl} get mdep {NAME} -o wide\n"
         f"  {kubectl} get mdep {NAME} -o yaml      # conditions, verdicts, history\n"
         f"  {kubectl} get events --sort-by=.metadata.creationTimestamp\n"
-        f"  {kubectl} apply -f examples/digits/v1.yaml   # roll out version 1 as a candidate\n"
+        f"  {kubectl} apply -f examples/digits/v1.yaml   # version 1 as a candidate; it waits for requests:\n"
+        f"  {cluster} --namespace gateway-system port-forward service/traefik 18080:80   # examples/digits has one\n"
         f"  {kubectl} explain mdep.spec.rollout\n"
         "  make cluster-down                       # end it all",
         markup=False,
+        soft_wrap=True,  # commands are copied
     )
 
 
