@@ -75,6 +75,7 @@ def test_the_first_revision_does_not_count_as_served_before_a_gateway_has_accept
     world.run_until(lambda: world.condition("Stalled") == ("True", "ProgressDeadlineExceeded"))
     stalled = next(each for each in world.status.conditions if each.type == "Stalled")
     assert "NoMatchingListenerHostname" in stalled.message, "it quotes the gateway, as the pods are ready"
+    assert [str(note.happening) for note in world.notes].count("Stalled") == 1
     world.gateway_accepts = True
     world.run_until(lambda: world.condition("Ready") == ("True", "Stable"))
     assert world.condition("Available") == ("True", "Serving")

@@ -66,11 +66,12 @@ def decide(observation: Observation) -> Plan:
 
 
 def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
-    """An Event for an obstacle that the conditions do not tell of yet."""
-    if obstacle is None:
+    """An Event for what needs a person and the conditions do not tell of yet; a rollback has one of its own."""
+    stall = obstacle or _late_first_revision(s)
+    if stall is None:
         return ()
-    told = any(c.type == ConditionType.STALLED and c.reason == obstacle.reason for c in s.status.conditions)
-    return () if told else (Note(Happening.STALLED, f"{obstacle.reason}: {obstacle.message}", "Warning"),)
+    told = any(c.type == ConditionType.STALLED and c.reason == stall.reason for c in s.status.conditions)
+    return () if told else (Note(Happening.STALLED, f"{stall.reason}: {stall.message}", "Warning"),)
 
 
 def _after(s: Situation, move: Move) -> Situation:
@@ -146,11 +147,16 @@ def _stall(s: Situation, obstacle: Stall | None) -> Stall | None:
             f"the annotation serinus.dev/retry: {rejected.revision}"
         )
         return Stall(rejected.reason, message)
-    if s.rollout.phase is Phase.STARTING and s.stable is None and s.deadline_passed:
-        ready = s.children.ready(s.candidate) >= s.first_share_pods
-        because = (s.route_trouble if ready else None) or s.trouble
-        return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision does not serve in time: {because}")
-    return None
+    return _late_first_revision(s)
+
+
+def _late_first_revision(s: Situation) -> Stall | None:
+    """There is nothing to return to: it is kept, and may still make it."""
+    if s.rollout.phase is not Phase.STARTING or s.stable is not None or not s.deadline_passed:
+        return None
+    ready = s.children.ready(s.candidate) >= s.first_share_pods
+    because = (s.route_trouble if ready else None) or s.trouble
+    return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision does not serve in time: {because}")
 
 
 # The parts of status that are only seen ----------------------------------------------------------------------------
