@@ -20,7 +20,7 @@ from serinus.core.conditions import Stall, conditions, selector
 from serinus.core.due import JUDGING_PHASES
 from serinus.core.observation import Observation
 from serinus.core.plan import Move, Note, Plan, Realise
-from serinus.core.realise import intents, kept_revisions
+from serinus.core.realise import KeptRevision, intents, kept_revisions
 from serinus.core.rollout import next_move
 from serinus.core.rollout.policies import lost_stable
 from serinus.core.rollout.situation import Situation
@@ -166,11 +166,12 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
     status = s.status
     name = s.observation.deployment.metadata.name
     analysis = _analysis(s)
+    kept = kept_revisions(s)
     looked: dict[str, Any] = {
         "observed_generation": s.observation.deployment.metadata.generation,
-        "stable": _revision_status(s, status.stable),
-        "candidate": _revision_status(s, status.candidate),
-        "previous": _revision_status(s, status.previous),
+        "stable": _revision_status(s, status.stable, kept),
+        "candidate": _revision_status(s, status.candidate, kept),
+        "previous": _revision_status(s, status.previous, kept),
         "analysis": analysis,
         "replicas": s.children.replica_sets[s.stable].current
         if s.stable and s.stable in s.children.replica_sets
@@ -187,12 +188,14 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
     return seen.model_copy(update={"conditions": written, "rollout": rollout})
 
 
-def _revision_status(s: Situation, role: RevisionStatus | None) -> RevisionStatus | None:
+def _revision_status(
+    s: Situation, role: RevisionStatus | None, kept: Mapping[str, KeptRevision]
+) -> RevisionStatus | None:
     if role is None:
         return None
     replica_set = s.children.replica_sets.get(role.revision)
-    kept = kept_revisions(s).get(role.revision)
-    version, image = render.identity_of(kept.manifest) if kept else (role.version, role.image)
+    record = kept.get(role.revision)
+    version, image = render.identity_of(record.manifest) if record else (role.version, role.image)
     ready = replica_set.ready if replica_set else 0
     return role.model_copy(
         update={

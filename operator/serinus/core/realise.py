@@ -34,9 +34,9 @@ from serinus.core.traffic import pods_for_share
 
 def intents(s: Situation) -> tuple[Intent, ...]:
     """The writes that are missing between the children as observed and as the status wants them."""
-    revisions = _revisions(s)
-    objects = [intent for revision in revisions for intent in _objects_of(s, revision)]
-    route = _route(s)
+    kept = kept_revisions(s)
+    objects = [intent for revision in _revisions(s) for intent in _objects_of(s, revision, kept)]
+    route = _route(s, kept)
     route_first = _backends_are_there(s)
     return (
         *(route if route_first else []),
@@ -44,7 +44,7 @@ def intents(s: Situation) -> tuple[Intent, ...]:
         *_shared_services(s),
         *([] if route_first else route),
         *_scales(s),
-        *_deletions(s),
+        *_deletions(s, kept),
         *_pod_monitor(s),
     )
 
@@ -117,10 +117,9 @@ def _revisions(s: Situation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(revision for revision in roles if revision))
 
 
-def _objects_of(s: Situation, revision: str) -> Iterable[Intent]:
+def _objects_of(s: Situation, revision: str, kept: Mapping[str, KeptRevision]) -> Iterable[Intent]:
     deployment, moves = s.observation.deployment, s.status.moves
     name = child_name(deployment.metadata.name, revision)
-    kept = kept_revisions(s)
     record = kept[revision].manifest if revision in kept else _new_record(s, revision, kept)
     if record is None:
         return
@@ -174,16 +173,15 @@ def _candidate_service_revision(s: Situation) -> str | None:
     return s.candidate if s.stable is not None else None
 
 
-def _route(s: Situation) -> list[Intent]:
+def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:
     if s.spec.traffic.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
         return []
-    wanted = render.http_route(s.observation.deployment, s.split, s.status.moves, _request_timeout_seconds(s))
+    wanted = render.http_route(s.observation.deployment, s.split, s.status.moves, _request_timeout_seconds(s, kept))
     return list(_ensure(s, HTTP_ROUTE, wanted))
 
 
-def _request_timeout_seconds(s: Situation) -> int | None:
+def _request_timeout_seconds(s: Situation, kept: Mapping[str, KeptRevision]) -> int | None:
     """The longest request timeout of the revisions that serve: a new spec never cuts off what the stable one allows."""
-    kept = kept_revisions(s)
     records = [kept[revision].manifest for revision in s.split if revision in kept]
     return max((render.request_timeout_of(record) for record in records), default=None)
 
@@ -206,14 +204,14 @@ def _scales(s: Situation) -> Iterable[Intent]:
     return (*ups, *downs)
 
 
-def _deletions(s: Situation) -> Iterable[Intent]:
+def _deletions(s: Situation, kept: Mapping[str, KeptRevision]) -> Iterable[Intent]:
     for (kind, name), child in s.children.objects.items():
         role = child.manifest["metadata"].get("labels", {}).get(LABEL_ROLE)
         if kind == SERVICE.kind and role == ROLE_CANDIDATE and _candidate_service_revision(s) is None:
             yield Delete(SERVICE, name, child.uid)
         if kind == HTTP_ROUTE.kind and s.spec.traffic.gateway is None:
             yield Delete(HTTP_ROUTE, name, child.uid)
-    for revision in _beyond_history(s):
+    for revision in _beyond_history(s, kept):
         name = child_name(s.observation.deployment.metadata.name, revision)
         for owned in (SERVICE, REPLICA_SET, CONTROLLER_REVISION):
             observed = _observed(s, owned, name)
@@ -221,10 +219,9 @@ def _deletions(s: Situation) -> Iterable[Intent]:
                 yield Delete(owned, name, observed.uid)
 
 
-def _beyond_history(s: Situation) -> tuple[str, ...]:
+def _beyond_history(s: Situation, kept: Mapping[str, KeptRevision]) -> tuple[str, ...]:
     """Revisions without a role, pods or traffic that are older than the history that is kept."""
     in_use = {*_revisions(s), s.revision, *s.in_force, *s.split}
-    kept = kept_revisions(s)
     loose = [revision for revision in {*kept, *s.children.replica_sets} if revision not in in_use]
     newest_first = sorted(loose, key=lambda r: (kept[r].ordinal if r in kept else 0, r), reverse=True)
     return tuple(
