@@ -75,6 +75,15 @@ def gateway(model: Model, parent: dict[str, str]) -> dict[str, object]:
     return {"gateway": {"parentRefs": [parent], "hostnames": [model.host]}}
 
 
+def rolled_back_at_the_deadline(model: Model) -> tuple[str, str]:
+    """The revision that was rejected, while version 1 serves on, and why."""
+    rejected = model.wait_until_rejected()
+    status, reason, message = condition(rejected, "Stalled")
+    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
+    assert condition(rejected, "Available")[0] == "True"
+    return str(rejected["status"]["rejected"][0]["revision"]), message
+
+
 def assert_it_never_had_traffic(model: Model, candidate: str) -> None:
     weights = [weights_of(seen.manifest) for seen in model.route.seen]
     assert weights
@@ -117,25 +126,18 @@ def test_a_missing_image_gets_no_traffic_and_is_rolled_back_at_the_deadline_with
     models: dict[str, Model],
 ) -> None:
     model = models["missing-image"]
-    rejected = model.wait_until_rejected()
-    status, reason, message = condition(rejected, "Stalled")
-    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
+    candidate, message = rolled_back_at_the_deadline(model)
     assert "ErrImagePull" in message or "ImagePullBackOff" in message
     assert f"{DIGITS_IMAGE}:9.9.9" in message
-    assert condition(rejected, "Available")[0] == "True"
-    assert_it_never_had_traffic(model, rejected["status"]["rejected"][0]["revision"])
+    assert_it_never_had_traffic(model, candidate)
 
 
 def test_a_container_that_never_starts_gets_no_traffic_and_is_rolled_back_with_its_own_reason(
     models: dict[str, Model],
 ) -> None:
     model = models["crashing"]
-    rejected = model.wait_until_rejected()
-    status, reason, message = condition(rejected, "Stalled")
-    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
+    candidate, message = rolled_back_at_the_deadline(model)
     assert "CrashLoopBackOff" in message or "exit code 1" in message, message
-    assert condition(rejected, "Available")[0] == "True"
-    candidate = rejected["status"]["rejected"][0]["revision"]
     wait_until("the pods of the rejected revision go", lambda: not model.pods(candidate), 60)
     assert_it_never_had_traffic(model, candidate)
 
@@ -144,13 +146,9 @@ def test_a_container_that_is_never_ready_gets_no_traffic_and_is_rolled_back_at_t
     models: dict[str, Model],
 ) -> None:
     model = models["never-ready"]
-    rejected = model.wait_until_rejected()
-    status, reason, message = condition(rejected, "Stalled")
-    assert (status, reason) == ("True", "ProgressDeadlineExceeded"), model.told()
-    candidate = rejected["status"]["rejected"][0]["revision"]
+    candidate, message = rolled_back_at_the_deadline(model)
     assert f"pod {NAME}-{candidate}-" in message
     assert "the container runs, and the readiness probe fails" in message
-    assert condition(rejected, "Available")[0] == "True"
     assert_it_never_had_traffic(model, candidate)
 
 
