@@ -31,7 +31,7 @@ REFRESH_SECONDS = 60
 """While something is judged, numbers in status are rewritten at most this often unless a verdict changes."""
 WORDS = frozenset({"message", "bad", "total", "lower", "upper", "at", "heldSeconds", "lastTransitionTime"})
 """Fields that change all the time while something is judged, without changing what status means."""
-DETAILS_SECONDS = 5
+DETAILS_SECONDS = 10
 """What changes in details only is written together, so long after the last write of status."""
 DETAILS = WORDS | {"replicas", "readyReplicas", "weightPercent", "version", "image"}
 """Fields that follow pods and routes step by step on the way to something that is worth telling."""

@@ -246,13 +246,15 @@ def settle(s: Situation) -> Move:
 
 
 def end_watch(s: Situation) -> Move:
-    """The watch after the promotion is over without a Fail."""
+    """The watch after the promotion is over without a Fail; the previous revision goes with it, where that is due."""
     message = f"Revision {s.stable} was watched for {s.spec.rollout.watch_seconds} s without a failing metric"
     unread = [metric.name for metric in s.status.analysis if metric.verdict == VerdictKind.MISSING]
     message += f"; not measured in the end: {', '.join(unread)}" if unread else ""
+    message += f"; revision {s.previous} is no longer kept warm" if s.may_retire else ""
     return move(
         s,
         Telling(Happening.WATCH_ENDED, message, s.stable),
+        previous=None if s.may_retire else s.status.previous,
         rollout=RolloutStatus(started_at=s.rollout.started_at, judged_by=s.rollout.judged_by),
     )
 

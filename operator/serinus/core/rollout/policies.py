@@ -43,8 +43,7 @@ def lost_stable(s: Situation) -> str | None:
 
 def retire_previous(s: Situation) -> Move | None:
     """The previous revision has been warm for long enough."""
-    due = s.retire_at is not None and s.now >= s.retire_at
-    return moves.retire(s) if due and s.rollout.phase is not Phase.WATCHING else None
+    return moves.retire(s) if s.may_retire and s.rollout.phase is not Phase.WATCHING else None
 
 
 # Idle, Rejected -------------------------------------------------------------------------------------------------------

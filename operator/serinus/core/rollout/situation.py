@@ -369,6 +369,11 @@ class Situation:
         return max(previous.since + timedelta(seconds=warm), serves_since + self.drain)
 
     @property
+    def may_retire(self) -> bool:
+        """Whether the previous revision has been warm for long enough."""
+        return self.retire_at is not None and self.now >= self.retire_at
+
+    @property
     def watch_ends_at(self) -> datetime | None:
         """When the watch after a promotion is over."""
         since = self.rollout.step_started_at
