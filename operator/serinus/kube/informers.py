@@ -19,6 +19,7 @@ from serinus.api.kinds import LABEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, WatchEvent
 from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected, Unavailable
+from serinus.kube.store import ObjectKey, Store, object_key, object_version
 
 logger = logging.getLogger(__name__)
 
@@ -88,28 +89,28 @@ class Informer:
         self._page_size = page_size
         self._recheck_seconds = recheck_seconds
         self._scopes = tuple(_Scope(namespace) for namespace in namespaces) or (_Scope(None),)
-        self._objects: dict[tuple[str, str], Manifest] = {}
-        self._of_deployment: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        self._objects = Store()
+        self._of_deployment: dict[ObjectKey, set[ObjectKey]] = {}
 
     def of_deployment(self, namespace: str, deployment: str) -> tuple[Manifest, ...]:
         """Objects with the label `serinus.dev/deployment: <deployment>`, by name."""
         keys = self._of_deployment.get((namespace, deployment), ())
-        return tuple(self._objects[key] for key in sorted(keys))
+        return tuple(found for key in sorted(keys) if (found := self._objects.get(key)) is not None)
 
     def learn(self, manifest: Manifest) -> None:
         """Take an object as the API server has just answered it, unless the watch has got as far itself.
 
         What the watch has passed it has told, and maybe that the object is gone again.
         """
-        key = _key(manifest)
+        key = object_key(manifest)
         scope = next((each for each in self._scopes if self._is_in(each, key)), None)
         if scope is None or scope.version is None or _deployment(manifest) is None:
             return  # nowhere in view; or about to be listed; or not what the label selects
-        if _version(manifest) > int(scope.version) and not self._knows_newer(manifest):
+        if object_version(manifest) > int(scope.version) and not self._objects.has_newer(manifest):
             self._put(dict(manifest))
 
     def __iter__(self) -> Iterator[Manifest]:
-        return iter(tuple(self._objects.values()))
+        return self._objects.objects()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -150,7 +151,7 @@ class Informer:
 
     async def _list(self, scope: _Scope) -> None:
         """Bring the cache to what the API server has now, and sweep out what is no longer there."""
-        seen: set[tuple[str, str]] = set()
+        seen: set[ObjectKey] = set()
         version = ""
         async for page in self._cluster.list_pages(
             self.kind, scope.namespace, label_selector=self._label_selector, page_size=self._page_size
@@ -184,16 +185,12 @@ class Informer:
 
     def _take(self, event: WatchEvent) -> None:
         """An event. One that is older than what was learned in another way is passed over: its successor is to come."""
-        if event.type == "BOOKMARK" or self._knows_newer(event.manifest):
+        if event.type == "BOOKMARK" or self._objects.has_newer(event.manifest):
             return
         if event.type == "DELETED":
-            self._drop(_key(event.manifest))
+            self._drop(object_key(event.manifest))
         else:
             self._put(event.manifest)
-
-    def _knows_newer(self, manifest: Manifest) -> bool:
-        known = self._objects.get(_key(manifest))
-        return known is not None and _version(known) > _version(manifest)
 
     def _failed(self, scope: _Scope, error: ApiError) -> float:
         scope.failures += 1
@@ -230,44 +227,33 @@ class Informer:
         scope.contact_at = time.monotonic()
 
     @staticmethod
-    def _is_in(scope: _Scope, key: tuple[str, str]) -> bool:
+    def _is_in(scope: _Scope, key: ObjectKey) -> bool:
         return scope.namespace is None or scope.namespace == key[0]
 
-    def _put(self, raw: dict[str, Any]) -> tuple[str, str]:
-        key = _key(raw)
-        old = self._objects.get(key)
-        if old is not None and old["metadata"]["resourceVersion"] == raw["metadata"]["resourceVersion"]:
+    def _put(self, raw: dict[str, Any]) -> ObjectKey:
+        key = object_key(raw)
+        if self._objects.has(raw):
             return key
-        new = self._strip(raw)
+        old, new = self._objects.get(key), self._strip(raw)
         self._unindex(key, old)
-        self._objects[key] = new
+        self._objects.put(new)
         if deployment := _deployment(new):
             self._of_deployment.setdefault((key[0], deployment), set()).add(key)
         self._on_change(old, new)
         return key
 
-    def _drop(self, key: tuple[str, str]) -> None:
-        old = self._objects.pop(key, None)
+    def _drop(self, key: ObjectKey) -> None:
+        old = self._objects.pop(key)
         if old is not None:
             self._unindex(key, old)
             self._on_change(old, None)
 
-    def _unindex(self, key: tuple[str, str], old: Manifest | None) -> None:
+    def _unindex(self, key: ObjectKey, old: Manifest | None) -> None:
         deployment = _deployment(old) if old is not None else None
         if deployment and (keys := self._of_deployment.get((key[0], deployment))):
             keys.discard(key)
             if not keys:
                 del self._of_deployment[key[0], deployment]
-
-
-def _key(manifest: Manifest) -> tuple[str, str]:
-    metadata = manifest["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
-
-
-def _version(manifest: Manifest) -> int:
-    """Versions of one kind can be compared as numbers."""
-    return int(manifest["metadata"]["resourceVersion"])
 
 
 def _deployment(manifest: Manifest) -> str | None:

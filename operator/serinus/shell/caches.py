@@ -37,6 +37,7 @@ from serinus.kube.observation import (
     only_what_is_observed,
 )
 from serinus.kube.ownership import only_whether_booked
+from serinus.kube.store import Store, object_key
 from serinus.shell.reconciler import Key
 
 
@@ -64,7 +65,7 @@ class DeploymentCache:
 
     def __init__(self, on_change: OnChange) -> None:
         self._on_change = on_change
-        self._deployments: dict[Key, Manifest] = {}
+        self._deployments = Store()
         self._audits: list[set[Key]] = []
         """For each audit under way, the keys that the watch has told of since it began."""
 
@@ -77,7 +78,7 @@ class DeploymentCache:
 
     def under_way(self) -> frozenset[Key]:
         """Those with a rollout, a watch or a rollback under way."""
-        return frozenset(key for key, manifest in self._deployments.items() if _phase(manifest) not in _AT_REST)
+        return frozenset(object_key(each) for each in self._deployments.objects() if _phase(each) not in _AT_REST)
 
     def get(self, key: Key) -> Manifest | None:
         """The ModelDeployment as last told."""
@@ -85,23 +86,21 @@ class DeploymentCache:
 
     def put(self, manifest: dict[str, Any]) -> None:
         """The watch tells of one that is there. What is older than an answer that was learned is passed over."""
-        self._told(_key(manifest))
-        if not self._knows_newer(manifest):
+        self._told(object_key(manifest))
+        if not self._deployments.has_newer(manifest):
             self._put(manifest)
 
     def learn(self, manifest: Manifest) -> None:
         """The API server has answered a write of ours: the watch will tell nothing new. One that is gone stays so."""
-        known = self._deployments.get(_key(manifest))
-        if known is not None and known["metadata"]["uid"] == manifest["metadata"]["uid"]:
+        if self._deployments.has_uid_of(manifest):
             self.put(dict(manifest))
 
     def drop(self, manifest: Mapping[str, Any]) -> None:
         """The watch tells of one that is gone. Its successor of the same name stays."""
-        key = _key(manifest)
+        key = object_key(manifest)
         self._told(key)
-        known = self._deployments.get(key)
-        if known is not None and known["metadata"]["uid"] == manifest["metadata"]["uid"]:
-            del self._deployments[key]
+        if self._deployments.has_uid_of(manifest):
+            self._deployments.pop(key)
             self._on_change(key)
 
     async def audit(self, listed: AsyncIterable[dict[str, Any]]) -> int:
@@ -115,14 +114,14 @@ class DeploymentCache:
         corrections = 0
         try:
             async for manifest in listed:
-                key = _key(manifest)
+                key = object_key(manifest)
                 before.discard(key)
                 if key not in told:
                     corrections += self._put(manifest)
         finally:
             self._audits.remove(told)
         for key in before - told:
-            del self._deployments[key]
+            self._deployments.pop(key)
             self._on_change(key)
             corrections += 1
         return corrections
@@ -131,20 +130,12 @@ class DeploymentCache:
         for told in self._audits:
             told.add(key)
 
-    def _knows_newer(self, manifest: Mapping[str, Any]) -> bool:
-        known = self._deployments.get(_key(manifest))
-        if known is None or known["metadata"]["uid"] != manifest["metadata"]["uid"]:
-            return False
-        return int(known["metadata"]["resourceVersion"]) > int(manifest["metadata"]["resourceVersion"])
-
     def _put(self, manifest: dict[str, Any]) -> bool:
         """Whether that was news."""
-        key = _key(manifest)
-        known = self._deployments.get(key)
-        if known is not None and _version(known) == _version(manifest):
+        if self._deployments.has(manifest):
             return False
-        self._deployments[key] = without_managed_fields(manifest)
-        self._on_change(key)
+        self._deployments.put(without_managed_fields(manifest))
+        self._on_change(object_key(manifest))
         return True
 
 
@@ -233,13 +224,3 @@ def _deployment_of(manifest: Manifest) -> Key | None:
     metadata = manifest["metadata"]
     name = (metadata.get("labels") or {}).get(LABEL_DEPLOYMENT)
     return (metadata.get("namespace", ""), name) if name else None
-
-
-def _key(manifest: Mapping[str, Any]) -> Key:
-    metadata = manifest["metadata"]
-    return metadata["namespace"], metadata["name"]
-
-
-def _version(manifest: Mapping[str, Any]) -> tuple[str, str]:
-    metadata = manifest["metadata"]
-    return metadata["uid"], metadata["resourceVersion"]

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, assert_never
 
+import orjson
+
 from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
 from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
@@ -83,8 +85,11 @@ class Next:
 @dataclass(slots=True)
 class _Memory:
     newest: Manifest | None = None
+    """As the last write of ours returned it, while nothing later was seen."""
     deployment: ModelDeployment | None = None
-    """As the last pass took it: with the last spec that could be read."""
+    """As the last pass took it: with the last spec that could be read. None while nothing goes on."""
+    at_rest: bytes = b""
+    """The same as JSON, in a small part of the memory, while nothing goes on."""
     passed_at: datetime | None = None
     """Until when this process vouches for what went on: its last pass that was not kept from seeing or writing."""
     passed_at_monotonic: float = 0.0
@@ -101,6 +106,17 @@ class _Memory:
     failures: int = 0
     urgent: bool = False
     """Whether a plan that could not be carried out was urgent; its evidence may be forgotten until writes succeed."""
+
+    @property
+    def last_readable(self) -> ModelDeployment | None:
+        """The resource as the last pass took it; None before there was one."""
+        if self.deployment is None and self.at_rest:
+            return ModelDeployment.parse(orjson.loads(self.at_rest))
+        return self.deployment
+
+    def rest(self, manifest: Manifest) -> None:
+        """Nothing goes on until the resource or its children change: most resources are so most of the time."""
+        self.deployment, self.at_rest = None, orjson.dumps(manifest)
 
 
 @dataclass(slots=True)
@@ -125,16 +141,17 @@ class Reconciler:
             return Next(None)
         memory = self._memories.setdefault(key, _Memory())
         manifest = _newer(seen, memory.newest)
+        memory.newest = None if manifest is seen else manifest
         now, monotonic = self.now(), self.monotonic()
         unreadable = None
         try:
             deployment = ModelDeployment.parse(manifest, memory.deployment)
         except InvalidSpec as invalid:
-            readable = _with_last_spec(manifest, memory.deployment)
+            readable = _with_last_spec(manifest, memory.last_readable)
             if readable is None:
                 return await self._report_invalid(key, manifest, invalid, now)
             deployment, unreadable = readable, str(invalid)
-        memory.deployment = deployment
+        memory.deployment, memory.at_rest = deployment, b""
         observation = Observation(
             now=now,
             deployment=deployment,
@@ -156,8 +173,10 @@ class Reconciler:
             memory.passed_at, memory.passed_at_monotonic = (None if deployment.spec.suspend else now), monotonic
         if memory.evidence is observation.evidence:  # else a newer one came in while this pass was writing
             memory.evidence = None
-        after_seconds = self._settle(deployment, plan, outcome, memory, now)
-        return Next(after_seconds, self._due_reading(observation, memory), memory.urgent)
+        after = Next(self._settle(deployment, plan, outcome, memory, now), self._due_reading(observation, memory))
+        if after == Next(None) and unreadable is None and not memory.reading:
+            memory.rest(manifest)
+        return replace(after, urgent=memory.urgent)
 
     async def read(self, key: Key, request: EvidenceRequest) -> bool:
         """Read the evidence that a pass asked for; the next pass over the resource uses it, urgently if it fails."""
