@@ -75,7 +75,7 @@ demo: $(VENV)/.complete cluster ## a promotion and a rollback of a real model, w
 SIZE ?= 100
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.complete ## SIZE=500 resources at once, PEER=argo beside Argo Rollouts (PEER_LIMITS="40/80 400/800")
+bench-scale: $(VENV)/.complete ## SIZE=500 resources at once, PEER="argo argo-routed" beside Argo Rollouts (PEER_LIMITS="40/80 400/800")
 	PYTHONPATH=operator $(BIN)/python -m bench --size $(SIZE) $(if $(PEER),--peer $(PEER)) \
 	    $(if $(PEER_LIMITS),--peer-limits $(PEER_LIMITS)) $(if $(PHASES),--phases $(PHASES))
 

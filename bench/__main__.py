@@ -36,6 +36,8 @@ from e2e.cluster.tools import KUBERNETES
 RESULTS: Final = Path(__file__).parent / "results"
 ENDED_EARLY: Final = "ended early"
 INTERRUPTED: Final = "interrupted"
+ROUTED: Final = f"{Argo.slug}-routed"
+"""The peer with Services and traffic routing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ def _now() -> str:
 
 
 def _subjects(arguments: argparse.Namespace) -> list[Subject]:
-    peers: list[Subject] = [Argo(limits) for limits in arguments.peer_limits] if arguments.peer else []
+    peers: list[Subject] = [
+        Argo(limits, routed=peer == ROUTED) for peer in arguments.peer for limits in arguments.peer_limits
+    ]
     return peers if arguments.peer_only else [Serinus(), *peers]
 
 
@@ -146,7 +150,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the operator with many resources at once.")
     parser.add_argument("--size", type=int, default=100, help="how many resources (default 100, at least 10)")
     parser.add_argument("--phases", nargs="*", default=[], metavar="PHASE", choices=Serinus.phases, help="only these")
-    parser.add_argument("--peer", choices=[Argo.slug], help="measure this too, and tell the ratios")
+    parser.add_argument(
+        "--peer",
+        nargs="+",
+        default=[],
+        choices=[Argo.slug, ROUTED],
+        help="measure this too, and tell the ratios: Argo Rollouts without traffic routing, or with it",
+    )
     parser.add_argument(
         "--peer-limits",
         nargs="+",

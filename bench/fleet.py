@@ -59,11 +59,14 @@ class Fleet:
 
     async def create(self, every: Iterable[Key], version: str, deadline_seconds: float) -> Finish:
         """Make them all and wait until they serve."""
+        chosen = tuple(every)
+        companions = (companion for key in chosen for companion in self.subject.companions(key))
+        await asyncio.gather(*(self.api.call("POST", path, manifest) for path, manifest in companions))
 
         async def make(key: Key) -> Manifest:
             return await self.api.call("POST", self._path(key[0]), self.subject.manifest(key, version))
 
-        return await self._carried_out(every, make, lambda _: self.subject.serves(version), deadline_seconds)
+        return await self._carried_out(chosen, make, lambda _: self.subject.serves(version), deadline_seconds)
 
     async def change(
         self, every: Iterable[Key], spec: Mapping[str, Any], wanted: Callable[[Key], Wanted], deadline_seconds: float

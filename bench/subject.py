@@ -113,6 +113,11 @@ class Subject(ABC):
     def manifest(self, key: Key, version: str) -> Manifest:
         """A resource with REPLICAS pods and the canary of STEPS, which holds alone decide."""
 
+    def companions(self, key: Key) -> tuple[tuple[str, Manifest], ...]:
+        """Objects that a person makes before a resource, each with the path of its collection; by default none."""
+        del key
+        return ()
+
     @abstractmethod
     def new_version(
         self, version: str, *, judged_every_seconds: int | None = None, steps: Sequence[Step] = STEPS

@@ -1,7 +1,9 @@
-"""Argo Rollouts: its release manifest's rights, its own program, a Rollout without traffic routing.
+"""Argo Rollouts: its release manifest's rights, its own program, a Rollout with traffic routing or without.
 
 The pods are those that Serinus renders for the same image: container, probes, security, spread. Without traffic routing
-a step's share is a share of the pods, and nothing stands between clients and pods: no Services, no routes.
+a step's share is a share of the pods, and nothing stands between clients and pods: no Services, no routes. With it, a
+user's Services and Ingress are made beside each Rollout, and a step's share is a weight: routing that Argo Rollouts has
+built in and that takes no more than Kubernetes' own kinds is the one for ingress-nginx.
 """
 
 from __future__ import annotations
@@ -80,8 +82,10 @@ class Argo(Subject):
     needs_gateway = False
     phases = ("create", "rollout", "outage", "idle", "restart", "failover")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, routed: bool = False) -> None:
+        """Rollouts with traffic routing, or without."""
         self._limits = limits
+        self._routed = routed
         self._identities: dict[int, str] = {}
 
     @property
@@ -89,15 +93,16 @@ class Argo(Subject):
         return {
             self.title: f"{argo_program.MODULE.version}, built with Go {argo_program.go_version()}",
             "its limits (QPS/burst)": str(self._limits),
+            "its traffic routing": "ingress-nginx" if self._routed else "none",
         }
 
     @property
     def label(self) -> str:
-        return f"{self.title} {self._limits}"
+        return f"{self.title} {self._limits}{' with routing' if self._routed else ''}"
 
     @property
     def file_name(self) -> str:
-        return f"{self.slug}-{self._limits.qps}-{self._limits.burst}"
+        return f"{self.slug}-{self._limits.qps}-{self._limits.burst}{'-routed' if self._routed else ''}"
 
     def install(self, plane: ControlPlane, folder: Path, prometheus_url: str) -> Installed:
         """Apply its release manifest, but for Deployment and Service: the controller runs beside the cluster."""
@@ -165,9 +170,22 @@ class Argo(Subject):
                 "replicas": REPLICAS,
                 "selector": {"matchLabels": labels},
                 "template": {"metadata": {"labels": labels}, "spec": _pod_spec(key, version)},
-                "strategy": {"canary": {"steps": _steps(STEPS)}},
+                "strategy": {"canary": {**(_routing(name) if self._routed else {}), "steps": _steps(STEPS)}},
             },
         }
+
+    def companions(self, key: Key) -> tuple[tuple[str, Manifest], ...]:
+        """The Services and the Ingress that a user of its traffic routing makes."""
+        if not self._routed:
+            return ()
+        namespace, name = key
+        services = f"/api/v1/namespaces/{namespace}/services"
+        ingresses = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"
+        return (
+            (services, _service(name, name)),
+            (services, _service(f"{name}-canary", name)),
+            (ingresses, _ingress(name)),
+        )
 
     def new_version(
         self, version: str, *, judged_every_seconds: int | None = None, steps: Sequence[Step] = STEPS
@@ -257,6 +275,37 @@ def _pod_spec(key: Key, version: str) -> dict[str, Any]:
     for constraint in spec.get("topologySpreadConstraints", ()):
         constraint["labelSelector"] = {"matchLabels": {_APP: key[1]}}
     return spec
+
+
+def _routing(name: str) -> dict[str, Any]:
+    return {
+        "stableService": name,
+        "canaryService": f"{name}-canary",
+        "trafficRouting": {"nginx": {"stableIngress": name}},
+    }
+
+
+def _service(name: str, app: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {_APP: app}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+    }
+
+
+def _ingress(name: str) -> Manifest:
+    backend = {"service": {"name": name, "port": {"number": 80}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": name},
+        "spec": {
+            "ingressClassName": "nginx",
+            "rules": [{"host": f"{name}.example.com", "http": {"paths": [path]}}],
+        },
+    }
 
 
 def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:

@@ -52,6 +52,30 @@ def test_its_steps_are_shares_with_pauses(argo):
     assert steps == [{"setWeight": 20}, {"pause": {"duration": "5s"}}, {"setWeight": 50}, {"pause": {"duration": "5s"}}]
 
 
+def test_without_routing_nothing_is_made_beside_it(argo):
+    assert argo.companions(KEY) == ()
+
+
+def test_with_routing_its_services_and_its_ingress_are_those_that_its_user_makes():
+    routed = Argo(Limits(400, 800), routed=True)
+    made = [manifest for _, manifest in routed.companions(KEY)]
+    names = [(each["kind"], each["metadata"]["name"]) for each in made]
+    canary = routed.manifest(KEY, "1")["spec"]["strategy"]["canary"]
+    assert names == [
+        ("Service", canary["stableService"]),
+        ("Service", canary["canaryService"]),
+        ("Ingress", canary["trafficRouting"]["nginx"]["stableIngress"]),
+    ]
+    assert canary["steps"] == Argo(Limits(400, 800)).manifest(KEY, "1")["spec"]["strategy"]["canary"]["steps"]
+    assert {path.split("/namespaces/")[1].split("/")[0] for path, _ in routed.companions(KEY)} == {KEY[0]}
+
+
+def test_results_with_routing_are_told_from_those_without(argo):
+    routed = Argo(Limits(400, 800), routed=True)
+    assert routed.label != argo.label
+    assert routed.file_name != argo.file_name
+
+
 def test_a_new_version_changes_the_image_and_nothing_else_of_the_pods(argo):
     before = argo.manifest(KEY, "1")["spec"]["template"]["spec"]["containers"][0]
     (after,) = argo.new_version("2")["template"]["spec"]["containers"]
