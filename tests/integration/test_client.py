@@ -136,6 +136,21 @@ async def test_what_somebody_added_to_the_spec_goes(cluster: HttpCluster, kubect
     assert [port["port"] for port in restored["spec"]["ports"]] == [80]
 
 
+async def test_a_selector_is_replaced_whole_by_one_apply_without_books(
+    cluster: HttpCluster, kubectl: Kubectl, namespace: str
+):
+    await cluster.create(SERVICE, namespace, service())
+    edit = {"spec": {"selector": {"app": "other"}}}
+    assert kubectl("patch", "-n", namespace, "service/iris", "-p", json.dumps(edit)).returncode == 0
+    edited = await cluster.get(SERVICE, namespace, "iris")
+    wanted = service()
+    wanted["spec"]["selector"] = {"serinus.dev/revision": "another"}
+
+    changed = await cluster.apply(SERVICE, namespace, of(wanted, edited), version(edited), booked=True)
+
+    assert changed["spec"]["selector"] == wanted["spec"]["selector"]
+
+
 async def test_an_adopted_service_sends_its_traffic_where_serinus_says(
     cluster: HttpCluster, kubectl: Kubectl, namespace: str
 ):

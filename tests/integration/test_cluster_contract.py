@@ -154,10 +154,14 @@ async def test_an_apply_takes_away_what_serinus_named_before_and_names_no_longer
     assert changed["spec"]["replicas"] == 2
 
 
-async def test_an_apply_replaces_backends_and_hostnames_of_a_route_whole(cluster: Cluster, namespace: str):
+@pytest.mark.parametrize("booked", [False, True])
+async def test_an_apply_replaces_backends_and_hostnames_of_a_route_whole(
+    cluster: Cluster, namespace: str, booked: bool
+):
+    """Whoever is booked as their owner: they are atomic."""
     made = await cluster.create(HTTP_ROUTE, namespace, route({"a": 95, "b": 5}, ["a.example.com", "b.example.com"]))
 
-    changed = await cluster.apply(HTTP_ROUTE, namespace, of(route({"b": 100}, []), made), version(made))
+    changed = await cluster.apply(HTTP_ROUTE, namespace, of(route({"b": 100}, []), made), version(made), booked=booked)
 
     backends = changed["spec"]["rules"][0]["backendRefs"]
     assert [(backend["name"], backend["weight"]) for backend in backends] == [("b", 100)]

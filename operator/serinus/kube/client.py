@@ -112,7 +112,8 @@ class HttpCluster:
         The manifest carries the `metadata.uid` of the observed object: without it, API servers take no notice of the
         resourceVersion where the object is gone, and make a new one. Unknown fields are refused. What stands in the
         spec besides the manifest goes, whoever wrote it; the replicas of a ReplicaSet stay as they are. For that the
-        spec has to be booked as applied by us: unless it is known to be (`booked`), that takes a read, and a write.
+        spec has to be booked as applied by us: unless it is known to be, or nothing has to go (`booked`), that takes a
+        read, and a write.
         """
         name = _name(manifest)
         attempt, path = _attempt("apply", kind, namespace, name), _path(kind, namespace, name)

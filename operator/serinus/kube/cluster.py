@@ -75,8 +75,8 @@ class Cluster(Protocol):
         """Server-side apply with force, as field manager `serinus`; `Conflict` if the object has moved on.
 
         The manifest carries the `metadata.uid` of the observed object: without it, API servers take no notice of the
-        resourceVersion where the object is gone, and make a new one. `booked`: its spec is known to be
-        booked as applied by Serinus in that version; where that is not known, it is seen to first.
+        resourceVersion where the object is gone, and make a new one. `booked`: its spec is known to be booked as
+        applied by Serinus in that version, or nothing has to go from it; else that is seen to first.
         """
 
     async def scale(self, kind: Kind, namespace: str, name: str, replicas: int, resource_version: str) -> None:

@@ -6,7 +6,8 @@ API servers book that as an `Update`; and what somebody added by hand. A Service
 one with a selector that was added to would select no pod. So before an apply, all of the spec is booked as applied by
 us, as client-go's `csaupgrade` does with its own fields. What others put into metadata and status stays theirs.
 
-Called by `serinus.kube.client`; the caches keep what they see of it (`only_whether_booked`).
+Called by `serinus.kube.client`; the caches keep what they see of it (`only_whether_booked`). Most applies take nothing
+out of the object, and need no books at all (`takes_nothing_out`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from serinus.api.kinds import FIELD_MANAGER, REPLICA_SET, Kind
+from serinus.api.kinds import FIELD_MANAGER, GROUP, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
 from serinus.core.plan import Manifest
 
 _SPEC: Final = "f:spec"
 _NEVER_APPLIED: Final[Mapping[Kind, frozenset[str]]] = {REPLICA_SET: frozenset({"f:replicas"})}
 """Fields of the spec that are set at creation and only scaled afterwards: an apply that owned them would reset them."""
+
+_FILLED_IN: Final[Mapping[Kind, frozenset[str]]] = {
+    HTTP_ROUTE: frozenset(),
+    SERVICE: frozenset(
+        ("clusterIP", "clusterIPs", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy", "sessionAffinity")
+    ),
+}
+"""Fields of the spec that the API server adds, of the kinds whose specs else consist of values that an apply replaces
+whole: the lists of an HTTPRoute and the selector of a Service are atomic, and the ports of a Service are compared."""
+_OURS: Final = (f"{GROUP}/", "app.kubernetes.io/")
+"""Beginnings of the labels and annotations that Serinus writes."""
+
+
+def takes_nothing_out(kind: Kind, observed: Manifest, wanted: Manifest) -> bool:
+    """Whether an apply of `wanted` turns the spec into what is wanted, whoever is booked as owner of its fields.
+
+    That is so where all that is there is wanted with another value at most: nothing has to go.
+    """
+    if kind not in _FILLED_IN:
+        return False
+    spec, wanted_spec = observed["spec"], wanted["spec"]
+    extra = spec.keys() - wanted_spec.keys() - _FILLED_IN[kind]
+    return not extra and spec.get("ports") == wanted_spec.get("ports") and not _leaves_out_labels(observed, wanted)
+
+
+def _leaves_out_labels(observed: Manifest, wanted: Manifest) -> bool:
+    return any(
+        key.startswith(_OURS) and key not in wanted["metadata"].get(place, {})
+        for place in ("labels", "annotations")
+        for key in observed["metadata"].get(place) or ()
+    )
 
 
 def booked_as_apply(kind: Kind, managed_fields: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:

@@ -25,6 +25,7 @@ from serinus.core.observation import Observation
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Move, Plan, Realise, Scale
 from serinus.kube.cluster import AlreadyExists, ApiError, Cluster, NotFound, Rejected, Unavailable
 from serinus.kube.observation import controller_of
+from serinus.kube.ownership import takes_nothing_out
 
 _COLLECTION_SECONDS: Final = 2.0
 """How long to wait for the garbage collector to remove a child of an earlier resource of the same name."""
@@ -143,7 +144,8 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
                 return await _create(kind, manifest, observation, cluster)
             case Apply(kind=kind, manifest=manifest, resource_version=version):
                 child = observation.children.objects[kind.kind, manifest["metadata"]["name"]]
-                await cluster.apply(kind, namespace, _of_uid(manifest, child.uid), version, booked=child.booked)
+                booked = child.booked or takes_nothing_out(kind, child.manifest, manifest)
+                await cluster.apply(kind, namespace, _of_uid(manifest, child.uid), version, booked=booked)
             case Scale(name=name, replicas=replicas, resource_version=version):
                 if (stale := await _route_has_changed(intent, observation, cluster)) is not None:
                     return stale

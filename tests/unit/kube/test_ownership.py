@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from serinus.api.kinds import REPLICA_SET, SERVICE
-from serinus.kube.ownership import booked_as_apply, is_booked, only_whether_booked
+import pytest
+
+from serinus.api.kinds import CONTROLLER_REVISION, HTTP_ROUTE, REPLICA_SET, SERVICE
+from serinus.kube.ownership import booked_as_apply, is_booked, only_whether_booked, takes_nothing_out
 
 
 def entry(manager: str, operation: str, fields: dict[str, Any], subresource: str | None = None) -> dict[str, Any]:
@@ -84,3 +86,45 @@ def test_the_caches_keep_of_the_books_only_whether_they_are_in_order():
     assert not is_booked(kept(entry("serinus", "Update", PORT)))
     assert not is_booked(kept())
     assert kept(entry("serinus", "Update", PORT))["metadata"] == {"name": "iris"}
+
+
+def service(selected: str = "a", port: int = 80, **filled_in: Any) -> dict[str, Any]:
+    ports = [{"name": "http", "port": port, "protocol": "TCP", "targetPort": "http"}]
+    labels = {"serinus.dev/deployment": "iris", "app.kubernetes.io/name": "iris"}
+    spec = {"type": "ClusterIP", "selector": {"serinus.dev/revision": selected}, "ports": ports}
+    return {"metadata": {"name": "iris", "labels": labels}, "spec": spec | filled_in}
+
+
+def test_an_apply_that_only_changes_the_selector_takes_nothing_out():
+    there = service(clusterIP="10.0.0.1", clusterIPs=["10.0.0.1"], ipFamilies=["IPv4"], sessionAffinity="None")
+    assert takes_nothing_out(SERVICE, there, service("b"))
+
+
+def test_an_apply_that_only_changes_weights_takes_nothing_out():
+    there = {"metadata": {"name": "iris"}, "spec": {"hostnames": [], "rules": [{"backendRefs": [1]}]}}
+    wanted = {"metadata": {"name": "iris"}, "spec": {"hostnames": [], "rules": [{"backendRefs": [1, 2]}]}}
+    assert takes_nothing_out(HTTP_ROUTE, there, wanted)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        service(port=81),
+        service(externalName="elsewhere"),
+        service() | {"metadata": {"labels": {"serinus.dev/old": "x"}}},
+        service() | {"metadata": {"annotations": {"serinus.dev/adopt": "iris"}}},
+    ],
+    ids=["another port", "a field of somebody else", "a label of an earlier version", "an annotation of ours"],
+)
+def test_what_has_to_go_needs_the_books(there: dict[str, Any]):
+    assert not takes_nothing_out(SERVICE, there, service())
+
+
+def test_labels_of_others_do_not_matter():
+    there = service()
+    there["metadata"]["labels"] |= {"team": "blue"}
+    assert takes_nothing_out(SERVICE, there, service("b"))
+
+
+def test_of_other_kinds_nothing_is_known():
+    assert not takes_nothing_out(CONTROLLER_REVISION, service(), service())
