@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 LEASE: Final = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 _WATCH_SECONDS: Final = 300
 """A standby opens its watch anew this often."""
+_RENEW_SHARE: Final = 0.3
+"""A leader renews when so much of its deadline has passed; an attempt that fails is followed by the next one sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +247,11 @@ class Leadership:
         return max(0.01, renewed_at + self._terms.renew_deadline_seconds - self._clock())
 
     def _pause_seconds(self) -> float:
-        """The time to the next attempt, never beyond the deadline of a leader; standbys spread theirs."""
+        """The time to the next attempt, well before the deadline of a leader; standbys spread theirs."""
         if self._renewed_at is not None:
-            return min(self._terms.retry_seconds, self._remaining_seconds(self._renewed_at))
+            due = self._renewed_at + _RENEW_SHARE * self._terms.renew_deadline_seconds - self._clock()
+            pause = due if due > 0 else self._terms.retry_seconds  # the last renewal failed
+            return min(pause, self._remaining_seconds(self._renewed_at) / 2)
         return self._terms.retry_seconds * (0.5 + 0.7 * random.random())  # noqa: S311 -- keeps no secret
 
     async def _give_back(self) -> None:
