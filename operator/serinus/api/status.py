@@ -21,7 +21,7 @@ from serinus.api.reasons import Happening, JudgedBy, Phase
 
 def format_instant(at: datetime) -> str:
     """`at` as RFC 3339 in UTC with microseconds, the form of Kubernetes' MicroTime."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 Instant = Annotated[datetime, PlainSerializer(format_instant, return_type=str)]

@@ -286,13 +286,11 @@ def _plain(status: ModelDeploymentStatus) -> dict[str, Any]:
 
 
 def _meaning(value: Any, without: frozenset[str] = WORDS) -> Any:
-    match value:
-        case Mapping():
-            return {key: _meaning(inner, without) for key, inner in value.items() if key not in without}
-        case list():
-            return [_meaning(inner, without) for inner in value]
-        case _:
-            return value
+    if isinstance(value, dict):
+        return {key: _meaning(inner, without) for key, inner in value.items() if key not in without}
+    if isinstance(value, list):
+        return [_meaning(inner, without) for inner in value]
+    return value
 
 
 # When to look again ------------------------------------------------------------------------------------------------

@@ -32,18 +32,16 @@ def covers(observed: Any, wanted: Any, place: str = "") -> bool:
     if _says_nothing(wanted):
         owned_whole = place in EXACT_MAPS or (isinstance(wanted, list | tuple) and place not in KEYED_LISTS)
         return _says_nothing(observed) or not owned_whole
-    match wanted:
-        case Mapping():
-            return isinstance(observed, Mapping) and _map_covers(observed, wanted, place)
-        case Sequence() if not isinstance(wanted, str):
-            return isinstance(observed, Sequence) and _list_covers(observed, wanted, place)
-        case _:
-            # The API server leaves out false, 0 and "" where they mean the same as nothing, and keeps them elsewhere.
-            return bool(observed == wanted) or (observed is None and not wanted)
+    if isinstance(wanted, dict):
+        return isinstance(observed, dict) and _map_covers(observed, wanted, place)
+    if isinstance(wanted, list | tuple):
+        return isinstance(observed, list | tuple) and _list_covers(observed, wanted, place)
+    # The API server leaves out false, 0 and "" where they mean the same as nothing, and keeps them elsewhere.
+    return observed is None and not wanted
 
 
 def _says_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping | list | tuple) and not value)
+    return value is None or (not value and isinstance(value, dict | list | tuple))
 
 
 def _map_covers(observed: Mapping[str, Any], wanted: Mapping[str, Any], place: str) -> bool:
@@ -54,7 +52,7 @@ def _map_covers(observed: Mapping[str, Any], wanted: Mapping[str, Any], place: s
 
 def _list_covers(observed: Sequence[Any], wanted: Sequence[Any], place: str) -> bool:
     keys = KEYED_LISTS.get(place)
-    if keys is None or not all(isinstance(item, Mapping) for item in (*observed, *wanted)):
+    if keys is None or not all(isinstance(item, dict) for item in (*observed, *wanted)):
         return len(observed) == len(wanted) and all(covers(o, w, place) for o, w in zip(observed, wanted, strict=True))
     by_key = {_key(item, keys): item for item in observed}
     return all(_key(item, keys) in by_key and covers(by_key[_key(item, keys)], item) for item in wanted)
