@@ -37,7 +37,7 @@ NAME: Final = "serinus"
 SCRAPE_INTERVAL_SECONDS: Final = 2
 """How often the stub is said to scrape; readings are at least two of these apart."""
 
-_COUNTER: Final = re.compile(r"serinus_(events_(sent|lost)|\w+_(total|count|sum))(\{|$)")
+_COUNTER: Final = re.compile(r"serinus_\w+_(total|count|sum)(\{|$)")
 
 
 class Serinus(Subject):
@@ -107,8 +107,8 @@ class Serinus(Subject):
     def tally(self, grown: Mapping[str, float], events_arrived: int) -> dict[str, float]:
         """It counts itself what it could not send; a note that was seen before waits, and makes a series longer."""
         del events_arrived
-        sent, lost = (grown.get(f"serinus_events_{fate}", 0.0) for fate in ("sent", "lost"))
-        passes = grown.get("serinus_pass_seconds_count", 0.0)
+        sent, lost = (grown.get(f"serinus_events_{fate}_total", 0.0) for fate in ("sent", "lost"))
+        passes = sum(value for name, value in grown.items() if name.startswith("serinus_pass_seconds_count"))
         return {PASSES: passes, EVENTS_EMITTED: sent + lost, EVENTS_LOST: lost}
 
     def manifest(self, key: Key, version: str) -> Manifest:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.registry import Collector
 
 from serinus.api.reasons import Reason
 from serinus.core.readings import MissingReason
 from serinus.core.verdicts import UndecidedReason, VerdictKind
+from serinus.kube.client import open_cluster
+from serinus.kube.credentials import Credentials
+from serinus.settings import Settings
+from serinus.shell import app
+from serinus.shell.reconciler import PassOutcome
+from serinus.shell.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -85,3 +93,27 @@ def test_links_and_files_of_a_page_exist(page: Path) -> None:
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [file for file in files if not (ROOT / file).exists()]
     assert missing == []
+
+
+async def test_the_operators_own_metrics_are_told_as_they_are() -> None:
+    """Name, type, labels and meaning, in a table's row for each."""
+    credentials, telemetry = Credentials("http://127.0.0.1:1"), Telemetry("test")
+    async with open_cluster(credentials) as cluster:
+        source, stopping = app._NoSource(), app._StopSignal()
+        app._Operator(Settings(), credentials, cluster, source, telemetry=telemetry, stopping=stopping)
+        there = {row for collector in telemetry._registry._collector_to_names for row in described(collector)}
+    section = (DOCS / "operate.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
+    assert {line for line in section.splitlines() if line.startswith("| `")} == there
+
+
+def described(collector: Collector) -> Iterator[str]:
+    labels = ", ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
+    for metric in collector.collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        if name.startswith("serinus_"):
+            yield f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |"
+
+
+def test_every_outcome_of_a_pass_is_told() -> None:
+    page = (DOCS / "operate.md").read_text()
+    assert {outcome for outcome in PassOutcome if f"`{outcome}`" not in page} == set()

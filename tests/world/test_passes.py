@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from serinus.shell.reconciler import Next
+from serinus.shell.reconciler import Next, PassOutcome
 from tests.world.api_server import ApiServer
 from tests.world.test_edits import holding
 from tests.world.test_rollouts import serving, stable_is
@@ -48,6 +48,17 @@ def test_only_what_takes_traffic_off_is_urgent() -> None:
     world.deploy(spec_of("model:3"))
     world.run_until_phase("Rejected")
     assert set(urgent_phases(world)) == {"RollingBack"}
+
+
+def test_passes_tell_decisions_writes_and_quiet_apart() -> None:
+    world = Watched()
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable")).run(200)
+    asyncio.run(world.operator.pass_over(KEY))
+    outcomes = [following.outcome for _, following in world.__dict__["followed"]]
+    assert {PassOutcome.MOVED, PassOutcome.REALISED} <= set(outcomes)
+    assert asyncio.run(world.operator.pass_over(KEY)).outcome is PassOutcome.UNCHANGED
+    assert asyncio.run(world.operator.pass_over((NAMESPACE, "nobody"))).outcome is PassOutcome.GONE
 
 
 def test_a_reading_that_fails_asks_for_an_urgent_pass() -> None:

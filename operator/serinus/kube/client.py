@@ -22,6 +22,7 @@ import orjson
 
 from serinus.api.kinds import FIELD_MANAGER, MODEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
+from serinus.kube.calls import OnCall
 from serinus.kube.cluster import ApiError, Conflict, NotFound, Rejected, StatusPruned, Unavailable
 from serinus.kube.credentials import Credentials, CredentialsError, open_session
 from serinus.kube.ownership import booked_as_apply
@@ -331,10 +332,14 @@ class _Answer:
 
 @asynccontextmanager
 async def open_cluster(
-    credentials: Credentials, *, timeout_seconds: float = 15.0, concurrency: int = 64
+    credentials: Credentials,
+    *,
+    timeout_seconds: float = 15.0,
+    concurrency: int = 64,
+    on_call: OnCall | None = None,
 ) -> AsyncIterator[HttpCluster]:
-    """An `HttpCluster` with a session of its own, closed at the end."""
-    async with open_session(credentials) as session:
+    """An `HttpCluster` with a session of its own, closed at the end; `on_call` hears of each of its requests."""
+    async with open_session(credentials, on_call) as session:
         yield HttpCluster(session, credentials.server, timeout_seconds=timeout_seconds, concurrency=concurrency)
 
 

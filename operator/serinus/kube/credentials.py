@@ -19,6 +19,8 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from serinus.kube.calls import OnCall, telling
+
 SERVICE_ACCOUNT_DIRECTORY: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _FRESH_SECONDS: Final = 30.0
 """How long a token is used without looking at its source again; kubelets renew it minutes before it ends."""
@@ -180,11 +182,11 @@ def find_credentials(kubeconfig: str | Path | None = None, context: str | None =
     return from_kubeconfig(kubeconfig, context)
 
 
-def open_session(credentials: Credentials) -> aiohttp.ClientSession:
+def open_session(credentials: Credentials, on_call: OnCall | None = None) -> aiohttp.ClientSession:
     """A session that authenticates every request to the API server, and none to any other server.
 
     It follows a rotating token, and repeats a request once with a fresh token when the API server answers 401. Requests
-    take absolute URLs. The caller closes the session (kopf closes the one it is given).
+    take absolute URLs. `on_call` hears of each. The caller closes the session (kopf closes the one it is given).
     """
     middleware = _Authenticator(credentials)
     connector = aiohttp.TCPConnector(
@@ -192,7 +194,10 @@ def open_session(credentials: Credentials) -> aiohttp.ClientSession:
         ssl=credentials.tls if credentials.tls is not None else True,
         keepalive_timeout=60,
     )
-    return aiohttp.ClientSession(connector=connector, middlewares=(middleware,), proxy=credentials.proxy)
+    traces = [] if on_call is None else [telling(on_call)]
+    return aiohttp.ClientSession(
+        connector=connector, middlewares=(middleware,), proxy=credentials.proxy, trace_configs=traces
+    )
 
 
 class _Authenticator:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +34,12 @@ much the same. The next evaluation has another end, and asks anew."""
 _GRACE_SECONDS: Final = 1.0
 """Between a call's own deadline and the one that no longer waits for its thread."""
 
+ANSWERED: Final = "Answered"
+CUT_OFF: Final = "CutOff"
+
 Answer = TypeVar("Answer")
+OnCall = Callable[[str, float], None]
+"""Hears how a call to Prometheus ended (`Answered`, `CutOff`, or a `MissingReason`) and after how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,11 @@ class PrometheusSource:
         pod_label: str = "pod",
         namespace_label: str = "namespace",
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        on_call: OnCall = lambda _, __: None,
     ) -> None:
         """Nothing is sent yet. `timeout_seconds` is for each call; a reading makes one to five of them.
 
+        `on_call` hears how each call ended, in the event loop.
         Raises ValueError for a URL that is none.
         """
         self._endpoint = Endpoint(
@@ -72,6 +80,7 @@ class PrometheusSource:
             ca_file=ca_file,
             max_answer_bytes=max_answer_bytes,
         )
+        self._on_call = on_call
         self._pod_label = pod_label
         self._namespace_label = namespace_label
         self._turns = asyncio.Semaphore(max_concurrent)
@@ -308,11 +317,20 @@ class PrometheusSource:
         """One blocking call in a thread, in its turn, within the hard deadline."""
         limit = self._endpoint.timeout_seconds + _GRACE_SECONDS
         async with self._turns:
+            began_at, outcome = time.monotonic(), CUT_OFF
             try:
-                return await asyncio.wait_for(self._in_thread(self._ask, ask), limit)
+                answer: Answer = await asyncio.wait_for(self._in_thread(self._ask, ask), limit)
+                outcome = ANSWERED
             except TimeoutError:
+                outcome = MissingReason.TIMEOUT
                 detail = f"{self._endpoint.public_url} did not answer within {self._endpoint.timeout_seconds:g} s"
                 raise UnreadableError(MissingReason.TIMEOUT, detail) from None
+            except UnreadableError as error:
+                outcome = error.missing.reason
+                raise
+            finally:
+                self._on_call(outcome, time.monotonic() - began_at)
+            return answer
 
     async def _compute(
         self, counters: Callable[[Iterable[Series], Scrapes], list[Counter]], found: Iterable[Series], scrapes: Scrapes

@@ -56,8 +56,12 @@ async def run(settings: Settings, credentials: Credentials) -> None:
     """
     stopping = _StopSignal()
     stopping.listen()
-    async with open_cluster(credentials) as cluster, _metric_source(settings) as source:
-        operator = _Operator(settings, credentials, cluster, source, stopping)
+    telemetry = Telemetry(settings.identity)
+    async with (
+        open_cluster(credentials, on_call=telemetry.count_call) as cluster,
+        _metric_source(settings, telemetry) as source,
+    ):
+        operator = _Operator(settings, credentials, cluster, source, telemetry=telemetry, stopping=stopping)
         async with serve(settings.http_port, operator.health, operator.telemetry) as port:
             logger.info("started", extra={"version": serinus.__version__, "identity": settings.identity, "port": port})
             await operator.run()
@@ -92,9 +96,11 @@ class _Operator:
         credentials: Credentials,
         cluster: HttpCluster,
         source: MetricSource,
+        *,
+        telemetry: Telemetry,
         stopping: _StopSignal,
     ) -> None:
-        self.telemetry = telemetry = Telemetry(settings.identity)
+        self.telemetry = telemetry
         self._settings = settings
         self._cluster = cluster
         self._source = source
@@ -167,6 +173,7 @@ class _Operator:
 
     def _work(self) -> None:
         """From now on this process leads: work on everything, with nothing remembered of an earlier term."""
+        self.telemetry.lease_changes.labels("Gained").inc()
         settings = self._settings
         reader = EvidenceReader(
             CountedSource(self._source, self.telemetry), settings.prometheus_scrape_interval_seconds
@@ -188,6 +195,7 @@ class _Operator:
     def _stand_by(self, why: str) -> None:
         """Another process may lead by now: not one write more."""
         self._loop.halt()
+        self.telemetry.lease_changes.labels("Lost").inc()
         logger.warning("standing by", extra={"because": why})
 
     def _unready(self) -> str | None:
@@ -196,17 +204,41 @@ class _Operator:
         return None if self._caches.synced else "the children are not listed yet"
 
     def _measure(self) -> None:
-        gauge = self.telemetry.gauge
-        gauge("serinus_leading", "1 while this process holds the Lease.", lambda: self._leadership.leading)
-        gauge("serinus_deployments", "ModelDeployments in the cache.", lambda: len(self._caches.deployments))
-        gauge("serinus_queue_length", "ModelDeployments that wait for a worker.", lambda: self._loop.waiting)
-        gauge("serinus_events_sent", "Notes told as Events since the start.", lambda: self._events.sent)
-        gauge("serinus_events_waiting", "Events that wait to be sent.", lambda: self._events.waiting)
-        gauge("serinus_events_lost", "Notes that could not be told as Events.", lambda: self._events.lost)
-        self.telemetry.gauge_per_kind(
+        """What is looked up when Prometheus asks."""
+        gauge, counter, per_resource = self.telemetry.gauge, self.telemetry.counter, self.telemetry.gauge_per_resource
+        leadership, loop, events = self._leadership, self._loop, self._events
+        deployments, informers = self._caches.deployments, self._caches.informers
+        gauge("serinus_leading", "1 while this process holds the Lease.", lambda: leadership.leading)
+        gauge(
+            "serinus_lease_renewal_age_seconds",
+            "Time since the leader renewed the Lease; 0 on a standby.",
+            lambda: leadership.renewal_age_seconds,
+        )
+        gauge("serinus_deployments", "ModelDeployments in the cache.", lambda: len(deployments))
+        gauge("serinus_queue_length", "ModelDeployments that wait for a worker.", lambda: loop.waiting)
+        gauge(
+            "serinus_queue_oldest_seconds",
+            "How long the ModelDeployment that has waited longest has waited for a worker.",
+            lambda: loop.oldest_waiting_seconds,
+        )
+        gauge(
+            "serinus_pass_longest_seconds",
+            "Age of the oldest pass that is under way.",
+            lambda: loop.longest_pass_seconds,
+        )
+        counter("serinus_events_sent_total", "Notes told as Events.", lambda: events.sent)
+        counter("serinus_events_lost_total", "Notes that could not be told as Events.", lambda: events.lost)
+        gauge("serinus_events_waiting", "Events that wait to be sent.", lambda: events.waiting)
+        per_resource(
             "serinus_watch_silence_seconds",
-            "Time since the last sign of life of a watch.",
+            "Time since the last sign of life of a watch: an answer, an event, a bookmark, a renewal.",
             {watch: partial(self.health.silence_seconds, watch) for watch in self.health.contacts},
+        )
+        held = {informer.kind.plural: partial(len, informer) for informer in informers}
+        per_resource(
+            "serinus_cached_objects",
+            "Objects that the cache behind a watch holds.",
+            {MODEL_DEPLOYMENT.plural: partial(len, deployments), **held},
         )
 
 
@@ -221,7 +253,7 @@ class _NoSource:
 
 
 @asynccontextmanager
-async def _metric_source(settings: Settings) -> AsyncIterator[MetricSource]:
+async def _metric_source(settings: Settings, telemetry: Telemetry) -> AsyncIterator[MetricSource]:
     if settings.prometheus_url is None:
         logger.info("no metric source is configured: canaries are refused unless their analysis is disabled")
         yield _NoSource()
@@ -231,6 +263,7 @@ async def _metric_source(settings: Settings) -> AsyncIterator[MetricSource]:
         timeout_seconds=settings.prometheus_timeout_seconds,
         pod_label=settings.metrics_pod_label,
         namespace_label=settings.metrics_namespace_label,
+        on_call=telemetry.count_question,
     )
     logger.info("metric source", extra={"url": source.public_url})
     try:

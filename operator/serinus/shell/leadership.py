@@ -102,6 +102,11 @@ class Leadership:
         return self._renewed_at is not None and self._clock() < self._renewed_at + self._terms.renew_deadline_seconds
 
     @property
+    def renewal_age_seconds(self) -> float:
+        """How long ago the leader last renewed the Lease; 0 while this process does not lead."""
+        return 0.0 if self._renewed_at is None else self._clock() - self._renewed_at
+
+    @property
     def holder(self) -> str | None:
         """Who held the Lease when it was last seen."""
         return _spec(self._lease).get("holderIdentity") or None

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable
 from typing import Protocol
 
 from serinus.core.due import EvidenceRequest
-from serinus.shell.reconciler import Key, Next
+from serinus.shell.reconciler import Key, Next, PassOutcome
 from serinus.shell.telemetry import Telemetry
 from serinus.shell.work_queue import WorkQueue
 
@@ -49,6 +49,11 @@ class ReconcileLoop:
     def waiting(self) -> int:
         """Resources that wait for a worker."""
         return len(self._term.queue) if self._term is not None else 0
+
+    @property
+    def oldest_waiting_seconds(self) -> float:
+        """How long the resource that has waited longest has waited for a worker; 0 where none waits."""
+        return self._term.queue.oldest_seconds if self._term is not None else 0.0
 
     @property
     def longest_pass_seconds(self) -> float:
@@ -147,9 +152,12 @@ class _Term:
     async def _pass_over(self, key: Key) -> None:
         loop = asyncio.get_running_loop()
         self._begun_at[key] = begun_at = loop.time()
+        outcome = PassOutcome.CUT_OFF
         try:
             follows = await self._passes.pass_over(key)
+            outcome = follows.outcome
         except Exception:  # a defect: it must stay with this resource
+            outcome = PassOutcome.CRASHED
             pause = self._pause_after_crash(key)
             what = {**_names(key), "after_seconds": pause}
             logger.exception("pass failed unexpectedly; it is tried again", extra=what)
@@ -159,7 +167,7 @@ class _Term:
             del self._begun_at[key]
             ended_at = loop.time()
             self._note_end(key, ended_at)
-            self._telemetry.pass_seconds.observe(ended_at - begun_at)
+            self._telemetry.pass_seconds.labels(outcome).observe(ended_at - begun_at)
         self._crashes.pop(key, None)
         if follows.after_seconds is not None:
             self.queue.add_after(key, follows.after_seconds, urgent=follows.urgent)

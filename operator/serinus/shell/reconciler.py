@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol, assert_never
 
 import orjson
@@ -66,6 +67,33 @@ class View(Protocol):
         """What the cluster and this operator can do."""
 
 
+class PassOutcome(StrEnum):
+    """How a pass ended: what `serinus_pass_seconds` is counted by."""
+
+    MOVED = "Moved"
+    """A decision was recorded in status."""
+    REALISED = "Realised"
+    """Children or observed fields of status were written."""
+    UNCHANGED = "Unchanged"
+    """All was as it should be: nothing was written."""
+    OBSERVE_AGAIN = "ObserveAgain"
+    """What was observed was out of date; nothing is wrong."""
+    BACK_OFF = "BackOff"
+    """The API server was away or busy."""
+    NAME_TAKEN = "NameTaken"
+    """A foreign object has the name of a child."""
+    WRITE_REJECTED = "WriteRejected"
+    """The API server will not take a write."""
+    UNREADABLE = "Unreadable"
+    """Spec or status make no sense, and never did to this process."""
+    GONE = "Gone"
+    """The resource is not there, or not any more."""
+    CRASHED = "Crashed"
+    """An exception that nobody expected: a defect."""
+    CUT_OFF = "CutOff"
+    """The process stopped, or was no leader any more."""
+
+
 ReadEvidence = Callable[[ModelDeployment, EvidenceRequest], Awaitable[Evidence]]
 Tell = Callable[[ModelDeployment, Note], None]
 
@@ -80,6 +108,7 @@ class Next:
     """Evidence to be read meanwhile, by `Reconciler.read`."""
     urgent: bool = False
     """Whether requests suffer until then: such a pass comes before others."""
+    outcome: PassOutcome = PassOutcome.UNCHANGED
 
 
 @dataclass(slots=True)
@@ -138,7 +167,7 @@ class Reconciler:
         seen = self.view.deployment(key)
         if seen is None:
             self._memories.pop(key, None)
-            return Next(None)
+            return Next(None, outcome=PassOutcome.GONE)
         memory = self._memories.setdefault(key, _Memory())
         manifest = _newer(seen, memory.newest)
         memory.newest = None if manifest is seen else manifest
@@ -168,7 +197,8 @@ class Reconciler:
         plan = decide(observation)
         outcome = await carry_out(plan, observation, self.cluster)
         if isinstance(outcome, ObserveAgain | BackOff):
-            return Next(self._settle(deployment, plan, outcome, memory, now), urgent=memory.urgent)
+            after_seconds = self._settle(deployment, plan, outcome, memory, now)
+            return Next(after_seconds, urgent=memory.urgent, outcome=_outcome(plan, outcome))
         if not _still_counts_by_the_old_clock(observation, plan):
             memory.passed_at, memory.passed_at_monotonic = (None if deployment.spec.suspend else now), monotonic
         if memory.evidence is observation.evidence:  # else a newer one came in while this pass was writing
@@ -176,7 +206,7 @@ class Reconciler:
         after = Next(self._settle(deployment, plan, outcome, memory, now), self._due_reading(observation, memory))
         if after == Next(None) and unreadable is None and not memory.reading:
             memory.rest(manifest)
-        return replace(after, urgent=memory.urgent)
+        return replace(after, urgent=memory.urgent, outcome=_outcome(plan, outcome))
 
     async def read(self, key: Key, request: EvidenceRequest) -> bool:
         """Read the evidence that a pass asked for; the next pass over the resource uses it, urgently if it fails."""
@@ -254,10 +284,10 @@ class Reconciler:
             before = ModelDeploymentStatus.model_validate({"conditions": raw.get("conditions") or ()}).conditions
         except ValueError:
             logger.exception("conditions can't be read", extra={"namespace": key[0], "deployment": key[1]})
-            return Next(None)
+            return Next(None, outcome=PassOutcome.UNREADABLE)
         conditions = stalled_only(before, stall, generation, now)
         if conditions == before and raw.get("observedGeneration") == generation:
-            return Next(None)
+            return Next(None, outcome=PassOutcome.UNREADABLE)
         told = status_manifest(ModelDeploymentStatus(observed_generation=generation, conditions=conditions))
         shown = {key: told[key] for key in ("observedGeneration", "conditions")}
         try:
@@ -267,8 +297,27 @@ class Reconciler:
                 "status not written", extra={"namespace": key[0], "deployment": key[1], "because": str(error)}
             )
             asked_for = error.retry_after_seconds if isinstance(error, Unavailable) else None
-            return Next(max(RETRY_TELLING_SECONDS, asked_for or 0.0))
-        return Next(None)
+            return Next(max(RETRY_TELLING_SECONDS, asked_for or 0.0), outcome=PassOutcome.UNREADABLE)
+        return Next(None, outcome=PassOutcome.UNREADABLE)
+
+
+def _outcome(plan: Plan, outcome: Outcome) -> PassOutcome:
+    match outcome:
+        case Done():
+            if isinstance(plan.action, Move):
+                return PassOutcome.MOVED
+            wrote = outcome.deployment is not None or plan.action.intents
+            return PassOutcome.REALISED if wrote else PassOutcome.UNCHANGED
+        case ObserveAgain():
+            return PassOutcome.OBSERVE_AGAIN
+        case BackOff():
+            return PassOutcome.BACK_OFF
+        case NameTaken():
+            return PassOutcome.NAME_TAKEN
+        case WriteRejected():
+            return PassOutcome.WRITE_REJECTED
+        case _:
+            assert_never(outcome)
 
 
 def _clock_stepped(memory: _Memory, now: datetime, monotonic: float) -> bool:

@@ -1,13 +1,15 @@
 """What the operator tells of itself: Prometheus metrics, and its decisions as Events and log lines.
 
 Everything else of the shell reports here; `serinus.shell.health` serves the metrics. Names begin with `serinus_`, the
-process's own with `process_`.
+process's own with `process_`. No label carries a name that a user gave, so that their number stays the same however
+many resources there are. `docs/operate.md` lists them, in the words of this module; a contract test compares.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -21,13 +23,16 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 import serinus
 from serinus.api.deployment import ModelDeployment
 from serinus.api.kinds import MODEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest, Note
 from serinus.core.readings import Missing, Reading
+from serinus.kube.calls import Call
 from serinus.kube.cluster import ApiError, Cluster
 from serinus.metrics.source import MetricSource, ReadingRequest
 from serinus.shell.events import EventRecorder, Regarding
@@ -35,6 +40,8 @@ from serinus.shell.events import EventRecorder, Regarding
 logger = logging.getLogger(__name__)
 
 _PASS_SECONDS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
+_CALL_SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 15.0)
+_PROMETHEUS_SECONDS: Final = (0.01, 0.05, 0.2, 1.0, 2.0, 5.0, 15.0)
 
 
 class Telemetry:
@@ -48,7 +55,8 @@ class Telemetry:
         ProcessCollector(registry=registry)
         self.pass_seconds = Histogram(
             "serinus_pass_seconds",
-            "Duration of passes over one ModelDeployment; the count is the number of passes.",
+            "Duration of passes over one ModelDeployment, by how they ended.",
+            ["outcome"],
             buckets=_PASS_SECONDS,
             registry=registry,
         )
@@ -62,6 +70,32 @@ class Telemetry:
             "serinus_writes_total",
             "Writes to the API server, by result: Done, CutOff, or the kind of error.",
             ["verb", "kind", "result"],
+            registry=registry,
+        )
+        self.api_requests = Counter(
+            "serinus_api_requests_total",
+            "Requests to the API server, by HTTP status or why there was none: timeout, unreachable, cancelled.",
+            ["verb", "resource", "code"],
+            registry=registry,
+        )
+        self.api_request_seconds = Histogram(
+            "serinus_api_request_duration_seconds",
+            "Time until the answer to a request to the API server began.",
+            ["verb"],
+            buckets=_CALL_SECONDS,
+            registry=registry,
+        )
+        self.lease_changes = Counter(
+            "serinus_lease_changes_total",
+            "How often this process came to lead, and lost the Lease other than by its own end: Gained, Lost.",
+            ["change"],
+            registry=registry,
+        )
+        self.prometheus_request_seconds = Histogram(
+            "serinus_prometheus_request_duration_seconds",
+            "Duration of calls to Prometheus, by how they ended: Answered, CutOff, or why the reading is missing.",
+            ["outcome"],
+            buckets=_PROMETHEUS_SECONDS,
             registry=registry,
         )
         self.readings = Counter(
@@ -83,22 +117,51 @@ class Telemetry:
         )
         for what in ("pass", "reading"):
             self.crashes.labels(what)
-        build = Gauge("serinus_build_info", "Always 1.", ["version", "identity"], registry=registry)
-        build.labels(serinus.__version__, identity).set(1)
+        for change in ("Gained", "Lost"):
+            self.lease_changes.labels(change)
+        labels = ["version", "python_version", "identity"]
+        build = Gauge("serinus_build_info", "Always 1; the labels say what runs.", labels, registry=registry)
+        build.labels(serinus.__version__, platform.python_version(), identity).set(1)
+
+    def count_call(self, call: Call) -> None:
+        """A request to the API server has been answered, or was given up."""
+        self.api_requests.labels(call.verb, call.resource, call.code).inc()
+        self.api_request_seconds.labels(call.verb).observe(call.seconds)
+
+    def count_question(self, outcome: str, seconds: float) -> None:
+        """A call to Prometheus has been answered, or was given up."""
+        self.prometheus_request_seconds.labels(outcome).observe(seconds)
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """A number that is looked up when it is asked for."""
         Gauge(name, meaning, registry=self._registry).set_function(value)
 
-    def gauge_per_kind(self, name: str, meaning: str, values: Mapping[str, Callable[[], float]]) -> None:
-        """The same, one for each kind."""
-        gauge = Gauge(name, meaning, ["kind"], registry=self._registry)
-        for kind, value in values.items():
-            gauge.labels(kind).set_function(value)
+    def gauge_per_resource(self, name: str, meaning: str, values: Mapping[str, Callable[[], float]]) -> None:
+        """The same, one for each resource, by its plural."""
+        gauge = Gauge(name, meaning, ["resource"], registry=self._registry)
+        for resource, value in values.items():
+            gauge.labels(resource).set_function(value)
+
+    def counter(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """A number that only rises, and is looked up when it is asked for."""
+        self._registry.register(_LookedUp(name, meaning, value))
 
     def exposition(self) -> bytes:
         """All metrics, as Prometheus scrapes them."""
         return generate_latest(self._registry)
+
+
+@dataclass(frozen=True, slots=True)
+class _LookedUp(Collector):
+    """A counter that somebody else keeps."""
+
+    name: str
+    meaning: str
+    value: Callable[[], float]
+
+    def collect(self) -> Iterable[Metric]:
+        """The counter as it is now."""
+        yield CounterMetricFamily(self.name, self.meaning, value=self.value())
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class DeploymentWatch:
         await kopf.run_tasks(tasks, ignored=_AllTasks())
 
     async def _log_in(self, **_: Any) -> kopf.AiohttpSession:
-        session = open_session(self._credentials)  # kopf closes it
+        session = open_session(self._credentials, self._telemetry.count_call)  # kopf closes it
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._answered)
         trace.on_request_exception.append(self._unanswered)

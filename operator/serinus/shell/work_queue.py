@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
@@ -32,6 +33,8 @@ class WorkQueue(Generic[K]):
         """One for each key that is due and that nobody works on."""
         self._dirty: dict[K, bool] = {}
         """Keys that have to be worked on, and whether that is urgent: those due now, and those added while in work."""
+        self._waiting_since: dict[K, float] = {}
+        """When each key that is due came to wait, by the monotonic clock; in that order."""
         self._in_work: set[K] = set()
         self._later: dict[K, float] = {}
         """When a key becomes due, in the event loop's time."""
@@ -44,6 +47,12 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """Keys that are due and that nobody works on yet."""
         return len(self._urgent) + len(self._others)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the key that has waited longest has been due; 0 where none waits."""
+        since = next(iter(self._waiting_since.values()), None)
+        return 0.0 if since is None else time.monotonic() - since
 
     def add(self, key: K, *, urgent: bool = False) -> None:
         """The key is due now."""
@@ -86,7 +95,7 @@ class WorkQueue(Generic[K]):
         """
         await self._due.acquire()
         key = self._next()
-        del self._dirty[key]
+        del self._dirty[key], self._waiting_since[key]
         self._forget_later(key)
         self._in_work.add(key)
         return key
@@ -104,6 +113,7 @@ class WorkQueue(Generic[K]):
 
     def _put(self, key: K) -> None:
         (self._urgent if self._dirty[key] else self._others).add(key)
+        self._waiting_since[key] = time.monotonic()
         self._due.release()
 
     def _next(self) -> K:

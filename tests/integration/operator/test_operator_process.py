@@ -85,6 +85,32 @@ def test_idle_resource_costs_no_write_neither_while_it_runs_nor_after_a_new_star
     assert operator.forbidden() == [], "the chart's rights suffice"
 
 
+def test_its_own_metrics_tell_of_passes_requests_watches_and_leadership_and_name_no_user(
+    cluster: Cluster, team: str, operators: StartOperator
+) -> None:
+    operator = operators(IDENTITY="one").start().until_leading()
+    deployed(cluster, team, "iris")
+    operator.until_quiet()
+    outcomes = {each: operator.metric("serinus_pass_seconds_count", outcome=each) for each in ("Moved", "Realised")}
+    assert min(outcomes.values()) >= 1, outcomes
+    requests = "serinus_api_requests_total"
+    assert operator.metric(requests, verb="create", resource="replicasets", code="201") == 1
+    assert operator.metric(requests, verb="update", resource="modeldeployments/status", code="200") >= 2
+    assert operator.metric(requests, verb="watch", resource="modeldeployments", code="200") >= 1, "kopf's watch"
+    assert operator.metric(requests, verb="list", resource="pods", code="200") == 1
+    assert operator.metric("serinus_api_request_duration_seconds_count", verb="watch") >= 7
+    assert operator.metric("serinus_cached_objects", resource="modeldeployments") == 1
+    assert operator.metric("serinus_cached_objects", resource="replicasets") == 1
+    assert operator.metric("serinus_watch_silence_seconds", resource="replicasets") < 100
+    assert operator.metric("serinus_lease_changes_total", change="Gained") == 1
+    assert 0 < operator.metric("serinus_lease_renewal_age_seconds") < 4
+    assert operator.metric("serinus_queue_oldest_seconds") == 0
+    assert operator.metric("serinus_build_info", identity="one") == 1
+    text = operator.get("/metrics")[1]
+    assert team not in text
+    assert "iris" not in text
+
+
 def test_sigterm_ends_the_process_in_time_and_gives_the_lease_back(
     cluster: Cluster, team: str, operators: StartOperator
 ) -> None:

@@ -73,14 +73,22 @@ def test_a_resource_is_at_rest_when_no_old_revision_is_left(serinus):
 
 def test_only_counters_of_the_operator_are_kept(serinus):
     counted = {
-        "serinus_pass_seconds_count": 5.0,
+        'serinus_pass_seconds_count{outcome="Moved"}': 5.0,
         'serinus_writes_total{verb="create"}': 4.0,
-        "serinus_events_sent": 2.0,
+        "serinus_events_sent_total": 2.0,
     }
-    gauges = {'serinus_watch_silence_seconds{kind="pods"}': 3.0, "serinus_queue_length": 1.0, "process_open_fds": 9.0}
+    gauges = {
+        'serinus_watch_silence_seconds{resource="pods"}': 3.0,
+        "serinus_queue_length": 1.0,
+        "process_open_fds": 9.0,
+    }
     assert serinus.counters(counted | gauges) == counted
 
 
 def test_what_the_operator_says_it_has_lost_was_emitted(serinus):
-    grown = {"serinus_pass_seconds_count": 7.0, "serinus_events_sent": 5.0, "serinus_events_lost": 2.0}
+    passes = {
+        'serinus_pass_seconds_count{outcome="Moved"}': 3.0,
+        'serinus_pass_seconds_count{outcome="Unchanged"}': 4.0,
+    }
+    grown = passes | {"serinus_events_sent_total": 5.0, "serinus_events_lost_total": 2.0}
     assert serinus.tally(grown, events_arrived=5) == {PASSES: 7, EVENTS_EMITTED: 7, EVENTS_LOST: 2}

@@ -360,6 +360,19 @@ async def test_a_server_that_recovers_is_read_again():
             assert isinstance(await source.read(request()), Gauge)
 
 
+async def test_every_call_is_told_with_how_it_ended_and_how_long_it_took():
+    told = []
+    answers = [hang, drip, None, None]
+    broken = success([row([[1_000.5, "x"]])])
+    with serving(lambda *_: ask(server) if (ask := answers.pop(0)) else (GOOD if answers else broken)) as server:
+        settings = {"timeout_seconds": 0.3, "max_concurrent": 1}
+        async with source_at(server.url, **settings, on_call=lambda *call: told.append(call)) as source:
+            for end in range(4):
+                await source.read(request(end=1_030.5 + end))
+    assert [outcome for outcome, _ in told] == ["Timeout", "Timeout", "Answered", "SourceUnavailable"]
+    assert all(seconds >= 0.3 for _, seconds in told[:2])
+
+
 async def test_a_source_that_is_closed_has_no_readings_and_says_so():
     with serving(lambda *_: hang(server)) as server:
         source = PrometheusSource(server.url, timeout_seconds=5, max_concurrent=1)

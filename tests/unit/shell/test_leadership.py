@@ -52,6 +52,7 @@ async def test_the_lease_is_given_back_even_if_the_api_server_takes_longer_than_
     task = asyncio.create_task(leadership.run())
     async with asyncio.timeout(30):
         await leading.wait()
+    assert 0 < leadership.renewal_age_seconds < TERMS.renew_deadline_seconds
     leases.answers_after_seconds = 5 * TERMS.retry_seconds
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

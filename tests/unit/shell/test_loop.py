@@ -11,7 +11,7 @@ import pytest
 
 from serinus.core.due import EvidenceRequest, Window
 from serinus.shell.loop import GATHER_SECONDS, SPACING_SECONDS, ReconcileLoop
-from serinus.shell.reconciler import Key, Next
+from serinus.shell.reconciler import Key, Next, PassOutcome
 from serinus.shell.telemetry import Telemetry
 
 A: Key = ("team", "a")
@@ -391,3 +391,30 @@ async def test_rollouts_under_way_come_first_in_a_new_term(telemetry: Telemetry)
     await until(lambda: len(order) == 30)
     await loop.stop(0)
     assert order[0] == ("team", "29")
+
+
+async def test_passes_are_counted_by_how_they_ended(loop: ReconcileLoop, telemetry: Telemetry) -> None:
+    ends = iter([Next(None, outcome=PassOutcome.MOVED), RuntimeError("a defect"), IDLE])
+
+    async def various(key: Key) -> Next:
+        if key == B:
+            await asyncio.sleep(30)
+        end = next(ends)
+        if isinstance(end, RuntimeError):
+            raise end
+        return end
+
+    def passes(outcome: str) -> float | None:
+        return telemetry._registry.get_sample_value("serinus_pass_seconds_count", {"outcome": outcome})
+
+    scripted = Scripted(various)
+    loop.start(scripted, (A,))
+    await until(lambda: passes("Moved") == 1)
+    loop.mark(A)
+    await until(lambda: passes("Crashed") == 1)
+    await until(lambda: passes("Unchanged") == 1)
+    loop.mark(B)
+    await until(lambda: scripted.passes[B] == 1)
+    assert loop.oldest_waiting_seconds == 0
+    await loop.stop(0)
+    assert passes("CutOff") == 1

@@ -38,6 +38,26 @@ async def test_key_that_is_added_often_is_worked_on_once() -> None:
     assert len(queue) == 0
 
 
+async def test_the_oldest_key_is_the_one_that_has_been_due_longest() -> None:
+    queue = WorkQueue[str]()
+    assert queue.oldest_seconds == 0
+    queue.add("a")
+    await asyncio.sleep(5 * SOON)
+    queue.add("b")
+    queue.add("b", urgent=True)
+    assert queue.oldest_seconds >= 5 * SOON
+    await taken(queue)
+    assert len(queue) == 1
+    await taken(queue)
+    queue.add("a")
+    assert queue.oldest_seconds == 0, "it waits for its own end, not for a worker"
+    queue.done("a")
+    assert 0 < queue.oldest_seconds < SOON
+    queue.add_after("c", 30)
+    await taken(queue)
+    assert queue.oldest_seconds == 0, "what is not due does not wait"
+
+
 async def test_key_in_work_is_given_to_nobody_else_and_comes_again_when_it_was_marked_meanwhile() -> None:
     queue = WorkQueue[str]()
     queue.add("a")
