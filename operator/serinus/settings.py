@@ -6,6 +6,7 @@ the shell knows where a number came from. A variable is named after its field: `
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import socket
@@ -110,6 +111,12 @@ class Settings:
     http_port: int = 8080
     """Port of `/healthz`, `/readyz` and `/metrics`."""
 
+    profile_port: int | None = None
+    """Port of `/debug/profile` and `/debug/heap`. None: they are not served."""
+
+    profile_address: str = "127.0.0.1"
+    """Address they are served on. Whoever reaches it can slow the operator down and read the names of its functions."""
+
     log_level: LogLevel = LogLevel.INFO
     """The least severity that is logged."""
 
@@ -123,6 +130,11 @@ class Settings:
                 f"{PREFIX}LEASE_RENEW_DEADLINE_SECONDS ({self.lease_renew_deadline_seconds:g}), and that below "
                 f"{PREFIX}LEASE_DURATION_SECONDS ({self.lease_duration_seconds:g}): "
                 "otherwise two replicas could lead at once, or none could keep the lease"
+            )
+        if self.profile_port == self.http_port:
+            raise SettingsError(
+                f"{PREFIX}PROFILE_PORT={self.profile_port} is {PREFIX}HTTP_PORT, "
+                "which other machines reach: name another port"
             )
 
 
@@ -162,6 +174,13 @@ def _pattern(pattern: str, example: str, longest: int) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise _UnreadableError("write an IP address such as 127.0.0.1, or 0.0.0.0 for all") from None
 
 
 def _prometheus_url(text: str) -> str:
@@ -216,6 +235,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "lease_retry_seconds": _POSITIVE_SECONDS,
     "identity": _pattern(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "serinus-7d9c5b-x2x9k", 253),
     "http_port": _integer(1, 65_535),
+    "profile_port": _integer(1, 65_535),
+    "profile_address": _address,
     "log_level": _one_of(LogLevel),
     "log_format": _one_of(LogFormat),
 }

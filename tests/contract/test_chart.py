@@ -156,6 +156,7 @@ def test_values_reach_the_operator() -> None:
             "logLevel": "debug",
             "logFormat": "json",
             "concurrency": 3,
+            "profiling": {"enabled": True, "port": 7070, "address": "::1"},
         },
         release="ml",
     )
@@ -169,6 +170,7 @@ def test_values_reach_the_operator() -> None:
     assert settings.lease_renew_deadline_seconds == 4
     assert settings.lease_retry_seconds == 0.5
     assert (settings.log_level, settings.log_format, settings.concurrency) == ("debug", "json", 3)
+    assert (settings.profile_port, settings.profile_address) == (7070, "::1")
 
 
 def test_operator_runs_restricted() -> None:
@@ -275,6 +277,8 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"leaderElection": {"leaseDurationSeconds": 10}}, "below leaseDurationSeconds (10)"),
     ({"resources": {"limits": {"memory": "lots"}}}, "resources.limits.memory: Does not match pattern"),
     ({"serviceAccount": {"create": False}}, "name the account that the operator runs as"),
+    ({"profiling": {"port": 8080}}, "profiling.port: Must not validate the schema (not)"),
+    ({"profiling": {"address": "everywhere"}}, "profiling.address: Does not match pattern"),
     ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
     ({"nodeSelector": {"gpu": True}}, "nodeSelector.gpu: Invalid type. Expected: string, given: boolean"),
 ]

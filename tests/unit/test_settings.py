@@ -38,6 +38,8 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_METRICS_POD_LABEL", "exported_pod", "metrics_pod_label", "exported_pod"),
         ("SERINUS_IDENTITY", "serinus-7d9c5b-x2x9k", "identity", "serinus-7d9c5b-x2x9k"),
         ("SERINUS_LEASE_RETRY_SECONDS", "0.5", "lease_retry_seconds", 0.5),
+        ("SERINUS_PROFILE_PORT", "6060", "profile_port", 6060),
+        ("SERINUS_PROFILE_ADDRESS", "::1", "profile_address", "::1"),
         ("SERINUS_ROUTE_MARGIN_SECONDS", "0", "route_margin_seconds", 0),
     ],
 )
@@ -53,6 +55,7 @@ def test_variable_fills_its_field(variable: str, text: str, field: str, value: o
         ("SERINUS_PROMETHEUS_URL", "http://prometheus:port", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://prometheus/?query=up", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://pro metheus", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROFILE_ADDRESS", "everywhere", "write an IP address such as 127.0.0.1"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "nan", "write a number of seconds from 0.1 to 60"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "5s", "write a number of seconds"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "inf", "write a number of seconds"),
@@ -90,3 +93,8 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_lease_times_that_let_two_lead_are_refused(retry: float, deadline: float, duration: float) -> None:
     with pytest.raises(SettingsError, match="has to be below"):
         Settings(lease_retry_seconds=retry, lease_renew_deadline_seconds=deadline, lease_duration_seconds=duration)
+
+
+def test_profiles_are_not_served_where_other_machines_ask_for_metrics() -> None:
+    with pytest.raises(SettingsError, match="SERINUS_PROFILE_PORT=8080 is SERINUS_HTTP_PORT"):
+        from_environment({"SERINUS_PROFILE_PORT": "8080"})

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -29,7 +29,7 @@ from serinus.kube.informers import Informer
 from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.source import MetricSource, ReadingRequest
 from serinus.settings import Settings
-from serinus.shell import schema
+from serinus.shell import profiling, schema
 from serinus.shell.caches import Caches
 from serinus.shell.events import EVENT_CALLS, EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
@@ -62,12 +62,20 @@ async def run(settings: Settings, credentials: Credentials) -> None:
         _metric_source(settings, telemetry) as source,
     ):
         operator = _Operator(settings, credentials, cluster, source, telemetry=telemetry, stopping=stopping)
-        async with serve(settings.http_port, operator.health, operator.telemetry) as port:
+        async with serve(settings.http_port, operator.health, operator.telemetry) as port, _profiles(settings):
             logger.info("started", extra={"version": serinus.__version__, "identity": settings.identity, "port": port})
             await operator.run()
     logger.info("stopped", extra={"identity": settings.identity})
     # kopf leaves generators open, and asyncio would report each as an error while it closes them.
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logger.debug("%s", context["message"]))
+
+
+def _profiles(settings: Settings) -> AbstractAsyncContextManager[int | None]:
+    """Profiles for who asks, if they are switched on."""
+    if settings.profile_port is None:
+        return nullcontext()
+    logger.info("profiles", extra={"address": settings.profile_address, "port": settings.profile_port})
+    return profiling.serve(settings.profile_address, settings.profile_port)
 
 
 class _StopSignal:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from serinus.settings import PREFIX, SettingsError
+from serinus.shell.listening import listening
 from serinus.shell.telemetry import Telemetry
 
 ContactAt = Callable[[], float | None]
@@ -71,19 +71,6 @@ async def serve(port: int, health: Health, telemetry: Telemetry, *, host: str | 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=telemetry.exposition(), headers={"Content-Type": telemetry.content_type})
 
-    application = web.Application()
-    application.add_routes(
-        [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)],
-    )
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise SettingsError(
-                f"{PREFIX}HTTP_PORT={port}: can't listen there ({error.strerror}); name a port that is free"
-            ) from error
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    routes = [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+    async with listening(routes, host, port, "HTTP_PORT") as actual:
+        yield actual

@@ -56,6 +56,14 @@ def lease_name(namespace: str) -> str:
     return f"{namespace}-operator"
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Cluster:
     """A control plane, seen through kubectl by its administrator."""
 
@@ -161,9 +169,7 @@ class OperatorProcess:
 
     def __init__(self, kubeconfig: Path, log: Path, namespace: str, **settings: str) -> None:
         """Its Lease is in `namespace`. Settings are named as their variables, without the prefix."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port: int = probe.getsockname()[1]
+        self._port = free_port()
         values = {
             "HTTP_PORT": str(self._port),
             "LEASE_NAMESPACE": namespace,

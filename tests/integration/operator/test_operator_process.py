@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import pstats
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from tests.integration.operator.operator_process import (
     Cluster,
     OperatorProcess,
     eventually,
+    free_port,
     lease_name,
 )
 from tests.integration.operator.test_operator_resources import (
@@ -109,6 +114,41 @@ def test_its_own_metrics_tell_of_passes_requests_watches_and_leadership_and_name
     text = operator.get("/metrics")[1]
     assert team not in text
     assert "iris" not in text
+
+
+def listening_addresses(pid: int) -> set[tuple[str, int]]:
+    """Address (IPv4, in hexadecimal as the kernel writes it) and port of what a process listens on."""
+    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    own: set[str] = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            own.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    pairs = [row[1].split(":") for row in rows if row[3] == "0A" and row[9] in own]
+    return {(address, int(port, 16)) for address, port in pairs}
+
+
+def test_profile_of_the_process_that_works_is_to_be_had_on_loopback_and_only_where_it_is_switched_on(
+    cluster: Cluster, team: str, operators: StartOperator, tmp_path: Path
+) -> None:
+    port = free_port()
+    operator = operators(PROFILE_PORT=str(port)).start().until_leading()
+    assert ("0100007F", port) in listening_addresses(operator.pid)
+    assert operator.get("/debug/profile")[0] == 404, "not on the port that everybody reaches"
+    file = tmp_path / "serinus.pstats"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(urllib.request.urlopen, f"http://127.0.0.1:{port}/debug/profile?seconds=5", timeout=60)
+        cluster.apply(model_deployment("iris"), namespace=team)
+        eventually(lambda: children(cluster, team, "iris"), doing="it works on while it is profiled")
+        assert operator.get("/healthz") == (200, "ok\n")
+        file.write_bytes(asking.result().read())
+    functions = pstats.Stats(str(file)).get_stats_profile().func_profiles
+    assert {"pass_over", "decide", "carry_out"} <= set(functions)
+    heap = urllib.request.urlopen(f"http://127.0.0.1:{port}/debug/heap?seconds=1", timeout=60).read().decode()
+    assert "are held at its end, by line:" in heap
+
+    operator.end(signal.SIGTERM)
+    plain = operators().start().until_leading()
+    assert len(listening_addresses(plain.pid)) == 1, "probes and metrics, and nothing else"
 
 
 def test_sigterm_ends_the_process_in_time_and_gives_the_lease_back(
