@@ -21,6 +21,12 @@ from serinus.api.values import DNS_LABEL_PATTERN, DNS_SUBDOMAIN_PATTERN, PROMETH
 
 PREFIX: Final = "SERINUS_"
 
+_NAME: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_KEY: Final = rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}"
+_REQUIREMENT: Final = rf"(!?{_KEY}|{_KEY} *(=|==|!=) *({_NAME})?|{_KEY} +(in|notin) +[(] *{_NAME}( *, *{_NAME})* *[)])"
+SELECTOR_PATTERN: Final = rf"{_REQUIREMENT}( *, *{_REQUIREMENT})*"
+"""Label selectors as kubectl takes them, without the rare `>` and `<`; the chart's schema has the same pattern."""
+
 
 class LogLevel(StrEnum):
     """The least severity that is logged."""
@@ -75,6 +81,10 @@ class Settings:
 
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces whose ModelDeployments are served. Empty: all of them."""
+
+    selector: str = ""
+    """Label selector of the ModelDeployments that are served. Empty: all of them. Those it leaves out are another
+    operator's, or nobody's."""
 
     concurrency: int = 16
     """How many resources are worked on at once."""
@@ -204,6 +214,14 @@ def _namespaces(text: str) -> tuple[str, ...]:
     return names
 
 
+def _selector(text: str) -> str:
+    if len(text) > 1000 or not re.fullmatch(SELECTOR_PATTERN, text):
+        raise _UnreadableError(
+            "write a label selector, such as shard=a or shard notin (a, b) or !shard, several with commas between them"
+        )
+    return text
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def parse(text: str) -> _Choice:
         try:
@@ -224,6 +242,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "metrics_namespace_label": _pattern(PROMETHEUS_LABEL_PATTERN, "namespace", 128),
     "metrics_pod_label": _pattern(PROMETHEUS_LABEL_PATTERN, "pod", 128),
     "watch_namespaces": _namespaces,
+    "selector": _selector,
     "concurrency": _integer(1, 1000),
     "watch_stale_seconds": _number(90, 86_400),
     "route_margin_seconds": _SECONDS,

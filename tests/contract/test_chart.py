@@ -16,7 +16,7 @@ from jsonschema import Draft7Validator
 import serinus
 from e2e.cluster import tools
 from serinus.kube.permissions import PERMISSIONS, Scope
-from serinus.settings import VARIABLES, Settings, from_environment
+from serinus.settings import SELECTOR_PATTERN, VARIABLES, Settings, from_environment
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "serinus"
@@ -156,6 +156,7 @@ def test_values_reach_the_operator() -> None:
             "logLevel": "debug",
             "logFormat": "json",
             "concurrency": 3,
+            "selector": "shard notin (a, b), team=x",
             "profiling": {"enabled": True, "port": 7070, "address": "::1"},
         },
         release="ml",
@@ -170,6 +171,7 @@ def test_values_reach_the_operator() -> None:
     assert settings.lease_renew_deadline_seconds == 4
     assert settings.lease_retry_seconds == 0.5
     assert (settings.log_level, settings.log_format, settings.concurrency) == ("debug", "json", 3)
+    assert settings.selector == "shard notin (a, b), team=x"
     assert (settings.profile_port, settings.profile_address) == (7070, "::1")
 
 
@@ -277,6 +279,8 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"leaderElection": {"leaseDurationSeconds": 10}}, "below leaseDurationSeconds (10)"),
     ({"resources": {"limits": {"memory": "lots"}}}, "resources.limits.memory: Does not match pattern"),
     ({"serviceAccount": {"create": False}}, "name the account that the operator runs as"),
+    ({"selector": "shard = a b"}, "selector: Does not match pattern"),
+    ({"selector": {"shard": "a"}}, "selector: Invalid type. Expected: string, given: object"),
     ({"profiling": {"port": 8080}}, "profiling.port: Must not validate the schema (not)"),
     ({"profiling": {"address": "everywhere"}}, "profiling.address: Does not match pattern"),
     ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
@@ -307,6 +311,33 @@ def test_schema_covers_every_value_and_is_strict() -> None:
                     compare(value, schema["properties"][name], f"{path}.{name}")
 
     compare(values, schema, "")
+
+
+def test_selector_is_checked_by_the_operators_own_pattern() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["properties"]["selector"]["pattern"] == f"^({SELECTOR_PATTERN})?$"
+
+
+@pytest.mark.parametrize("others", [{}, {"selector": "shard=b"}, {"watchNamespaces": ["team-a"]}])
+def test_releases_of_two_names_share_no_object(others: dict[str, Any]) -> None:
+    def names(release: str, values: dict[str, Any]) -> set[tuple[str, str | None, str]]:
+        switched_on = {"serviceMonitor": {"enabled": True}, **values}
+        return {
+            (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"])
+            for each in rendered(switched_on, release)
+        }
+
+    first = names("serinus", {"watchNamespaces": others.get("watchNamespaces", [])})
+    second = names("serinus-b", {**others, "crds": {"install": False}})
+    assert first & second == set()
+    leases = {settings_of(rendered({}, release)).lease_name for release in ("serinus", "serinus-b", "blue")}
+    assert leases == {"serinus", "serinus-b", "blue-serinus"}
+
+
+def test_pods_of_two_releases_are_told_apart() -> None:
+    for kind in ("Deployment", "PodDisruptionBudget"):
+        selectors = [only(rendered({}, each), kind)["spec"]["selector"]["matchLabels"] for each in ("serinus", "blue")]
+        assert selectors[0] != selectors[1], kind
 
 
 def test_chart_lints_without_a_warning() -> None:

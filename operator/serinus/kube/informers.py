@@ -11,21 +11,24 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from serinus.api.kinds import LABEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
-from serinus.kube.client import HttpCluster, WatchEvent
+from serinus.kube.client import HttpCluster, Page, WatchEvent
 from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected, Unavailable
 from serinus.kube.store import ObjectKey, Store, object_key, object_version
 
 logger = logging.getLogger(__name__)
 
+Holds = Callable[[str, str], bool]
+"""Whether the objects of a ModelDeployment, by namespace and name, are held."""
 OnChange = Callable[[Manifest | None, Manifest | None], None]
 """Called with the object before and after: (None, new) added, (old, new) changed, (old, None) gone."""
 
+_FETCH_AGAIN_SECONDS: Final = 0.2
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 _WATCH_SECONDS: Final = 60
@@ -51,6 +54,8 @@ class _Scope:
     version: str | None = None
     """None: to be listed."""
     listed: bool = False
+    lists: int = 0
+    """How often all was listed, to the end."""
     contact_at: float | None = None
     failures: int = 0
 
@@ -66,6 +71,7 @@ class Informer:
         *,
         label_selector: str | None = None,
         namespaces: Sequence[str] = (),
+        holds: Holds | None = None,
         strip: Callable[[dict[str, Any]], Manifest] = without_managed_fields,
         page_size: int = 500,
         recheck_seconds: float = 60.0,
@@ -73,9 +79,10 @@ class Informer:
     ) -> None:
         """Follow `kind` in `namespaces` (none: in all of them) where `label_selector` matches.
 
-        `strip` keeps of an object what is used. `on_change` is called in the event loop and must not block; what it
-        raises ends `run`. A kind that is not installed is looked for again every `recheck_seconds`; `on_installed`
-        hears when that changes.
+        Objects of ModelDeployments for which `holds` says no are let go (None: all are kept); when it begins to say yes
+        of one, its objects have to be fetched, and when it ends, to be released. `strip` keeps of an object what is
+        used. `on_change` is called in the event loop and must not block; what it raises ends `run`. A kind that is not
+        installed is looked for again every `recheck_seconds`; `on_installed` hears when that changes.
         """
         self.kind = kind
         self.synced = asyncio.Event()
@@ -85,12 +92,15 @@ class Informer:
         self._on_change = on_change
         self._on_installed = on_installed
         self._label_selector = label_selector
+        self._holds = holds
         self._strip = strip
         self._page_size = page_size
         self._recheck_seconds = recheck_seconds
         self._scopes = tuple(_Scope(namespace) for namespace in namespaces) or (_Scope(None),)
         self._objects = Store()
         self._of_deployment: dict[ObjectKey, set[ObjectKey]] = {}
+        self._fetches: list[set[ObjectKey]] = []
+        """For each fetch under way, the keys that the watch has told of since it began."""
 
     def of_deployment(self, namespace: str, deployment: str) -> tuple[Manifest, ...]:
         """Objects with the label `serinus.dev/deployment: <deployment>`, by name."""
@@ -108,6 +118,36 @@ class Informer:
             return  # nowhere in view; or about to be listed; or not what the label selects
         if object_version(manifest) > int(scope.version) and not self._objects.has_newer(manifest):
             self._put(dict(manifest))
+
+    async def fetch(self, namespace: str, deployments: Sequence[str]) -> None:
+        """List the objects of these ModelDeployments of a namespace, which are held from now on. May raise `ApiError`.
+
+        What the watch tells of meanwhile is left alone: it may be newer than the list.
+        """
+        scope = next(each for each in self._scopes if each.namespace in {None, namespace})
+        of_these = f"{LABEL_DEPLOYMENT} in ({','.join(deployments)})"
+        selector = f"{self._label_selector},{of_these}" if self._label_selector else of_these
+        while True:
+            told: set[ObjectKey] = set()
+            self._fetches.append(told)
+            lists = scope.lists
+            try:
+                pages = [page async for page in self._pages(namespace, selector)]
+            except NotFound:
+                return  # the kind is not installed
+            finally:
+                self._fetches.remove(told)
+            if scope.version is not None and scope.lists == lists:
+                break
+            await asyncio.sleep(_FETCH_AGAIN_SECONDS)  # all is listed anew: which of the two is newer, nobody knows
+        for item in (item for page in pages for item in page.items):
+            if object_key(item) not in told and not self._objects.has_newer(item):
+                self._put(item)
+
+    def release(self, namespace: str, deployment: str) -> None:
+        """Let the objects of a ModelDeployment go, which are not held any more."""
+        for key in tuple(self._of_deployment.get((namespace, deployment), ())):
+            self._drop(key)
 
     def __iter__(self) -> Iterator[Manifest]:
         return self._objects.objects()
@@ -153,9 +193,7 @@ class Informer:
         """Bring the cache to what the API server has now, and sweep out what is no longer there."""
         seen: set[ObjectKey] = set()
         version = ""
-        async for page in self._cluster.list_pages(
-            self.kind, scope.namespace, label_selector=self._label_selector, page_size=self._page_size
-        ):
+        async for page in self._pages(scope.namespace, self._label_selector):
             for item in page.items:
                 seen.add(self._put(item))
             version = page.resource_version
@@ -163,8 +201,12 @@ class Informer:
         for key in [key for key in self._objects if self._is_in(scope, key) and key not in seen]:
             self._drop(key)
         scope.version = version
+        scope.lists += 1
         self._set_installed(True)
         self._listed(scope)
+
+    def _pages(self, namespace: str | None, label_selector: str | None) -> AsyncIterator[Page]:
+        return self._cluster.list_pages(self.kind, namespace, label_selector=label_selector, page_size=self._page_size)
 
     async def _watch(self, scope: _Scope) -> None:
         """Follow changes until the API server ends the watch, normally after a minute."""
@@ -185,7 +227,11 @@ class Informer:
 
     def _take(self, event: WatchEvent) -> None:
         """An event. One that is older than what was learned in another way is passed over: its successor is to come."""
-        if event.type == "BOOKMARK" or self._objects.has_newer(event.manifest):
+        if event.type == "BOOKMARK":
+            return
+        for told in self._fetches:
+            told.add(object_key(event.manifest))
+        if self._objects.has_newer(event.manifest):
             return
         if event.type == "DELETED":
             self._drop(object_key(event.manifest))
@@ -233,6 +279,9 @@ class Informer:
     def _put(self, raw: dict[str, Any]) -> ObjectKey:
         key = object_key(raw)
         if self._objects.has(raw):
+            return key
+        if self._holds is not None and not self._holds(key[0], _deployment(raw) or ""):
+            self._drop(key)
             return key
         old, new = self._objects.get(key), self._strip(raw)
         self._unindex(key, old)

@@ -36,6 +36,9 @@ class Store:
         """Namespaces and names of all objects there are when the iteration begins."""
         return iter(tuple(self._packed))
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._packed
+
     def objects(self) -> Iterator[Manifest]:
         """All objects there are when the iteration begins."""
         return (orjson.loads(packed.data) for packed in tuple(self._packed.values()))

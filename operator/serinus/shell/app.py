@@ -119,6 +119,7 @@ class _Operator:
             self._loop.mark,
             namespaces=settings.watch_namespaces,
             metric_source=settings.prometheus_url is not None,
+            sharded=bool(settings.selector),
         )
         self._watch = DeploymentWatch(
             cluster,
@@ -126,6 +127,7 @@ class _Operator:
             self._caches.deployments,
             telemetry,
             namespaces=settings.watch_namespaces,
+            selector=settings.selector,
             on_kopf_started=stopping.listen,
         )
         self._events = EventRecorder(
@@ -154,7 +156,7 @@ class _Operator:
         """Run all parts until a signal; if one fails, all end and its exception is raised."""
         async with asyncio.TaskGroup() as group:
             watching = [
-                group.create_task(self._caches.run(), name="caches"),
+                group.create_task(self._caches.run(self._watch.synced), name="caches"),
                 group.create_task(self._watch.run(), name="watch"),
                 group.create_task(self._events.run(), name="events"),
             ]

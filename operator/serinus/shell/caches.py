@@ -39,6 +39,7 @@ from serinus.kube.observation import (
 from serinus.kube.ownership import only_whether_booked
 from serinus.kube.store import Store, object_key
 from serinus.shell.reconciler import Key
+from serinus.shell.shard import Shard
 
 
 class OnChange(Protocol):
@@ -71,6 +72,9 @@ class DeploymentCache:
 
     def __len__(self) -> int:
         return len(self._deployments)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._deployments
 
     def names(self) -> tuple[Key, ...]:
         """Namespace and name of all that there are."""
@@ -143,12 +147,22 @@ class Caches:
     """All that a pass looks at. `run` keeps the children up to date; the rest may be called at any time."""
 
     def __init__(
-        self, cluster: HttpCluster, on_change: OnChange, *, namespaces: Sequence[str], metric_source: bool
+        self,
+        cluster: HttpCluster,
+        on_change: OnChange,
+        *,
+        namespaces: Sequence[str],
+        metric_source: bool,
+        sharded: bool = False,
     ) -> None:
-        """Follow these namespaces (none: all of them); `metric_source` says whether one is configured."""
+        """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
+
+        `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
+        """
         self._on_change = on_change
         self._metric_source = metric_source
-        self.deployments = DeploymentCache(on_change)
+        self._shard = Shard(on_change) if sharded else None
+        self.deployments = DeploymentCache(self._deployment_changed)
         self.informers: Final = tuple(
             Informer(
                 cluster,
@@ -156,6 +170,7 @@ class Caches:
                 self._child_changed,
                 label_selector=_SELECTED.get(kind, LABEL_DEPLOYMENT),
                 namespaces=namespaces,
+                holds=None if self._shard is None else self._shard.holds,
                 strip=_KEPT.get(kind, without_managed_fields),
                 on_installed=self._capabilities_changed,
             )
@@ -163,9 +178,13 @@ class Caches:
         )
         self._of_kind = {informer.kind: informer for informer in self.informers}
 
-    async def run(self) -> None:
+    async def run(self, deployments_listed: asyncio.Event) -> None:
         """Keep the caches of the children until cancelled."""
         async with asyncio.TaskGroup() as group:
+            if self._shard is not None:  # it has to know its members before it can keep only their children
+                await deployments_listed.wait()
+                shard = self._shard.run(self.informers, first_lists=self.wait_until_synced())
+                group.create_task(shard, name="shard")
             for informer in self.informers:
                 group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
 
@@ -187,7 +206,9 @@ class Caches:
             self._of_kind[kind].learn(manifest)
 
     def deployment(self, key: Key) -> Manifest | None:
-        """The ModelDeployment as last told."""
+        """The ModelDeployment as last told; None while its children are not known."""
+        if self._shard is not None and not self._shard.complete(key):
+            return None
         return self.deployments.get(key)
 
     def children(self, key: Key, uid: str) -> Children:
@@ -203,6 +224,15 @@ class Caches:
             gateway_api=self._of_kind[HTTP_ROUTE].installed,
             pod_monitor=self._of_kind[POD_MONITOR].installed,
         )
+
+    def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
+        if self._shard is not None:
+            if key not in self.deployments:
+                self._shard.leave(key)
+            elif not self._shard.complete(key):
+                self._shard.join(key)
+                return  # the shard tells when it may be passed over
+        self._on_change(key, urgent=urgent)
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An object that changed its label concerns both."""

@@ -46,9 +46,13 @@ class DeploymentWatch:
         telemetry: Telemetry,
         *,
         namespaces: Sequence[str],
+        selector: str,
         on_kopf_started: Callable[[], None],
     ) -> None:
-        """Follow these namespaces (none: all). kopf takes the process's signals: `on_kopf_started` takes them back."""
+        """Follow these namespaces (none: all), and in them what the label selector matches (empty: all).
+
+        kopf takes the process's signals: `on_kopf_started` takes them back.
+        """
         self.synced = asyncio.Event()
         """Set once the cache has been complete."""
         self._cluster = cluster
@@ -56,6 +60,7 @@ class DeploymentWatch:
         self._cache = cache
         self._telemetry = telemetry
         self._namespaces = tuple(namespaces)
+        self._selector = selector
         self._on_kopf_started = on_kopf_started
         self._audit_due = asyncio.Event()
         self._listed: set[str] = set()
@@ -116,7 +121,7 @@ class DeploymentWatch:
         identity: Any = FIELD_MANAGER  # else kopf asks for the user's name, and the image's user has none
         tasks = await kopf.spawn_tasks(
             registry=registry,
-            settings=_kopf_settings(),
+            settings=_kopf_settings(self._selector),
             standalone=True,
             identity=identity,
             clusterwide=not self._namespaces,
@@ -199,20 +204,24 @@ class DeploymentWatch:
         """All ModelDeployments; none where the kind is not installed."""
         for namespace in self._namespaces or (None,):
             try:
-                async for page in self._cluster.list_pages(MODEL_DEPLOYMENT, namespace, page_size=_PAGE):
+                async for page in self._cluster.list_pages(
+                    MODEL_DEPLOYMENT, namespace, label_selector=self._selector, page_size=_PAGE
+                ):
                     for manifest in page.items:
                         yield manifest
             except NotFound:
                 continue
 
 
-def _kopf_settings() -> kopf.OperatorSettings:
+def _kopf_settings(selector: str) -> kopf.OperatorSettings:
     """A mere watcher: it stores nothing in the objects, posts nothing, scans nothing, and gives up early."""
     settings = kopf.OperatorSettings()
     settings.persistence.progress_storage = kopf.MultiProgressStorage([])
     settings.persistence.diffbase_storage = kopf.MultiDiffBaseStorage([])
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    if selector:  # the API server tells of one whose labels no longer match as if it were gone
+        settings.watching.label_selectors[GROUP, MODEL_DEPLOYMENT.plural] = selector
     settings.watching.server_timeout = _RENEW_SECONDS
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = _PAGE

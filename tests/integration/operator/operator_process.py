@@ -143,9 +143,14 @@ class Cluster:
         conditions = found.get("status", {}).get("conditions", [])
         return next((each for each in conditions if each["type"] == name), {})
 
-    def kubeconfig_for_operator(self, namespace: str, path: Path, *, watch: tuple[str, ...]) -> Path:
-        """A kubeconfig for the service account of the chart, with the rights that the chart gives it."""
-        named = f"--set=fullnameOverride={lease_name(namespace)}"
+    def kubeconfig_for_operator(
+        self, namespace: str, path: Path, *, watch: tuple[str, ...], name: str | None = None
+    ) -> Path:
+        """A kubeconfig for the service account of the chart, with the rights that the chart gives it.
+
+        `name` is the release's and its Lease's, where that is not the one of the only operator in the namespace.
+        """
+        named = f"--set=fullnameOverride={name or lease_name(namespace)}"
         values = [f"--set-json=watchNamespaces={json.dumps(watch)}", "--set=crds.install=false", named]
         chart = subprocess.run(
             [tools.packaged() / "helm", "template", namespace, ROOT / "charts/serinus", f"-n={namespace}", *values],

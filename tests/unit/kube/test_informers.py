@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -81,8 +81,18 @@ class Told:
         self._to_tell: asyncio.Queue[bytes] = asyncio.Queue()
         self.changes: list[tuple[str | None, str | None]] = []
         """Versions before and after."""
+        self.there: list[dict[str, Any]] = []
+        """What the list of some ModelDeployments' objects has."""
+        self.selectors: list[str] = []
+        self.before_fetch_is_answered: Callable[[], Awaitable[None]] | None = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        selector = request.query.get("labelSelector", "")
+        if " in (" in selector:
+            self.selectors.append(selector)
+            if self.before_fetch_is_answered is not None:
+                await self.before_fetch_is_answered()
+            return web.json_response({"metadata": {"resourceVersion": "9"}, "items": self.there})
         if "watch" not in request.query:
             return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
         response = web.StreamResponse()
@@ -97,15 +107,15 @@ class Told:
         """Tell of the Service `iris` and wait until that has arrived."""
         for kind, version in events:
             self._to_tell.put_nowait(orjson.dumps({"type": kind, "object": service(version)}) + b"\n")
-        last = service(events[-1][1] + 1, name="after-that")
+        last = service(events[-1][1] + 1, name="after-that", deployment="held")
         self._to_tell.put_nowait(orjson.dumps({"type": "ADDED", "object": last}) + b"\n")
         async with asyncio.timeout(LONGEST_TEST_SECONDS):
             while cached(informer, "after-that") != last:  # noqa: ASYNC110 -- polls what nobody announces
                 await asyncio.sleep(0.005)
 
 
-def service(version: int, name: str = "iris") -> dict[str, Any]:
-    labels = {"serinus.dev/deployment": "iris"}
+def service(version: int, name: str = "iris", deployment: str | None = None) -> dict[str, Any]:
+    labels = {"serinus.dev/deployment": deployment or "iris"}
     metadata = {"namespace": "team", "name": name, "resourceVersion": str(version), "uid": name, "labels": labels}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
 
@@ -120,9 +130,9 @@ def version_of(informer: Informer) -> str | None:
 
 
 @asynccontextmanager
-async def following(told: Told) -> AsyncIterator[Informer]:
+async def following(told: Told, **options: Any) -> AsyncIterator[Informer]:
     async with cluster_answering(told.answer) as cluster:
-        informer = Informer(cluster, SERVICE, told.hear)
+        informer = Informer(cluster, SERVICE, told.hear, **options)
         keeping = asyncio.create_task(informer.run())
         try:
             async with asyncio.timeout(LONGEST_TEST_SECONDS):
@@ -179,3 +189,56 @@ async def test_what_the_label_does_not_select_is_not_learned():
         del foreign["metadata"]["labels"]
         informer.learn(foreign)
         assert version_of(informer) is None
+
+
+# Where another operator serves the rest ------------------------------------------------------------------------------
+
+
+async def test_objects_that_are_not_held_are_let_go_until_they_are_fetched():
+    told, ours = Told(), {("team", "held")}
+    async with following(told, holds=lambda *key: key in ours, label_selector="serinus.dev/deployment") as informer:
+        await told.tell(informer, ("ADDED", 8))
+        assert version_of(informer) is None
+        assert len(informer) == 1, "the one that ends the telling"
+        ours.add(("team", "iris"))
+        told.there = [service(8), service(6, name="iris-1")]
+        await informer.fetch("team", ["iris", "rose"])
+        assert told.selectors == ["serinus.dev/deployment,serinus.dev/deployment in (iris,rose)"]
+        assert [each["metadata"]["name"] for each in informer.of_deployment("team", "iris")] == ["iris", "iris-1"]
+        await told.tell(informer, ("MODIFIED", 20))
+        assert version_of(informer) == "20"
+
+        ours.remove(("team", "iris"))
+        informer.release("team", "iris")
+        assert informer.of_deployment("team", "iris") == ()
+        assert told.changes[-1] == ("6", None)
+        await told.tell(informer, ("MODIFIED", 30))
+        assert version_of(informer) is None
+
+
+async def test_what_the_watch_tells_while_objects_are_fetched_is_newer_than_what_the_list_has():
+    told = Told()
+    async with following(told, holds=lambda *_: True) as informer:
+
+        async def goes_meanwhile() -> None:
+            await told.tell(informer, ("MODIFIED", 10), ("DELETED", 11))
+
+        told.there, told.before_fetch_is_answered = [service(9)], goes_meanwhile
+        await informer.fetch("team", ["iris"])
+        assert version_of(informer) is None
+
+        async def changes_meanwhile() -> None:
+            await told.tell(informer, ("ADDED", 14))
+
+        told.there, told.before_fetch_is_answered = [service(13)], changes_meanwhile
+        await informer.fetch("team", ["iris"])
+        assert version_of(informer) == "14"
+
+
+async def test_object_that_moves_to_one_that_is_not_held_is_let_go():
+    told = Told()
+    async with following(told, holds=lambda _, deployment: deployment != "another") as informer:
+        await told.tell(informer, ("ADDED", 8))
+        informer.learn(service(30, deployment="another"))
+        assert version_of(informer) is None
+        assert informer.of_deployment("team", "another") == ()

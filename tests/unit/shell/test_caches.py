@@ -1,14 +1,17 @@
 """The cache of ModelDeployments: what the watch tells, what an audit mends, and both at once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from serinus.kube.client import open_cluster
 from serinus.kube.credentials import Credentials
 from serinus.shell.caches import Caches, DeploymentCache
 from serinus.shell.reconciler import Key
+from tests.unit.kube.test_client import cluster_answering
 
 IRIS: Key = ("team", "iris")
 
@@ -184,3 +187,43 @@ async def test_pods_that_are_lost_make_the_change_urgent() -> None:
         caches._child_changed(replica_set(2), replica_set(3))
 
     assert heard == [(IRIS, False), (IRIS, True), (IRIS, False)]
+
+
+async def test_a_resource_of_a_shard_is_seen_only_when_its_children_are_known() -> None:
+    heard: list[Key] = []
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append(key)
+
+    async def empty(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            await asyncio.sleep(30)
+        return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+
+    async with cluster_answering(empty) as cluster:
+        caches = Caches(cluster, hear, namespaces=(), metric_source=False, sharded=True)
+        listed = asyncio.Event()
+        keeping = asyncio.create_task(caches.run(listed))
+        try:
+            caches.deployments.put(deployment(1))
+            await asyncio.sleep(0.05)
+            assert not caches.synced, "whose children to keep is not known yet"
+            listed.set()
+            await until(lambda: caches.deployment(IRIS) is not None)
+            caches.deployments.put(deployment(2, name="later"))
+            assert caches.deployment(("team", "later")) is None
+            await until(lambda: caches.deployment(("team", "later")) is not None)
+            assert heard == [IRIS, ("team", "later")]
+
+            caches.deployments.drop(deployment(3))
+            assert caches.deployment(IRIS) is None
+            assert heard[-1] == IRIS
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not met():  # noqa: ASYNC110 -- polls what nobody announces
+            await asyncio.sleep(0.005)
