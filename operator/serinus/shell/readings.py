@@ -7,8 +7,9 @@ Runs beside the passes, in a task of its own, so that a slow metric source delay
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from serinus.api import defaults
@@ -18,7 +19,7 @@ from serinus.api.revision import child_name
 from serinus.core.due import EvidenceRequest, Window
 from serinus.core.evidence.baseline import baseline_counts
 from serinus.core.evidence.circumstances import Circumstances
-from serinus.core.evidence.judge import judge
+from serinus.core.evidence.judge import Judge
 from serinus.core.evidence.policy import MetricPolicy, SharePolicy, alpha_fail, alpha_pass, policy_of
 from serinus.core.observation import Evidence, PodState
 from serinus.core.readings import Counters, Grid, PodStart, Reading
@@ -30,8 +31,31 @@ FRESH_POD_SECONDS = 30.0
 
 Prometheus has to find it first.
 """
+MOST_JUDGES = 10_000
+"""Metrics of rollouts whose evaluation continues the last one; what is beyond is evaluated from the beginning."""
 LONGEST_SERIES = 2000
 """Points of a grid at most: a longer window is read on a wider grid (Prometheus refuses more than 11,000)."""
+
+
+class Judges:
+    """The judges of the metrics that were asked for last, each with what it has seen. Losing one costs time only."""
+
+    def __init__(self, most: int = MOST_JUDGES) -> None:
+        """At most so many are kept."""
+        self._most = most
+        self._kept: OrderedDict[tuple[str, str, str], Judge] = OrderedDict()
+
+    def of(self, deployment: ModelDeployment, policy: MetricPolicy) -> Judge:
+        """The judge of one metric of a resource."""
+        metadata = deployment.metadata
+        key = metadata.namespace, metadata.name, policy.name
+        judge = self._kept.pop(key, None)
+        if judge is None or judge.policy != policy:
+            judge = Judge(policy)
+        self._kept[key] = judge
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +66,7 @@ class EvidenceReader:
     scrape_interval_seconds: float
     settle_seconds: float = 1.0
     """Scrapes are stored a moment after their time stamp: windows end this long before now."""
+    judges: Judges = field(default_factory=Judges)
 
     async def read(self, deployment: ModelDeployment, request: EvidenceRequest) -> Evidence:
         """The verdicts of all metrics over the windows of `request`, read at once."""
@@ -78,7 +103,8 @@ class EvidenceReader:
             baseline=baseline,
         )
         question = self._question(deployment, metric, request, request.judged, grid=grid, end=end)
-        return replace(judge(policy, candidate, stable, circumstances), query=self.source.query(question))
+        verdict = self.judges.of(deployment, policy).judge(candidate, stable, circumstances)
+        return replace(verdict, query=self.source.query(question))
 
     async def _reading(
         self,

@@ -1,11 +1,12 @@
 """How evidence becomes a verdict: the statistics of Serinus.
 
-`judge.judge` is the way in. From raw counters to a verdict:
+`judge.Judge` is the way in. From raw counters to a verdict:
 
 1. `intervals` turns raw cumulative counters into counts per grid interval, and `coverage` says whether they can be
    trusted;
 2. `betting` tests "above an absolute limit", `increase` tests "above stable" and both directions of Pass;
-3. `shares` puts the tests of one countable metric together, `gauges` looks at values that can't be counted;
+3. `comparison` puts the tests of one countable metric together and `shares` says what they mean, `gauges` looks at
+   values that can't be counted;
 4. `policy` holds what is judged: limits, tolerance, error budget.
 
 Every test is an *e-process*: a number that starts at 1 and, for a harmless candidate, has an expectation of at most 1

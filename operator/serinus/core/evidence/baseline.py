@@ -5,8 +5,10 @@ Called by whoever gathers readings during the watch after a promotion.
 
 from __future__ import annotations
 
+import math
+
 from serinus.core.evidence.intervals import intervals_of
-from serinus.core.evidence.pairs import Severity, counts_of, sum_of
+from serinus.core.evidence.pairs import Severity, counts_of
 from serinus.core.evidence.policy import ShareKind, SharePolicy
 from serinus.core.readings import Counters, Missing
 from serinus.core.verdicts import Counts
@@ -21,5 +23,6 @@ def baseline_counts(policy: SharePolicy, before: Counters) -> Counts | None:
     intervals = intervals_of(before, latency=latency, absent_bad=policy.absent_bad)
     if isinstance(intervals, Missing):
         return None
-    counts = sum_of(counts_of(intervals, Severity.SURELY_BAD))
-    return counts if counts.total > 0 else None
+    counts = [counts_of(interval, Severity.SURELY_BAD) for interval in intervals]
+    total = math.fsum(each.total for each in counts)
+    return Counts(math.fsum(each.bad for each in counts), total) if total > 0 else None

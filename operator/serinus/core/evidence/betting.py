@@ -1,6 +1,6 @@
 """Above an absolute limit: a betting e-process on the bad share of each interval. Valid however requests cluster.
 
-Called by `serinus.core.evidence.shares` for Fail, and for "stable itself breaks the limit".
+Called by `serinus.core.evidence.comparison` for Fail, and for "stable itself breaks the limit".
 
 Harmless means: given the past, the expected bad share Xₜ of each interval is at most the limit m. Nothing is assumed
 about the requests inside an interval: they may fail alone, in bursts or all together. Then
@@ -19,10 +19,9 @@ a cold evaluation the same as an incremental one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from serinus.core.evidence.wealth import Evidence, peak_over_starts
+from serinus.core.evidence.wealth import Evidence, Wealth
 from serinus.core.verdicts import Counts
 
 _ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -38,18 +37,28 @@ _BUCKETS_PER_OCTAVE = 2
 _SMALL_MEAN = 40.0
 
 
-def above_limit(intervals: Iterable[Counts], limit: float) -> Evidence:
+class AboveLimit:
     """Evidence that the bad share is above `limit` (between 0 and 1, exclusive), from the counts of each interval.
 
-    Fail when `peak` reaches log(1/alpha): a harmless candidate gets there with a chance of at most alpha, at any time.
+    Fail when `evidence.peak` reaches log(1/alpha): a harmless candidate gets there with a chance of at most alpha, at
+    any time.
     """
-    return peak_over_starts(_factors(intervals, limit), len(_ALTERNATIVES))
 
+    __slots__ = ("_limit", "_wealth")
 
-def _factors(intervals: Iterable[Counts], limit: float) -> Iterator[list[float]]:
-    for interval in intervals:
-        gain = interval.bad / interval.total - limit
-        yield [1.0 + bet * gain for bet in _bets(limit, _bucket(interval.total))]
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._wealth = Wealth(len(_ALTERNATIVES))
+
+    def add(self, interval: Counts) -> None:
+        """One more interval, with at least one request."""
+        gain = interval.bad / interval.total - self._limit
+        self._wealth.add([1.0 + bet * gain for bet in _bets(self._limit, _bucket(interval.total))])
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the intervals so far say."""
+        return self._wealth.evidence
 
 
 def _bucket(total: float) -> int:

@@ -1,8 +1,8 @@
 """How much failures cluster: by what factor counts say less than as many independent requests would.
 
-Computed by `serinus.core.evidence.shares`, used by `increase` to weaken the evidence of requests that fail together.
-The factor (the *design effect*) is 1 when requests fail independently, about 10 when failures come ten at a time, and
-1 + (n−1)ρ for a correlation ρ inside intervals of n requests.
+Computed by `serinus.core.evidence.comparison`, used by `increase` to weaken the evidence of requests that fail
+together. The factor (the *design effect*) is 1 when requests fail independently, about 10 when failures come ten at a
+time, and 1 + (n−1)ρ for a correlation ρ inside intervals of n requests.
 
 It is estimated as a ratio of two estimates of the same variance: from successive differences of a share,
 Σ (Xₜ − Xₜ₋₁)² (von Neumann, "Distribution of the ratio of the mean square successive difference to the variance",
@@ -16,8 +16,6 @@ unclustered; only stable's failures can say otherwise.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 from serinus.core.evidence.pairs import Pair
 from serinus.core.verdicts import Counts
@@ -61,50 +59,92 @@ class _SuccessiveDifferences:
         return max(1.0, min(self._squares / self._expected, self._largest))
 
 
-def of_differences(pairs: Sequence[Pair]) -> list[float]:
-    """Clustering of the differences between candidate and stable: 1 at first, then after each pair; at least 1.
+class DifferenceClustering:
+    """Clustering of the differences between candidate and stable: 1 at first, never less.
 
     What both revisions share (an incident, the time of day) cancels in the differences and is not clustering here.
     The first difference counts as one from zero.
     """
-    result = [1.0]
-    by_stratum: dict[str, _SuccessiveDifferences] = {}
-    for pair in pairs:
+
+    __slots__ = ("_by_stratum", "factor")
+
+    def __init__(self) -> None:
+        self._by_stratum: dict[str, _SuccessiveDifferences] = {}
+        self.factor = 1.0
+        """The design effect so far."""
+
+    def add(self, pair: Pair) -> None:
+        """One more interval."""
         for stratum, total, bad, stable_total, stable_bad in pair.cells:
             if total < _FEWEST or stable_total < _FEWEST:
                 continue
             share, stable_share = bad / total, stable_bad / stable_total
             variance = share * (1 - share) / (total - 1) + stable_share * (1 - stable_share) / (stable_total - 1)
-            if stratum not in by_stratum:
-                by_stratum[stratum] = _SuccessiveDifferences(first=(0.0, 0.0, 0.0))
+            differences = self._by_stratum.get(stratum)
+            if differences is None:
+                differences = self._by_stratum[stratum] = _SuccessiveDifferences(first=(0.0, 0.0, 0.0))
             most = 2 * total * stable_total / (total + stable_total)
-            by_stratum[stratum].add(share - stable_share, variance, min(total, stable_total), most)
-        result.append(max((each.factor for each in by_stratum.values()), default=1.0))
-    return result
+            differences.add(share - stable_share, variance, min(total, stable_total), most)
+        self.factor = max((each.factor for each in self._by_stratum.values()), default=1.0)
 
 
-def of_shares(pairs: Sequence[Pair]) -> list[float]:
-    """Clustering of the candidate's failures in time: 1 at first, then after each pair; at least 1.
+class TimeClustering:
+    """Clustering of the candidate's failures in time: 1 at first, never less.
 
     The larger of what the candidate shows itself and of what stable shows: stable's is turned into a correlation ρ
     inside its intervals first, as its intervals hold more (or fewer) requests.
     """
-    result = [1.0]
-    own, other = _SuccessiveDifferences(first=None), _SuccessiveDifferences(first=None)
-    requests = stable_requests = stable_intervals = 0.0
-    for intervals, pair in enumerate(pairs, start=1):
+
+    __slots__ = ("_intervals", "_other", "_own", "_requests", "_stable_intervals", "_stable_requests", "factor")
+
+    def __init__(self) -> None:
+        self._own, self._other = _SuccessiveDifferences(first=None), _SuccessiveDifferences(first=None)
+        self._intervals = self._stable_intervals = 0
+        self._requests = self._stable_requests = 0.0
+        self.factor = 1.0
+        """The design effect so far."""
+
+    def add(self, pair: Pair) -> None:
+        """One more interval."""
         candidate, stable = pair.candidate, pair.stable
-        requests += candidate.total
-        _add(own, candidate)
-        factor = own.factor
+        self._intervals += 1
+        self._requests += candidate.total
+        _add(self._own, candidate)
+        factor = self._own.factor
         if stable.total >= _FEWEST:
-            stable_requests += stable.total
-            stable_intervals += 1
-            _add(other, stable)
-            correlation = min((other.factor - 1) / (stable_requests / stable_intervals - 1), 1.0)
-            factor = max(factor, 1 + (requests / intervals - 1) * correlation)
-        result.append(max(factor, 1.0))
-    return result
+            self._stable_requests += stable.total
+            self._stable_intervals += 1
+            _add(self._other, stable)
+            correlation = min((self._other.factor - 1) / (self._stable_requests / self._stable_intervals - 1), 1.0)
+            factor = max(factor, 1 + (self._requests / self._intervals - 1) * correlation)
+        self.factor = max(factor, 1.0)
+
+
+class ComparisonClustering:
+    """Clustering of the differences from stable; in time as well as long as stable serves in few intervals."""
+
+    __slots__ = ("_differences", "_in_time", "_intervals", "_served", "factor")
+
+    def __init__(self) -> None:
+        self._in_time, self._differences = TimeClustering(), DifferenceClustering()
+        self._intervals = self._served = 0
+        self.factor = 1.0
+        """The design effect so far."""
+
+    @property
+    def in_time(self) -> float:
+        """That of the candidate's failures in time alone."""
+        return self._in_time.factor
+
+    def add(self, pair: Pair) -> None:
+        """One more interval."""
+        self._in_time.add(pair)
+        self._differences.add(pair)
+        self._intervals += 1
+        self._served += pair.stable.total > 0
+        mostly_alone = 2 * self._served < self._intervals
+        differences = self._differences.factor
+        self.factor = max(self._in_time.factor, differences) if mostly_alone else differences
 
 
 def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:
@@ -113,16 +153,11 @@ def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:
         differences.add(share, share * (1 - share) / (counts.total - 1), counts.total, most=counts.total)
 
 
-def bounded(effects: Iterable[float]) -> list[float]:
+def bounded(effect: float) -> float:
     """The same, no larger than what a Pass is held up for.
 
     A stall of the node or an outage puts all failures of a step into one interval. Their share counts in full; taking
     them for the rule, and weakening every later request by a factor of hundreds, would hold a healthy candidate for
     hours.
     """
-    return [min(effect, _STRONGEST_FOR_PASS) for effect in effects]
-
-
-def none(pairs: Iterable[Pair]) -> list[float]:
-    """No clustering: every request fails by itself."""
-    return [1.0, *(1.0 for _ in pairs)]
+    return min(effect, _STRONGEST_FOR_PASS)

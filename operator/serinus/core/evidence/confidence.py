@@ -11,6 +11,8 @@ from collections.abc import Callable
 from serinus.core.verdicts import Counts
 
 _HALVINGS = 50
+_MOST_STEPS = 50
+_STEP_ENOUGH = 1e-13
 
 
 def always_valid_interval(counts: Counts, alpha: float, clustering: float = 1.0) -> tuple[float, float]:
@@ -24,13 +26,32 @@ def always_valid_interval(counts: Counts, alpha: float, clustering: float = 1.0)
     if total <= 0:
         return 0.0, 1.0
     good = total - bad
-    evidence = _log_beta(bad + 0.5, good + 0.5) - _log_beta(0.5, 0.5)
+    excess = _log_beta(bad + 0.5, good + 0.5) - _log_beta(0.5, 0.5) - math.log(1 / alpha)
+    return _lower_root(excess, bad, good), 1.0 - _lower_root(excess, good, bad)
 
-    def rejected(share: float) -> bool:
-        return evidence - _log_likelihood(bad, good, share) >= math.log(1 / alpha)
 
-    estimate = bad / total
-    return _edge(rejected, 0.0, estimate), _edge(rejected, 1.0, estimate)
+def _lower_root(excess: float, bad: float, good: float) -> float:
+    """The smaller share p with excess − bad · log p − good · log(1−p) = 0; 0 where there is none.
+
+    By Newton's method in u = log p. The function is convex in u, and positive at u = excess/bad, left of the root: so
+    every step stays left of it.
+    """
+    if bad <= 0:
+        return 0.0
+    u = excess / bad
+    for _ in range(_MOST_STEPS):
+        share = math.exp(u)
+        if share >= 1:
+            return 1.0
+        value = excess - bad * u - good * math.log1p(-share)
+        slope = good * share / (1 - share) - bad
+        if value <= 0 or slope >= 0:
+            break
+        step = value / -slope
+        u += step
+        if step < _STEP_ENOUGH:
+            break
+    return math.exp(u)
 
 
 def upper_bound(counts: Counts, alpha: float) -> float:

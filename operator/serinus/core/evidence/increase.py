@@ -1,7 +1,7 @@
 """Above stable, and not above: one e-value per interval that needs no guess of stable's share.
 
-Called by `serinus.core.evidence.shares`, for the increase over stable, for "above stable at all", and for Pass (where
-an absolute limit is an increase over nothing).
+Called by `serinus.core.evidence.comparison`, for the increase over stable, for "above stable at all", and for Pass
+(where an absolute limit is an increase over nothing).
 
 **The bet.** In one interval the candidate has b bad of n requests and stable c bad of k. Stable's share q is unknown
 and may be another one in each interval (incidents, time of day). The hypothesis is that the candidate's share is at
@@ -30,15 +30,15 @@ has shown itself, which simulations back (tests/unit/core/evidence).
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import add
 from typing import NamedTuple
 
 from serinus.core.evidence.pairs import Cell, Pair
-from serinus.core.evidence.wealth import Evidence, log_mixture, peak_over_starts
+from serinus.core.evidence.wealth import Evidence, Wealth, log_mixture
 
 _RISES = (1.15, 1.4, 2.0, 3.0, 6.0, 20.0)
 """Values of 1 + x that bet on "more"."""
@@ -49,6 +49,8 @@ _FALLS = (0.0, 0.2, 0.45, 0.75, 0.9)
 FALL_WEIGHTS = (0.35, 0.25, 0.3, 0.05, 0.05)
 """Capital of each bet on "less", in the order of `Shortfall.logs`."""
 
+_RISING_STAKES = tuple(rise - 1.0 for rise in _RISES)
+_NEUTRAL = (1.0,) * len(_RISES)
 _FALLING_STAKES = tuple(fall - 1.0 for fall in _FALLS)
 
 _LARGEST_STAKE = 0.9
@@ -62,47 +64,54 @@ _MOST_REQUESTS = 1e9
 _LARGEST_LOG = 500.0
 
 
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """What is harmless where stable serves nothing at the same time."""
+class AboveStable:
+    """Evidence that the candidate's share exceeds stable's by more than `increase` (δ, 0 to 1).
 
-    share: float
-    """The harmless share, for `above`; for `below`, the share that must not be reached."""
-    since: int = 0
-    """Position of the first pair for which this holds. Before it, a bet on "more" is not placed where stable serves
-    nothing, and one on "less" takes stable for faultless."""
-
-
-def above(pairs: Sequence[Pair], increase: float, clustering: Sequence[float], alone: Alone | None = None) -> Evidence:
-    """Evidence that the candidate's share exceeds stable's by more than `increase`.
-
-    Fail when `peak` reaches log(1/alpha). The hypothesis holds in each stratum by itself; bets are limited where
-    stable has little traffic.
-
-    Args:
-        pairs: intervals since the evidence began, in order.
-        increase: δ, the harmless increase, 0 to 1.
-        clustering: design effect before the first pair and after each.
-        alone: what is harmless where stable serves nothing; None: such intervals say nothing.
-
+    Fail when `evidence.peak` reaches log(1/alpha). The hypothesis holds in each stratum by itself; bets are limited
+    where stable has little traffic.
     """
-    return peak_over_starts(_rising_factors(pairs, increase, clustering, alone), len(_RISES))
 
+    __slots__ = ("_beside", "_increase", "_wealth")
 
-def _rising_factors(
-    pairs: Sequence[Pair], increase: float, clustering: Sequence[float], alone: Alone | None
-) -> Iterator[list[float]]:
-    stakes = tuple(rise - 1.0 for rise in _RISES)
-    beside = _bets(stakes, increase)
-    for at, (pair, before, after) in enumerate(zip(pairs, clustering[:-1], clustering[1:], strict=True)):
-        unseen = _bets(stakes, alone.share) if alone is not None and at >= alone.since else None
-        logs = [0.0] * len(stakes)
+    def __init__(self, increase: float, wealth: Wealth | None = None) -> None:
+        self._increase = increase
+        self._beside = _bets(_RISING_STAKES, increase)
+        self._wealth = Wealth(len(_RISES)) if wealth is None else wealth
+
+    def add(self, pair: Pair, before: float, after: float, alone: float | None = None) -> None:
+        """One more interval.
+
+        Args:
+            pair: the interval.
+            before: design effect of the intervals before this one.
+            after: design effect with it.
+            alone: the harmless share where stable serves nothing; None: such intervals say nothing.
+
+        """
+        logs: list[float] | None = None
         for cell in pair.cells:
-            bets = _limited(beside, cell, increase) if cell.stable_total > 0 else unseen
-            if bets is not None:
-                logs = list(map(add, logs, _log_e_values(cell, bets)))
+            if cell.stable_total > 0:
+                bets = _limited(self._beside, cell, self._increase)
+            elif alone is not None:
+                bets = _bets(_RISING_STAKES, alone)
+            else:
+                continue
+            seen = _log_e_values(cell, bets)
+            logs = seen if logs is None else list(map(add, logs, seen))
+        if logs is None:
+            self._wealth.add(_NEUTRAL)
+            return
         gain, loss = 1 / max(before, after), 1 / before
-        yield [math.exp(min(log * (gain if log > 0 else loss), _LARGEST_LOG)) for log in logs]
+        self._wealth.add([math.exp(min(log * (gain if log > 0 else loss), _LARGEST_LOG)) for log in logs])
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the intervals so far say."""
+        return self._wealth.evidence
+
+    def copy(self) -> AboveStable:
+        """The same, to be continued apart."""
+        return AboveStable(self._increase, copy.copy(self._wealth))
 
 
 def _limited(bets: _Bets, cell: Cell, increase: float) -> _Bets:
@@ -176,26 +185,34 @@ class Shortfall:
         """About how many more requests make it pass at this rate; None if it does not get there."""
         if self.suffices:
             return 0
-        more = 1
-        while not self._passes_after(more):
-            more *= 2
-            if more > _MOST_REQUESTS:
-                return None
-        low, high = more // 2, more
+        low, high = 0, self._enough
+        if high is None:
+            return None
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._passes_after(middle) else (middle, high)
         return high
+
+    @property
+    def _enough(self) -> int | None:
+        """So many more requests that a single bet passes by itself; None if none does within reason."""
+        more = min(
+            (
+                (self.threshold - log - math.log(weight)) / rate
+                for log, rate, weight in zip(self.logs, self.growth, FALL_WEIGHTS, strict=True)
+                if rate > 0 and log > -math.inf
+            ),
+            default=math.inf,
+        )
+        return max(math.ceil(more), 1) if more <= _MOST_REQUESTS else None
 
     def _passes_after(self, requests: int) -> bool:
         logs = [log + requests * rate for log, rate in zip(self.logs, self.growth, strict=True)]
         return log_mixture(logs, FALL_WEIGHTS) >= self.threshold
 
 
-def below(
-    pairs: Sequence[Pair], bound: float, clustering: Sequence[float], alpha: float, alone: Alone | None = None
-) -> Shortfall:
-    """Evidence that the candidate's share exceeds stable's by less than `bound` (limit + tolerance).
+class BelowBound:
+    """Evidence that the candidate's share exceeds stable's by less than `bound` (limit + tolerance), above 0, below 1.
 
     For an absolute limit, the pairs have no stable traffic and the bound is a share: a bet on Bernoulli trials then.
 
@@ -203,63 +220,53 @@ def below(
     `FEWEST_INTERVALS` intervals, and what clusters inside an interval can't pass a candidate in a quiet moment.
 
     What the error bound covers: a candidate at the bound or above passes at any look with a chance of at most alpha if
-    requests fail independently given the past, or cluster as much as `clustering` has seen. A candidate that is bad in
+    requests fail independently given the past, or cluster as much as the design effects say. A candidate that is bad in
     rare bursts and has not shown one yet can't be told from a good one by any test of this length.
-
-    Args:
-        pairs: intervals since the step began, in order.
-        bound: above 0 and below 1.
-        clustering: design effect before the first pair and after each.
-        alpha: chance of a false Pass.
-        alone: the bound where stable serves nothing; None: `bound`, as if stable were faultless.
-
     """
-    logs, plain = (0.0,) * len(_FALLS), (0.0,) * len(_FALLS)
-    for logs, plain in _falling(pairs, bound, clustering, alpha, alone):  # noqa: B007 -- the last ones count
-        pass
-    total = sum(pair.candidate.total for pair in pairs)
-    if total > 0:
-        growth = tuple(min(log / clustering[-1], _cut(alpha) * len(pairs)) / total for log in plain)
-    else:  # before the first request: as if nothing was bad
-        growth = tuple(-cost for cost in _bets(_FALLING_STAKES, bound).costs)
-    return Shortfall(logs, growth, math.log(1 / alpha))
 
+    __slots__ = ("_beside", "_bound", "_cut", "_intervals", "_logs", "_plain", "_requests")
 
-def _falling(
-    pairs: Sequence[Pair], bound: float, clustering: Sequence[float], alpha: float, alone: Alone | None
-) -> Iterator[tuple[tuple[float, ...], tuple[float, ...]]]:
-    """The logarithms of the wealth of each bet after each pair, as they count and as if nothing clustered."""
-    cut = _cut(alpha)
-    logs = plain = (0.0,) * len(_FALLS)
-    for at, (pair, before, after) in enumerate(zip(pairs, clustering[:-1], clustering[1:], strict=True)):
-        seen = _falling_logs(pair, at, bound, alone)
-        gain, loss = 1 / max(before, after), 1 / before
-        logs = tuple(
+    def __init__(self, bound: float, alpha: float) -> None:
+        self._bound = bound
+        self._beside = _bets(_FALLING_STAKES, bound)
+        self._cut = math.log(1 / alpha) / (FEWEST_INTERVALS - 0.5)
+        self._logs = self._plain = (0.0,) * len(_FALLS)
+        self._requests = 0.0
+        self._intervals = 0
+
+    def add(self, pair: Pair, before: float, after: float, alone: float | None = None) -> None:
+        """One more interval.
+
+        Args:
+            pair: the interval.
+            before: design effect of the intervals before this one.
+            after: design effect with it.
+            alone: the bound where stable serves nothing; None: the same, as if stable were faultless.
+
+        """
+        unseen = self._beside if alone is None else _bets(_FALLING_STAKES, alone)
+        cells = [_log_e_values(cell, self._beside if cell.stable_total else unseen) for cell in pair.cells]
+        seen = cells[0] if len(cells) == 1 else [sum(column) for column in zip(*cells, strict=True)]
+        gain, loss, cut = 1 / max(before, after), 1 / before, self._cut
+        self._logs = tuple(
             [
                 have + min(log * gain, cut) if log > 0 else have + log * loss
-                for have, log in zip(logs, seen, strict=True)
+                for have, log in zip(self._logs, seen, strict=True)
             ]
         )
-        plain = tuple(map(add, plain, seen))
-        yield logs, plain
+        self._plain = tuple(map(add, self._plain, seen))
+        self._requests += pair.candidate.total
+        self._intervals += 1
 
+    def shortfall(self, alpha: float, effect: float) -> Shortfall:
+        """How far it is from being shown at this alpha, if failures go on clustering by `effect`."""
+        if self._requests > 0:
+            most = self._cut * self._intervals
+            growth = tuple(min(log / effect, most) / self._requests for log in self._plain)
+        else:  # before the first request: as if nothing was bad
+            growth = tuple(-cost for cost in self._beside.costs)
+        return Shortfall(self._logs, growth, math.log(1 / alpha))
 
-def _cut(alpha: float) -> float:
-    """The most that one interval can add to the logarithm of the wealth."""
-    return math.log(1 / alpha) / (FEWEST_INTERVALS - 0.5)
-
-
-def _falling_logs(pair: Pair, at: int, bound: float, alone: Alone | None) -> list[float]:
-    """The logarithms of E of all cells of a pair together, for each bet on "less"."""
-    beside = _bets(_FALLING_STAKES, bound)
-    unseen = _bets(_FALLING_STAKES, alone.share) if alone is not None and at >= alone.since else beside
-    return _sum(_log_e_values(cell, beside if cell.stable_total else unseen) for cell in pair.cells)
-
-
-def _sum(logs: Iterable[list[float]]) -> list[float]:
-    """The sums of the columns of at least one row."""
-    rows = iter(logs)
-    result = next(rows)
-    for row in rows:
-        result = list(map(add, result, row))
-    return result
+    def copy(self) -> BelowBound:
+        """The same, to be continued apart."""
+        return copy.copy(self)

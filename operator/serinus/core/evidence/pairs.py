@@ -1,13 +1,11 @@
 """Candidate and stable side by side: the counts of the same interval and stratum.
 
-Built by `serinus.core.evidence.shares` from the intervals of both revisions, used by the tests of `increase` and the
-estimates of `clustering`.
+Built by `serinus.core.evidence.comparison` from the intervals of both revisions, used by the tests of `increase` and
+the estimates of `clustering`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -59,36 +57,23 @@ def pair(point: int, cells: tuple[Cell, ...]) -> Pair:
     return Pair(point, cells, own, stable)
 
 
-def pairs_of(candidate: Iterable[Interval], stable: Iterable[Interval], severity: Severity) -> tuple[Pair, ...]:
-    """Intervals in which the candidate had traffic, with what stable did in the same interval and stratum."""
-    beside = {interval.point: interval.strata for interval in stable}
-    result = []
-    for point, strata in candidate:
-        others = beside.get(point, {})
-        cells = []
-        for stratum, tally in strata.items():
-            other = others.get(stratum, NOTHING)
-            cells.append(Cell(stratum, tally.total, tally[severity], other.total, other[severity]))
-        result.append(pair(point, tuple(cells)))
-    return tuple(result)
+def pair_of(candidate: Interval, stable: Interval | None, severity: Severity) -> Pair:
+    """An interval in which the candidate had traffic, with what stable did in the same interval and stratum."""
+    others = stable.strata if stable is not None else {}
+    cells = []
+    for stratum, tally in candidate.strata.items():
+        other = others.get(stratum, NOTHING)
+        cells.append(Cell(stratum, tally.total, tally[severity], other.total, other[severity]))
+    return pair(candidate.point, tuple(cells))
 
 
-def without_stable(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-    """The candidate's intervals by themselves, all strata together."""
-    return tuple(pair(each.point, (Cell("", each.candidate.total, each.candidate.bad, 0.0, 0.0),)) for each in pairs)
+def without_stable(pair: Pair) -> Pair:
+    """The candidate's interval by itself, all strata together."""
+    counts = pair.candidate
+    return Pair(pair.point, (Cell("", counts.total, counts.bad, 0.0, 0.0),), counts, Counts(0.0, 0.0))
 
 
-def counts_of(intervals: Iterable[Interval], severity: Severity) -> tuple[Counts, ...]:
-    """Counts of one revision per interval, all strata together."""
-    return tuple(
-        Counts(
-            math.fsum(tally[severity] for tally in strata.values()), math.fsum(tally.total for tally in strata.values())
-        )
-        for _, strata in intervals
-    )
-
-
-def sum_of(counts: Iterable[Counts]) -> Counts:
-    """All of them together."""
-    listed = tuple(counts)
-    return Counts(math.fsum(each.bad for each in listed), math.fsum(each.total for each in listed))
+def counts_of(interval: Interval, severity: Severity) -> Counts:
+    """Counts of one revision in an interval, all strata together."""
+    strata = interval.strata.values()
+    return Counts(sum(tally[severity] for tally in strata), sum(tally.total for tally in strata))

@@ -1,6 +1,6 @@
 """The verdict on a countable metric: which tests are made, on which intervals, and what they say together.
 
-Called by `serinus.core.evidence.judge`. The rules:
+Made by `serinus.core.evidence.judge`. The rules:
 
 - Fail of an absolute limit needs *above the limit* and *above stable*, each e-value at 1/alpha, wherever stable serves.
 - Fail of an increase needs *above stable by more than the allowed increase*.
@@ -13,22 +13,23 @@ Called by `serinus.core.evidence.judge`. The rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from serinus.core.evidence import clustering
-from serinus.core.evidence.betting import above_limit
 from serinus.core.evidence.circumstances import Circumstances
-from serinus.core.evidence.confidence import always_valid_interval, lower_bound, upper_bound
+from serinus.core.evidence.comparison import Comparison, Limits
+from serinus.core.evidence.confidence import always_valid_interval
 from serinus.core.evidence.coverage import uncovered
-from serinus.core.evidence.increase import Alone, Shortfall, above, below
-from serinus.core.evidence.intervals import Interval, intervals_of
-from serinus.core.evidence.pairs import Pair, Severity, counts_of, pairs_of, sum_of, without_stable
+from serinus.core.evidence.increase import Shortfall
+from serinus.core.evidence.intervals import Interval, Tallying
+from serinus.core.evidence.pairs import Severity
 from serinus.core.evidence.policy import ShareKind, SharePolicy, limit_text
 from serinus.core.evidence.wording import share_message
-from serinus.core.readings import Counters, Missing, MissingReason, Part
+from serinus.core.readings import Counters, Grid, Missing, MissingReason, Part, PodStart
 from serinus.core.verdicts import (
-    Comparison,
+    Comparison as ComparedWith,
+)
+from serinus.core.verdicts import (
     Counts,
     Fail,
     FailReason,
@@ -39,90 +40,161 @@ from serinus.core.verdicts import (
     Verdict,
 )
 
-_BASELINE_SHARE = 0.1
-"""Share of an error bound that is spent on not knowing the baseline exactly; the rest is for the test."""
-
-_STABLE_BREAKS = math.log(20)
-"""Evidence at which stable counts as breaking the limit: a false alarm only delays."""
-
-_SILENT_INTERVALS = 3
-"""Intervals in a row in which the candidate is served and stable is not, after which stable counts as stopped."""
-
 _DISPLAY_ALPHA = 0.05
-_LARGEST_BOUND = 0.99
+_NO_COUNTERS = Counters((), Grid(0.0, 1.0))
+
+
+class ShareJudge:
+    """Judges one countable metric of one rollout again and again (see the module for the rules).
+
+    It remembers what earlier readings showed, and looks only at what is new in the next one. That is all it remembers
+    them for: what a fresh one says is the same bit by bit. Where a reading is not an earlier one with more samples
+    (the grid, a limit, the step or Prometheus' own past has changed) it starts anew by itself.
+    """
+
+    def __init__(self, policy: SharePolicy) -> None:
+        self._policy = policy
+        self._seen: _Seen | None = None
+
+    def judge(
+        self, candidate: Counters, stable: Counters | Missing | None, circumstances: Circumstances
+    ) -> MetricVerdict:
+        """The verdict now.
+
+        Args:
+            candidate: raw counters since the evidence began.
+            stable: the same of the stable revision; Missing(NotComparable) where it serves other users; None where it
+                serves nothing.
+            circumstances: pods, times and error bounds.
+
+        """
+        gathered = self._gather(candidate, stable, circumstances)
+        if isinstance(gathered, Missing):
+            return _without_counts(self._policy, gathered)
+        if gathered.possibly.candidate.total <= 0:
+            return _without_counts(self._policy, Undecided(UndecidedReason.NO_TRAFFIC))
+        failure = _failure(gathered)
+        shortfalls = _shortfalls(gathered)
+        verdict = failure or _success(gathered, shortfalls)
+        return _report(gathered, verdict, _needed(gathered, shortfalls))
+
+    def _gather(
+        self, candidate: Counters, stable: Counters | Missing | None, circumstances: Circumstances
+    ) -> _Evidence | Missing:
+        comparable = True
+        if isinstance(stable, Missing):
+            if stable.reason is not MissingReason.NOT_COMPARABLE:
+                return stable
+            comparable, stable = False, None
+        gap = _gap(self._policy, candidate, stable, circumstances)
+        if gap is not None:
+            return gap
+        seen, self._seen = self._seen, None
+        unread = None if seen is None else seen.read(candidate, stable, circumstances)
+        if seen is None or isinstance(unread, _NotContinued):
+            seen = _Seen(self._policy, candidate.grid, stable is not None, circumstances)
+            unread = seen.read_all(candidate, stable, circumstances)
+        if isinstance(unread, Missing):
+            return unread
+        self._seen = seen if seen.can_be_continued else None
+        return _Evidence(self._policy, circumstances, seen, comparable)
 
 
 @dataclass(frozen=True, slots=True)
-class _Compared:
-    """Candidate beside stable, by one meaning of bad, since the evidence began."""
-
-    pairs: tuple[Pair, ...]
-    step: int
-    """Position of the first pair of the step."""
-    in_time: list[float]
-    """Clustering of the candidate's failures in time."""
-    against_stable: list[float]
-    """Clustering of the differences from stable; in time as well where stable serves in few intervals."""
-    stopped: int
-    """Position of the first pair from which on stable serves nothing; the number of pairs where it still serves."""
-    baseline: Counts | None
-    """Stable's counts from before it stopped or before the switch; None while it serves, or where there are none."""
-    beside: Counts
-    """Stable's counts since the step began."""
+class _NotContinued:
+    """A reading that is not the earlier ones with more samples, or whose newest counters don't add up by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """All that one verdict rests on."""
+class _Seen:
+    """What the readings so far have shown."""
 
-    policy: SharePolicy
-    circumstances: Circumstances
-    surely: _Compared
-    possibly: _Compared
-    refused: _Compared | None
-    """None where 4xx answers are not compared."""
-    serves: bool
-    """Whether stable has served, and can be compared, since the evidence began."""
-    comparable: bool
-    """False where stable serves other users, so that its share means nothing for the candidate."""
+    def __init__(self, policy: SharePolicy, grid: Grid, beside: bool, circumstances: Circumstances) -> None:
+        latency = policy.kind is ShareKind.LATENCY
+        self._own = Tallying(latency=latency, absent_bad=policy.absent_bad)
+        self._other = Tallying(latency=latency, absent_bad=policy.absent_bad)
+        self._key = grid, beside, circumstances.alpha_fail, circumstances.alpha_pass
+        self._step_point = _step_point(circumstances, grid)
+        limits = Limits(policy.max_share, policy.max_increase, policy.tolerance)
+        none = Limits(None, None, policy.tolerance)
+        alpha = circumstances.alpha_pass
+        self.serves = False
+        """Whether stable has served, and can be compared, since the evidence began."""
+        self.possibly = Comparison(Severity.POSSIBLY_BAD, none if latency else limits, limits, alpha)
+        self.surely = Comparison(Severity.SURELY_BAD, limits, none, alpha) if latency else self.possibly
+        refusing = Limits(None, policy.max_refused_increase, policy.tolerance)
+        self.refused: Comparison | None = None
+        """None where 4xx answers are not compared."""
+        if policy.max_refused_increase is not None:
+            self.refused = Comparison(Severity.REFUSED, refusing, refusing, alpha)
+        self._comparisons = tuple(
+            {id(each): each for each in (self.surely, self.possibly, self.refused) if each}.values()
+        )
+
+    def read(
+        self, candidate: Counters, stable: Counters | None, circumstances: Circumstances
+    ) -> Missing | _NotContinued | None:
+        """Take in what is new since the earlier readings; or why that can't be, and then it is of no further use."""
+        key = candidate.grid, stable is not None, circumstances.alpha_fail, circumstances.alpha_pass
+        until = max(self._own.until, self._other.until)
+        step_point = _step_point(circumstances, candidate.grid)
+        if key != self._key or not (step_point == self._step_point or step_point > until):
+            return _NotContinued()
+        matched = self._own.continuation(candidate, circumstances.candidate_pods, until)
+        beside = self._other.continuation(stable or _NO_COUNTERS, circumstances.stable_pods, until)
+        if matched is None or beside is None:
+            return _NotContinued()
+        own = self._own.read(candidate, matched) if matched else ()
+        other = self._other.read(stable, beside) if stable and beside else ()
+        if isinstance(own, Missing) or isinstance(other, Missing) or not self.can_be_continued:
+            return _NotContinued()
+        self._take_in(own, other, step_point)
+        return None
+
+    def read_all(self, candidate: Counters, stable: Counters | None, circumstances: Circumstances) -> Missing | None:
+        """Take in the first reading; the reason why nothing can be said where there is one."""
+        own = _all_of(self._own, candidate, circumstances.candidate_pods)
+        if isinstance(own, Missing):
+            return own
+        other = _all_of(self._other, stable or _NO_COUNTERS, circumstances.stable_pods)
+        if isinstance(other, Missing):
+            return other
+        self._take_in(own, other, self._step_point)
+        return None
+
+    def _take_in(self, own: Iterable[Interval], other: Iterable[Interval], step_point: int) -> None:
+        if step_point != self._step_point:
+            self._step_point = step_point
+            for comparison in self._comparisons:
+                comparison.begin_step()
+        served = {interval.point: interval for interval in own}
+        beside = {interval.point: interval for interval in other}
+        self.serves = self.serves or bool(beside)
+        for point in sorted(served.keys() | beside.keys()):
+            for comparison in self._comparisons:
+                comparison.add(served.get(point), beside.get(point), in_step=point >= step_point)
 
     @property
-    def step(self) -> Counts:
-        """The candidate's counts since the step began."""
-        return sum_of(pair.candidate for pair in self.possibly.pairs[self.possibly.step :])
+    def can_be_continued(self) -> bool:
+        """Whether the next reading can be taken in by itself."""
+        return self._own.is_settled and self._other.is_settled
 
 
-def judge_share(
-    policy: SharePolicy, candidate: Counters, stable: Counters | Missing | None, circumstances: Circumstances
-) -> MetricVerdict:
-    """The verdict on a countable metric (see the module for the rules).
-
-    Args:
-        policy: the limits.
-        candidate: raw counters since the evidence began.
-        stable: the same of the stable revision; Missing(NotComparable) in match steps; None where it serves nothing.
-        circumstances: pods, times and error bounds.
-
-    """
-    gathered = _gather(policy, candidate, stable, circumstances)
-    if isinstance(gathered, Missing):
-        return _without_counts(policy, gathered)
-    if not gathered.possibly.pairs:
-        return _without_counts(policy, Undecided(UndecidedReason.NO_TRAFFIC))
-    failure = _failure(gathered)
-    shortfalls = _shortfalls(gathered)
-    verdict = failure or _success(gathered, shortfalls)
-    return _report(gathered, verdict, _needed(gathered, shortfalls))
+def _all_of(tallying: Tallying, counters: Counters, pods: Iterable[PodStart]) -> tuple[Interval, ...] | Missing:
+    if not _has_samples(counters):
+        return ()
+    found = tallying.read(counters, tallying.beginning(counters, pods))
+    return found if isinstance(found, Missing) else tallying.settled(found)
 
 
-def _gather(
-    policy: SharePolicy, candidate: Counters, stable: Counters | Missing | None, circumstances: Circumstances
-) -> _Evidence | Missing:
-    comparable = True
-    if isinstance(stable, Missing):
-        if stable.reason is not MissingReason.NOT_COMPARABLE:
-            return stable
-        comparable, stable = False, None
+def _step_point(circumstances: Circumstances, grid: Grid) -> int:
+    """The first grid point whose interval lies in the step as a whole."""
+    return math.ceil((circumstances.step_started_at - grid.anchor) / grid.step_seconds - 1e-6) + 1
+
+
+def _gap(
+    policy: SharePolicy, candidate: Counters, stable: Counters | None, circumstances: Circumstances
+) -> Missing | None:
+    """Why the counters can't be judged."""
     gap = uncovered(
         candidate,
         circumstances.candidate_pods,
@@ -132,34 +204,8 @@ def _gather(
         stale_after_seconds=circumstances.stale_after_seconds,
     )
     if gap is not None and gap.reason is MissingReason.CANDIDATE_SILENT and policy.kind is not ShareKind.ERRORS:
-        gap = _not_held_against(gap, candidate)
-    if gap is not None:
-        return gap
-    own: tuple[Interval, ...] | Missing = ()
-    if _has_samples(candidate):
-        own = _intervals(policy, candidate, circumstances, stable=False)
-    if isinstance(own, Missing):
-        return own
-    other: tuple[Interval, ...] | Missing = ()
-    if stable is not None and _has_samples(stable):
-        other = _intervals(policy, stable, circumstances, stable=True)
-    if isinstance(other, Missing):
-        return other
-    grid = candidate.grid
-    step_point = math.ceil((circumstances.step_started_at - grid.anchor) / grid.step_seconds - 1e-6) + 1
-    possibly = _compare(own, other, Severity.POSSIBLY_BAD, step_point, circumstances.baseline)
-    latency = policy.kind is ShareKind.LATENCY
-    return _Evidence(
-        policy=policy,
-        circumstances=circumstances,
-        surely=_compare(own, other, Severity.SURELY_BAD, step_point, circumstances.baseline) if latency else possibly,
-        possibly=possibly,
-        refused=None
-        if policy.max_refused_increase is None
-        else _compare(own, other, Severity.REFUSED, step_point, None),
-        serves=bool(other),
-        comparable=comparable,
-    )
+        return _not_held_against(gap, candidate)
+    return gap
 
 
 def _not_held_against(silent: Missing, candidate: Counters) -> Missing | None:
@@ -174,119 +220,64 @@ def _has_samples(counters: Counters) -> bool:
     return any(series.part is Part.TOTAL and series.samples for series in counters.series)
 
 
-def _compare(
-    candidate: tuple[Interval, ...],
-    stable: tuple[Interval, ...],
-    severity: Severity,
-    step_point: int,
-    given: Counts | None,
-) -> _Compared:
-    pairs = pairs_of(candidate, stable, severity)
-    in_time = clustering.of_shares(pairs)
-    last = max((at for at, pair in enumerate(pairs, start=1) if pair.stable.total > 0), default=0)
-    stopped = last if last == 0 or len(pairs) - last >= _SILENT_INTERVALS else len(pairs)
-    earlier = sum_of(counts_of(stable, severity))
-    baseline = (given or earlier) if stopped < len(pairs) else None
-    return _Compared(
-        pairs=pairs,
-        step=next((at for at, pair in enumerate(pairs) if pair.point >= step_point), len(pairs)),
-        in_time=in_time,
-        against_stable=_against_stable(pairs, in_time),
-        stopped=stopped,
-        baseline=baseline if baseline is not None and baseline.total > 0 else None,
-        beside=sum_of(counts_of((interval for interval in stable if interval.point >= step_point), severity)),
-    )
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """All that one verdict rests on."""
 
+    policy: SharePolicy
+    circumstances: Circumstances
+    seen: _Seen
+    comparable: bool
+    """False where stable serves other users, so that its share means nothing for the candidate."""
 
-def _against_stable(pairs: Sequence[Pair], in_time: Sequence[float]) -> list[float]:
-    """Clustering of the differences from stable; in time as well where stable serves in few intervals."""
-    differences = clustering.of_differences(pairs)
-    mostly_alone = 2 * sum(pair.stable.total > 0 for pair in pairs) < len(pairs)
-    return [max(each) for each in zip(in_time, differences, strict=True)] if mostly_alone else differences
+    @property
+    def possibly(self) -> Comparison:
+        """With all that is not shown to be good counted as bad."""
+        return self.seen.possibly
 
+    @property
+    def serves(self) -> bool:
+        """Whether stable has served, and can be compared, since the evidence began."""
+        return self.seen.serves
 
-def _intervals(
-    policy: SharePolicy, counters: Counters, circumstances: Circumstances, *, stable: bool
-) -> tuple[Interval, ...] | Missing:
-    return intervals_of(
-        counters,
-        circumstances.stable_pods if stable else circumstances.candidate_pods,
-        latency=policy.kind is ShareKind.LATENCY,
-        absent_bad=policy.absent_bad,
-    )
+    @property
+    def baseline(self) -> Counts | None:
+        """Stable's counts from before it stopped or before the switch; None while it serves."""
+        return self.possibly.baseline(self.circumstances.baseline)
 
 
 def _failure(evidence: _Evidence) -> Fail | None:
-    policy, alpha = evidence.policy, evidence.circumstances.alpha_fail
-    if policy.max_increase is not None and _rises(evidence, evidence.surely, policy.max_increase):
+    seen, alpha = evidence.seen, evidence.circumstances.alpha_fail
+    if seen.surely.failing.is_above_stable(alpha, seen.surely.baseline(evidence.circumstances.baseline)):
         return Fail(FailReason.ABOVE_STABLE)
-    if policy.max_share is not None:
-        pairs, threshold = evidence.surely.pairs, math.log(1 / alpha)
-        if above_limit((pair.candidate for pair in pairs), policy.max_share).peak >= threshold and (
-            not evidence.serves or above(pairs, 0.0, clustering.none(pairs), Alone(policy.max_share)).peak >= threshold
-        ):
-            return Fail(FailReason.ABOVE_LIMIT)
-    if (
-        policy.max_refused_increase is not None
-        and evidence.refused is not None
-        and _rises(evidence, evidence.refused, policy.max_refused_increase)
-    ):
+    if seen.surely.failing.is_above_limit(alpha, beside_stable=seen.serves):
+        return Fail(FailReason.ABOVE_LIMIT)
+    if seen.refused is not None and seen.refused.failing.is_above_stable(alpha, seen.refused.baseline(None)):
         return Fail(FailReason.REFUSES_MORE)
     return None
 
 
-def _rises(evidence: _Evidence, compared: _Compared, increase: float) -> bool:
-    """Whether the candidate is shown to exceed stable's share by more than `increase`."""
-    alpha = evidence.circumstances.alpha_fail
-    if compared.baseline is None:
-        peak = above(compared.pairs, increase, compared.against_stable).peak
-        return peak >= math.log(1 / alpha)
-    harmless = min(upper_bound(compared.baseline, alpha * _BASELINE_SHARE) + increase, _LARGEST_BOUND)
-    peak = above(compared.pairs, increase, compared.against_stable, Alone(harmless, compared.stopped)).peak
-    return peak >= math.log(1 / (alpha * (1 - _BASELINE_SHARE)))
-
-
 def _shortfalls(evidence: _Evidence) -> tuple[Shortfall, ...]:
     """One per limit that can be judged: how far it is from being shown to be kept, on the intervals of the step."""
-    policy, possibly, refused = evidence.policy, evidence.possibly, evidence.refused
-    result = []
-    if policy.max_share is not None:
-        bound = min(policy.max_share + policy.tolerance, _LARGEST_BOUND)
-        own = without_stable(possibly.pairs[possibly.step :])
-        effects = clustering.bounded(clustering.of_shares(possibly.pairs[possibly.step :]))
-        result.append(below(own, bound, effects, evidence.circumstances.alpha_pass))
-    if policy.max_increase is not None:
-        result.append(_not_above(evidence, possibly, policy.max_increase))
-    if policy.max_refused_increase is not None and refused is not None and (evidence.serves or refused.baseline):
-        result.append(_not_above(evidence, refused, policy.max_refused_increase))
-    return tuple(result)
-
-
-def _not_above(evidence: _Evidence, compared: _Compared, increase: float) -> Shortfall:
-    """Pairs and clustering are those of the step: an incident in an earlier one holds up that one alone."""
-    pairs = compared.pairs[compared.step :]
-    effects = clustering.bounded(_against_stable(pairs, clustering.of_shares(pairs)))
-    bound = min(increase + evidence.policy.tolerance, _LARGEST_BOUND)
-    alpha = evidence.circumstances.alpha_pass
-    if compared.baseline is None:
-        return below(pairs, bound, effects, alpha)
-    reached = min(lower_bound(compared.baseline, alpha * _BASELINE_SHARE) + bound, _LARGEST_BOUND)
-    alone = Alone(reached, max(compared.stopped - compared.step, 0))
-    return below(pairs, bound, effects, alpha * (1 - _BASELINE_SHARE), alone)
+    possibly, refused = evidence.possibly, evidence.seen.refused
+    found = [possibly.passing.below_limit(), possibly.passing.below_increase(evidence.baseline)]
+    if refused is not None and (evidence.serves or refused.baseline(None)):
+        found.append(refused.passing.below_increase(refused.baseline(None)))
+    return tuple(each for each in found if each is not None)
 
 
 def _success(evidence: _Evidence, shortfalls: Sequence[Shortfall]) -> Verdict:
     """What is said of a candidate that does not fail."""
-    policy, step = evidence.policy, evidence.step
+    policy, step = evidence.policy, evidence.possibly.in_step
     if policy.max_increase is not None and not evidence.comparable:
         return Missing(
             MissingReason.NOT_COMPARABLE, "Candidate and stable serve different users: an increase means nothing."
         )
-    if policy.max_increase is not None and not evidence.serves and evidence.possibly.baseline is None:
+    if policy.max_increase is not None and not evidence.serves and evidence.baseline is None:
         return Missing(
             MissingReason.NO_BASELINE, "An increase over stable is to be judged, and stable has not served anything."
         )
-    if _stable_breaks_limit(evidence):
+    if evidence.seen.surely.stable_breaks_limit:
         return Undecided(UndecidedReason.STABLE_BREAKS_LIMIT)
     if step.total <= 0 or not shortfalls or not all(shortfall.suffices for shortfall in shortfalls):
         return Undecided(UndecidedReason.NOT_ENOUGH_EVIDENCE)
@@ -295,39 +286,29 @@ def _success(evidence: _Evidence, shortfalls: Sequence[Shortfall]) -> Verdict:
     return Pass()
 
 
-def _stable_breaks_limit(evidence: _Evidence) -> bool:
-    """Whether stable is above the absolute limit in this step, shown and still so on average."""
-    limit, surely = evidence.policy.max_share, evidence.surely
-    share = surely.beside.share
-    if limit is None or share is None or share <= limit:
-        return False
-    counts = (pair.stable for pair in surely.pairs[surely.step :] if pair.stable.total > 0)
-    return above_limit(counts, limit).peak >= _STABLE_BREAKS
-
-
 def _needed(evidence: _Evidence, shortfalls: Sequence[Shortfall]) -> int | None:
     more = [shortfall.needed for shortfall in shortfalls]
     if not more or any(each is None for each in more):
         return None
-    too_few = math.ceil(max(evidence.policy.min_samples - evidence.step.total, 0.0))
+    too_few = math.ceil(max(evidence.policy.min_samples - evidence.possibly.in_step.total, 0.0))
     return max(too_few, *(each for each in more if each is not None))
 
 
-def _comparison(evidence: _Evidence) -> Comparison:
-    if evidence.policy.compares and evidence.possibly.baseline is not None:
-        return Comparison.BEFORE_AFTER
-    return Comparison.CONCURRENT if evidence.serves else Comparison.NONE
+def _compared_with(evidence: _Evidence) -> ComparedWith:
+    if evidence.policy.compares and evidence.baseline is not None:
+        return ComparedWith.BEFORE_AFTER
+    return ComparedWith.CONCURRENT if evidence.serves else ComparedWith.NONE
 
 
 def _report(evidence: _Evidence, verdict: Verdict, needed: int | None) -> MetricVerdict:
-    policy, comparison = evidence.policy, _comparison(evidence)
-    refuses = verdict == Fail(FailReason.REFUSES_MORE) and evidence.refused is not None
-    compared = evidence.refused if refuses and evidence.refused else evidence.possibly
-    counts = sum_of(pair.candidate for pair in compared.pairs)
-    stable = sum_of(pair.stable for pair in compared.pairs) if evidence.serves else None
-    if comparison is Comparison.BEFORE_AFTER:
-        stable = compared.baseline
-    lower, upper = always_valid_interval(counts, _DISPLAY_ALPHA, compared.in_time[-1])
+    policy, comparison = evidence.policy, _compared_with(evidence)
+    refused = evidence.seen.refused if verdict == Fail(FailReason.REFUSES_MORE) else None
+    compared = refused or evidence.possibly
+    counts = compared.candidate
+    stable = compared.beside if evidence.serves else None
+    if comparison is ComparedWith.BEFORE_AFTER:
+        stable = evidence.baseline if refused is None else refused.baseline(None)
+    lower, upper = always_valid_interval(counts, _DISPLAY_ALPHA, compared.clustering_in_time)
     if isinstance(verdict, Fail | Pass):
         needed = 0 if isinstance(verdict, Pass) else None
     return MetricVerdict(
@@ -345,7 +326,7 @@ def _report(evidence: _Evidence, verdict: Verdict, needed: int | None) -> Metric
             policy,
             verdict,
             counts=counts,
-            step=evidence.step,
+            step=evidence.possibly.in_step,
             stable=stable,
             needed=needed,
             comparison=comparison,
@@ -368,6 +349,6 @@ def _without_counts(policy: SharePolicy, verdict: Missing | Undecided) -> Metric
         limit=limit_text(policy),
         needed=None,
         message=share_message(
-            policy, verdict, counts=nothing, step=nothing, stable=None, needed=None, comparison=Comparison.NONE
+            policy, verdict, counts=nothing, step=nothing, stable=None, needed=None, comparison=ComparedWith.NONE
         ),
     )

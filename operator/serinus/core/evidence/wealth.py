@@ -8,7 +8,7 @@ fixed weights, are e-processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _AT_ONCE = 0.7
@@ -16,6 +16,9 @@ _AT_ONCE = 0.7
 
 _CEILING = 1e250
 """Wealth is cut here, which keeps it valid and keeps it from overflowing."""
+
+
+_LOG_3 = math.log(3.0)
 
 
 class Evidence(NamedTuple):
@@ -26,32 +29,37 @@ class Evidence(NamedTuple):
     """The largest it ever was: by Ville's inequality the one to hold against log(1/alpha)."""
 
 
-def peak_over_starts(factors: Iterable[Sequence[float]], bets: int) -> Evidence:
+class Wealth:
     """Mixture over equally weighted bets and over the intervals at which one could have begun to bet.
 
     A candidate that turns bad after a long good time has lost almost all wealth that was bet on its being bad from the
     beginning. So 70 % of the capital is bet at once, and the remainder r(1) = 0.3 is released so that after interval t
     r(t) = 0.3 · log 3 / log(t + 2) is left; a mixture over starting times with these fixed weights (what is not bet
     counts as it is). The price is log(1/0.7) = 0.36 in the logarithm for a candidate that is bad from the beginning.
-
-    Args:
-        factors: per interval, one factor for each bet.
-        bets: number of bets.
-
     """
-    wealth = [0.0] * bets
-    reserve = 1.0
-    peak = 1.0
-    e_value = 1.0
-    log_3 = math.log(3.0)
-    for interval, row in enumerate(factors, start=1):
-        left = (1.0 - _AT_ONCE) * log_3 / math.log(interval + 2)
-        released = reserve - left
-        reserve = left
-        wealth = [min((each + released) * factor, _CEILING) for each, factor in zip(wealth, row, strict=True)]
-        e_value = sum(wealth) / bets + reserve
-        peak = max(peak, e_value)
-    return Evidence(math.log(e_value), math.log(peak))
+
+    __slots__ = ("_bets", "_e_value", "_intervals", "_peak", "_reserve")
+
+    def __init__(self, bets: int) -> None:
+        self._bets = [0.0] * bets
+        self._intervals = 0
+        self._reserve = self._peak = self._e_value = 1.0
+
+    def add(self, factors: Sequence[float]) -> None:
+        """One more interval: one factor for each bet."""
+        self._intervals += 1
+        left = (1.0 - _AT_ONCE) * _LOG_3 / math.log(self._intervals + 2)
+        released, self._reserve = self._reserve - left, left
+        self._bets = [
+            min((each + released) * factor, _CEILING) for each, factor in zip(self._bets, factors, strict=True)
+        ]
+        self._e_value = sum(self._bets) / len(self._bets) + left
+        self._peak = max(self._peak, self._e_value)
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the intervals so far say."""
+        return Evidence(math.log(self._e_value), math.log(self._peak))
 
 
 def log_mixture(logs: Sequence[float], weights: Sequence[float]) -> float:

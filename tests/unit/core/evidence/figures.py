@@ -15,11 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize
 
-from serinus.core.evidence import clustering
-from serinus.core.evidence.betting import above_limit
-from serinus.core.evidence.increase import FALL_WEIGHTS, _falling, above
-from serinus.core.evidence.pairs import Pair, without_stable
-from serinus.core.evidence.wealth import Evidence, log_mixture
+from serinus.core.evidence.pairs import Pair
+from serinus.core.evidence.wealth import Evidence
+from tests.unit.core.evidence.folds import above, above_limit, alone, of_differences, of_shares, shortfalls
 from tests.unit.core.evidence.traffic import Source, bursts, correlated, independent, pairs
 
 LIMIT = TOLERANCE = ALPHA = 0.01
@@ -48,7 +46,7 @@ def over_limit(seen: Sequence[Pair]) -> Evidence:
 
 def over_stable(seen: Sequence[Pair]) -> Evidence:
     """Evidence for "above stable by more than the allowed increase"."""
-    return above(seen, INCREASE, clustering.of_differences(seen))
+    return above(seen, INCREASE, of_differences(seen))
 
 
 def looks_to_fail(test, seen: Sequence[Pair]) -> float:
@@ -64,10 +62,9 @@ def looks_to_fail(test, seen: Sequence[Pair]) -> float:
 
 def looks_to_pass(seen: Sequence[Pair], bound: float, *, absolute: bool) -> float:
     """Looks until "below the bound" is shown for the absolute limit or for the increase."""
-    effects = clustering.of_shares(seen) if absolute else clustering.of_differences(seen)
-    wealth = _falling(without_stable(seen) if absolute else seen, bound, effects, ALPHA, None)
-    shown = (look for look, (logs, _) in enumerate(wealth, 1) if log_mixture(logs, FALL_WEIGHTS) >= THRESHOLD)
-    return next(shown, math.inf)
+    effects = of_shares(seen) if absolute else of_differences(seen)
+    looks = enumerate(shortfalls(alone(seen) if absolute else seen, bound, effects, ALPHA))
+    return next((look for look, shortfall in looks if shortfall.suffices), math.inf)
 
 
 def kl(a: float, b: float) -> float:

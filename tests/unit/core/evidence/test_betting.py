@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from serinus.core.evidence.betting import _bets, _bucket, above_limit
+from serinus.core.evidence.betting import _bets, _bucket
 from serinus.core.verdicts import Counts
+from tests.unit.core.evidence.folds import above_limit
 from tests.unit.core.evidence.traffic import bursts, correlated, independent
 
 LIMIT = 0.01

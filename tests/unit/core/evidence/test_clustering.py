@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serinus.core.evidence import clustering
+from tests.unit.core.evidence import folds as clustering
 from tests.unit.core.evidence.traffic import bursts, correlated, independent, pairs
 
 INTERVALS = 2000

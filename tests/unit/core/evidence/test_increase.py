@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from serinus.core.evidence import clustering
-from serinus.core.evidence.increase import FALL_WEIGHTS, Alone, _bets, _falling, _log_e_values, above, below
-from serinus.core.evidence.pairs import Cell, Pair, pair, without_stable
-from serinus.core.evidence.wealth import log_mixture
+from serinus.core.evidence.increase import _bets, _log_e_values
+from serinus.core.evidence.pairs import Cell, Pair, pair
+from tests.unit.core.evidence import folds as clustering
+from tests.unit.core.evidence.folds import above, alone, below, shortfalls
 from tests.unit.core.evidence.traffic import bursts, correlated, independent, pairs
 
 ALPHA = 0.01
@@ -201,9 +201,9 @@ def test_a_candidate_that_gets_other_endpoints_than_stable_is_compared_like_with
 
 
 def test_where_stable_serves_nothing_an_increase_can_not_be_shown_without_a_baseline():
-    alone = pairs([20] * 20, 37, [0] * 20, 0)
-    assert above(alone, 0.005, clustering.none(alone)).peak == 0.0
-    assert above(alone, 0.005, clustering.none(alone), Alone(0.02)).peak > THRESHOLD
+    seen = pairs([20] * 20, 37, [0] * 20, 0)
+    assert above(seen, 0.005, clustering.none(seen)).peak == 0.0
+    assert above(seen, 0.005, clustering.none(seen), 0.02).peak > THRESHOLD
 
 
 @settings(deadline=None)
@@ -235,12 +235,8 @@ def test_a_later_look_never_takes_a_fail_back(counts, length):
 
 
 def looks_to_pass(seen, bound):
-    alone = without_stable(seen)
-    effects = clustering.of_shares(seen)
-    for look, (logs, _) in enumerate(_falling(alone, bound, effects, ALPHA, None), start=1):
-        if log_mixture(logs, FALL_WEIGHTS) >= THRESHOLD:
-            return look
-    return math.inf
+    looks = enumerate(shortfalls(alone(seen), bound, clustering.of_shares(seen), ALPHA))
+    return next((look for look, shortfall in looks if shortfall.suffices), math.inf)
 
 
 def test_no_single_interval_passes_a_candidate_however_many_requests_it_has():

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serinus.core.evidence.wealth import log_mixture, peak_over_starts
+from serinus.core.evidence.wealth import log_mixture
+from tests.unit.core.evidence.folds import peak_over_starts
 
 
 @settings(deadline=None)
