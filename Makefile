@@ -83,6 +83,11 @@ bench-scale: $(VENV)/.complete ## SIZE=500 resources at once, PEER="argo argo-ro
 bench-report: $(VENV)/.complete ## write docs/scale.md from its results; RESULTS="bench/results/….json" are taken in first
 	PYTHONPATH=operator $(BIN)/python -m bench.report $(RESULTS)
 
+.PHONY: bench-verdicts
+bench-verdicts: $(VENV)/.complete ## verdicts beside the rules of Argo Rollouts and Flagger: RUNS=5000 JOBS=4 REPORT=docs
+	PYTHONPATH=operator $(BIN)/python -m bench.verdicts --runs $(or $(RUNS),100) --jobs $(or $(JOBS),0) \
+	    $(if $(KINDS),--kinds "$(KINDS)") $(if $(REPORT),--report $(REPORT))
+
 .PHONY: cluster
 cluster: ## a real Kubernetes cluster with gateway and Prometheus
 	$(PYTHON) -m e2e.cluster up

@@ -31,7 +31,7 @@ def growth_plot(title: str, unit: str, series: Mapping[str, Points]) -> str:
             axis.set_minor_formatter(NullFormatter())
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend()
-        return _svg(figure)
+        return svg(figure)
 
 
 def shares_plot(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -47,10 +47,11 @@ def shares_plot(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
         axes.set(title=title, xlabel="percent of the machine's processors", xlim=(0, 100))
         axes.invert_yaxis()
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-        return _svg(figure)
+        return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as text, the same for the same figure."""
     sink = StringIO()
     figure.savefig(sink, format="svg", metadata={"Date": None})
     lines = (line.rstrip() for line in sink.getvalue().splitlines())

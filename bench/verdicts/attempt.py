@@ -1,0 +1,213 @@
+"""One whole attempt of five steps with the real engine, called as the operator calls it.
+
+The engine gets counters as a metric source reports them and says what it thinks at every look. What the operator does
+with that (`serinus.core.rollout`) is so little that it is told again here: a Fail rolls back at once; a Pass after the
+hold enters the next step; a candidate that is silent loses its weight, and is rolled back at the missing deadline; two
+restarts of the container roll back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from bench.verdicts.kinds import LOOK_SECONDS, Kind
+from bench.verdicts.traffic import WEIGHTS, Floats, Served, Traffic, crashes_at, harm, is_down, source_is_away
+from serinus.api.analysis import Analysis
+from serinus.core.evidence.circumstances import Circumstances
+from serinus.core.evidence.judge import Judge
+from serinus.core.evidence.policy import MetricPolicy, ShareKind, SharePolicy, alpha_fail, alpha_pass, policy_of
+from serinus.core.readings import Counters, CounterSeries, Grid, Missing, MissingReason, Part, PodStart, Sample
+from serinus.core.rollout.situation import MAX_RESTARTS
+from serinus.core.verdicts import Fail, MetricVerdict, Pass, combine
+
+ANALYSIS: Final = Analysis()
+POLICIES: Final = policy_of(ANALYSIS)
+STEPS: Final = len(WEIGHTS) - 1
+ANCHOR: Final = 1_700_000_000.0
+GRID: Final = Grid(ANCHOR, float(LOOK_SECONDS))
+_ALPHA_FAIL: Final = alpha_fail(ANALYSIS)
+_ALPHA_PASS: Final = alpha_pass(ANALYSIS)
+_STALE_SECONDS: Final = 3.0 * LOOK_SECONDS
+_FORGETS_EVERY: Final = 12
+_AWAY_LOOKS: Final = 2
+"""A restart of the operator comes every so many looks, and takes so many."""
+_AWAY = Missing(MissingReason.SOURCE_UNAVAILABLE, "The source of the metrics is away.")
+
+
+class End(StrEnum):
+    """How an attempt ended."""
+
+    ROLLED_BACK = "rolled back"
+    PROMOTED = "promoted"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One attempt."""
+
+    end: End
+    look: int
+    """At which it ended; the last one where it did not."""
+    bad: float
+    """Bad requests that the candidate served until it was rolled back, or until the end of the traffic."""
+
+
+class Scraped:
+    """The counters of one revision with one pod, as they grow."""
+
+    def __init__(self, pod: str, endpoints: int) -> None:
+        self._pod = pod
+        self._values = [[0.0] * len(_SERIES) for _ in range(endpoints)]
+        self._samples: list[list[list[Sample]]] = [[[] for _ in _SERIES] for _ in range(endpoints)]
+
+    def count(self, served: Floats) -> None:
+        """Requests of one interval, by endpoint."""
+        for values, row in zip(self._values, served.tolist(), strict=True):
+            total, failed, refused, slow = Served(*row)
+            for at, more in enumerate((total, failed, refused, total - slow)):
+                values[at] += more
+
+    def restart(self) -> None:
+        """All counters begin again."""
+        self._values = [[0.0] * len(_SERIES) for _ in self._values]
+
+    def scrape(self, look: int) -> None:
+        """Read the counters at a point of the grid."""
+        at = ANCHOR + look * LOOK_SECONDS
+        for samples, values in zip(self._samples, self._values, strict=True):
+            for column, value in zip(samples, values, strict=True):
+                column.append(Sample(at, value))
+
+    def reading(self, policy: MetricPolicy) -> Counters:
+        """What a metric source reports of it."""
+        columns = _PARTS[policy.kind] if isinstance(policy, SharePolicy) else {}
+        series = [
+            CounterSeries(self._pod, part, f"/{endpoint}", tuple(samples[column]))
+            for endpoint, samples in enumerate(self._samples)
+            for part, column in columns.items()
+            if samples[column]
+        ]
+        return Counters(tuple(series), GRID)
+
+
+_SERIES: Final = ("total", "failed", "refused", "fast")
+_PARTS: Final = {
+    ShareKind.ERRORS: {Part.TOTAL: 0, Part.BAD: 1, Part.CLIENT_ERROR: 2},
+    ShareKind.LATENCY: {Part.TOTAL: 0, Part.GOOD_BELOW_LOWER: 3, Part.GOOD_BELOW_UPPER: 3},
+    ShareKind.RATIO: {Part.TOTAL: 0, Part.BAD: 1},
+}
+
+
+def circumstances(look: int, *, step_began: int = 0) -> Circumstances:
+    """All that a verdict at this look depends on besides limits and readings."""
+    return Circumstances(
+        now=ANCHOR + look * LOOK_SECONDS,
+        step_started_at=ANCHOR + step_began * LOOK_SECONDS,
+        alpha_fail=_ALPHA_FAIL,
+        alpha_pass=_ALPHA_PASS,
+        stale_after_seconds=_STALE_SECONDS,
+        candidate_pods=(PodStart("candidate-0", ANCHOR - 600),),
+        stable_pods=(PodStart("stable-0", ANCHOR - 600),),
+    )
+
+
+class Attempt:
+    """An attempt under way."""
+
+    def __init__(self, kind: Kind, traffic: Traffic) -> None:
+        self._kind, self._traffic = kind, traffic
+        self._judges = [Judge(policy) for policy in POLICIES]
+        self._candidate = Scraped("candidate-0", kind.endpoints)
+        self._stable = Scraped("stable-0", kind.endpoints)
+        self._step = 0
+        self._step_began = 0
+        self._missing_since: int | None = None
+        self._withdrawn = False
+        self._held = 0
+        self._crashes = 0
+        self._bad = 0.0
+
+    def play(self) -> Outcome:
+        """To its end."""
+        self._scrape(0)
+        for look in range(1, self._traffic.looks + 1):
+            self._serve(look)
+            self._scrape(look)
+            end = self._decide(look) if self._operator_is_there(look) else None
+            if end is End.PROMOTED:
+                after = harm(self._kind, look + 1, self._traffic.candidate[-1, look:])
+                return Outcome(end, look, self._bad + float(after.sum()))
+            if end is not None:
+                return Outcome(end, look, self._bad)
+        return Outcome(End.UNDECIDED, self._traffic.looks, self._bad)
+
+    def _serve(self, look: int) -> None:
+        own, other = (each[self._step, look - 1] for each in (self._traffic.candidate, self._traffic.stable))
+        if self._withdrawn:
+            own = own * 0.0
+        if crashes_at(self._kind, look):
+            self._candidate.restart()
+            self._crashes += 1
+        self._stable.count(other)
+        self._bad += float(harm(self._kind, look, own[np.newaxis])[0])
+        if not self._is_unheard(look):
+            self._candidate.count(own)
+
+    def _is_unheard(self, look: int) -> bool:
+        return self._kind.silent or is_down(self._kind, look)
+
+    def _scrape(self, look: int) -> None:
+        if source_is_away(self._kind, look):
+            return
+        self._stable.scrape(look)
+        if not self._is_unheard(look):
+            self._candidate.scrape(look)
+
+    def _operator_is_there(self, look: int) -> bool:
+        if not self._kind.restarts or look < _FORGETS_EVERY:
+            return True
+        if look % _FORGETS_EVERY == 0:
+            self._judges = [Judge(policy) for policy in POLICIES]
+        return look % _FORGETS_EVERY >= _AWAY_LOOKS
+
+    def _decide(self, look: int) -> End | None:
+        verdicts = self._verdicts(look)
+        verdict = combine(verdicts)
+        if isinstance(verdict, Fail) or self._crashes >= MAX_RESTARTS:
+            return End.ROLLED_BACK
+        if isinstance(verdict, Missing):
+            return self._wait(look, verdicts)
+        self._missing_since, self._withdrawn = None, False
+        self._held += LOOK_SECONDS
+        if not isinstance(verdict, Pass) or self._held < self._kind.hold_seconds:
+            return None
+        self._step, self._step_began, self._held = self._step + 1, look, 0
+        return End.PROMOTED if self._step == STEPS else None
+
+    def _verdicts(self, look: int) -> list[MetricVerdict]:
+        at = circumstances(look, step_began=self._step_began)
+        away = source_is_away(self._kind, look)
+        return [
+            judge.judge(
+                _AWAY if away else self._candidate.reading(judge.policy),
+                _AWAY if away else self._stable.reading(judge.policy),
+                at,
+            )
+            for judge in self._judges
+        ]
+
+    def _wait(self, look: int, verdicts: Sequence[MetricVerdict]) -> End | None:
+        since = self._missing_since if self._missing_since is not None else look
+        self._missing_since = since
+        self._withdrawn = self._withdrawn or any(
+            isinstance(each.verdict, Missing) and each.verdict.reason is MissingReason.CANDIDATE_SILENT
+            for each in verdicts
+        )
+        overdue = (look - since) * LOOK_SECONDS >= ANALYSIS.missing.after_seconds
+        return End.ROLLED_BACK if overdue and self._withdrawn else None

@@ -1,0 +1,146 @@
+"""The kinds of traffic that a rule has to stand: harmless candidates, worse ones, and sources that fail.
+
+Read by `bench.verdicts.traffic`, which draws them, and by everything that tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+STABLE_FAILED: Final = 0.005
+STABLE_REFUSED: Final = 0.01
+STABLE_SLOW: Final = 0.02
+"""Stable's shares of failed, refused (4xx) and slow requests."""
+
+LIMIT: Final = 0.01
+INCREASE: Final = 0.005
+SLOW_INCREASE: Final = 0.05
+"""The limits of the operator's default metrics: errors at most 1 % and stable + 0.5 points, slow at most stable + 5."""
+
+LOOK_SECONDS: Final = 15
+REQUESTS: Final = 740.0
+"""Requests per look to both revisions together: 37 to a candidate with 5 %."""
+
+
+class Expected(StrEnum):
+    """What is right for a kind."""
+
+    HARMLESS = "harmless"
+    """To roll it back is wrong."""
+    WORSE = "worse"
+    """Over a limit, but not by its tolerance: to roll it back is right, and to promote it is not wrong."""
+    BAD = "bad"
+    """At limit + tolerance or above: to promote it is wrong."""
+    SILENT = "silent"
+    """Nothing can be known: both are wrong."""
+
+
+class Clustering(StrEnum):
+    """How bad requests come."""
+
+    INDEPENDENT = "independent"
+    CORRELATED = "correlated"
+    """Beta-binomial inside intervals."""
+    BURSTS = "bursts"
+    """So many at once, within one interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of traffic. Shares are the candidate's; stable's are the same in all kinds."""
+
+    name: str
+    expected: Expected
+    failed: float = LIMIT
+    refused: float = STABLE_REFUSED + INCREASE
+    slow: float = STABLE_SLOW + SLOW_INCREASE
+    clustering: Clustering = Clustering.INDEPENDENT
+    correlation: float = 0.0
+    burst: int = 1
+    requests: float = REQUESTS
+    diurnal: bool = False
+    """Traffic and all shares swing by half, with a period of two hours: at most the limits at the top."""
+    incidents: bool = False
+    """Two minutes in which a third of all requests fail on both revisions, about twice an hour."""
+    begins_seconds: float = 0.0
+    """Until then the candidate is as stable is."""
+    hold_seconds: float = 300.0
+    """Least time in each step."""
+    endpoints: int = 1
+    worse_endpoint: bool = False
+    """Only one of the endpoints has the candidate's shares, the others stable's."""
+    other_mix: bool = False
+    """In the first step the candidate gets mostly the endpoint that fails often on both revisions."""
+    outage_seconds: float = 0.0
+    """The source of the metrics is away for so long, in the third minute."""
+    restarts: bool = False
+    """The operator forgets all it has seen every three minutes, and is away for half a minute."""
+    crashes: bool = False
+    """The candidate's container crashes every three minutes and is away for half a minute."""
+    silent: bool = False
+    """The candidate's pods can't be read, and answer nothing."""
+    harm: str = "failed"
+    """Which requests are told as bad: failed or slow."""
+
+
+def _harmless() -> list[Kind]:
+    harmless = Expected.HARMLESS
+    same = {"failed": STABLE_FAILED, "refused": STABLE_REFUSED, "slow": STABLE_SLOW}
+    at_noon = {
+        "failed": LIMIT / 1.5,
+        "refused": STABLE_REFUSED + INCREASE / 1.5,
+        "slow": STABLE_SLOW + SLOW_INCREASE / 1.5,
+    }
+    kinds = [Kind("as stable", harmless, **same), Kind("at every limit", harmless)]
+    kinds += [
+        Kind(f"ρ {rho:g}", harmless, clustering=Clustering.CORRELATED, correlation=rho)
+        for rho in (0.005, 0.02, 0.05, 0.1, 0.2)
+    ]
+    kinds += [Kind(f"bursts of {size}", harmless, clustering=Clustering.BURSTS, burst=size) for size in (10, 20)]
+    return [
+        *kinds,
+        Kind("diurnal", harmless, diurnal=True, **at_noon),
+        Kind("incidents of both", harmless, incidents=True),
+        Kind("operator restarts", harmless, restarts=True),
+        Kind("another mix", harmless, endpoints=2, other_mix=True, **same),
+        Kind("holds of half an hour", harmless, hold_seconds=1800),
+        Kind("little traffic", harmless, requests=20),
+        Kind("outage of 1 min", harmless, outage_seconds=60, **same),
+        Kind("outage of 10 min", harmless, outage_seconds=585, **same),
+    ]
+
+
+def _worse() -> list[Kind]:
+    base = {"refused": STABLE_REFUSED, "slow": STABLE_SLOW}
+    kinds = [
+        Kind(f"errors {times:g} ×", Expected.BAD if times >= 2 else Expected.WORSE, failed=times * LIMIT, **base)
+        for times in (1.2, 1.5, 2, 3, 5, 20)
+    ]
+    limit = STABLE_SLOW + SLOW_INCREASE
+    kinds += [
+        Kind(
+            f"slow {times:g} ×",
+            Expected.BAD if times >= 2 else Expected.WORSE,
+            failed=STABLE_FAILED,
+            refused=STABLE_REFUSED,
+            slow=min(times * limit, 0.95),
+            harm="slow",
+        )
+        for times in (1.2, 1.5, 2, 3, 5, 20)
+    ]
+    bad = Expected.BAD
+    return [
+        *kinds,
+        Kind("errors on one endpoint", bad, failed=0.1, endpoints=5, worse_endpoint=True, **base),
+        Kind("errors after an hour", bad, failed=0.05, begins_seconds=3600, hold_seconds=1800, **base),
+        Kind("errors 3 ×, outage of 1 min", bad, failed=0.03, outage_seconds=60, **base),
+        Kind("errors 3 ×, outage of 10 min", bad, failed=0.03, outage_seconds=585, **base),
+        Kind("crashing pods", bad, failed=STABLE_FAILED, crashes=True, **base),
+        Kind("silent candidate", bad, failed=1.0, silent=True, **base),
+        Kind("no traffic", Expected.SILENT, requests=0.0),
+    ]
+
+
+KINDS: Final = (*_harmless(), *_worse())

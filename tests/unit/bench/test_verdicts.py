@@ -1,0 +1,266 @@
+"""The benchmark of the verdicts: its traffic, the others' rules, its bounds, and that it says what it counted."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.verdicts.attempt import Attempt, End
+from bench.verdicts.bounds import kl, requests_above_limit, requests_above_stable, upper_share
+from bench.verdicts.cost import cost
+from bench.verdicts.detection import LIMITS, detection, requests_until_fail
+from bench.verdicts.kinds import KINDS, REQUESTS, STABLE_FAILED, Expected, Kind
+from bench.verdicts.play import played
+from bench.verdicts.report import write
+from bench.verdicts.results import ENGINE, Results, Tally, chosen, condensed, missed
+from bench.verdicts.rules import TOLERATED, Rule, System, outcomes, rules
+from bench.verdicts.traffic import WEIGHTS, Traffic, drawn, horizon
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+LOOKS = 480
+
+
+def kind(**changes):
+    return Kind("made up", Expected.HARMLESS, **{"failed": 0.0, "refused": 0.0, "slow": 0.0, **changes})
+
+
+def traffic(failing, *, total=100.0):
+    """A candidate that fails all requests in the minutes that are named; the same at every weight."""
+    candidate = np.zeros((len(WEIGHTS), LOOKS, 1, 4))
+    candidate[..., 0] = total
+    for minute in failing:
+        candidate[:, 4 * minute : 4 * minute + 4, :, 1] = total
+    return Traffic(candidate, candidate.copy())
+
+
+def argo(failing, tolerated, **changes):
+    return outcomes(kind(**changes), traffic(failing), System.ARGO, 4, 1.0)[tolerated]
+
+
+def flagger(failing, tolerated, **changes):
+    return outcomes(kind(**changes), traffic(failing), System.FLAGGER, 4, 1.0)[tolerated]
+
+
+# Traffic --------------------------------------------------------------------------------------------------------------
+
+
+def test_kinds_have_names_of_their_own():
+    assert len(BY_NAME) == len(KINDS)
+
+
+def test_the_same_seed_gives_the_same_traffic_and_another_run_another():
+    first, again, other = (drawn(BY_NAME["ρ 0.1"], 1, run, 50) for run in (0, 0, 1))
+    assert np.array_equal(first.candidate, again.candidate)
+    assert np.array_equal(first.stable, again.stable)
+    assert not np.array_equal(first.candidate, other.candidate)
+
+
+@pytest.mark.parametrize("name", ["at every limit", "ρ 0.05", "bursts of 10", "incidents of both", "little traffic"])
+def test_candidates_get_their_share_of_the_requests_and_fail_as_often_as_said(name):
+    """But for incidents, in which both fail, the means are those of the kind."""
+    drawn_kind = BY_NAME[name]
+    found = drawn(drawn_kind, 1, 0, 4000)
+    for at, weight in enumerate(WEIGHTS[:-1]):
+        requests = found.candidate[at, ..., 0]
+        assert requests.mean() == pytest.approx(drawn_kind.requests * weight / 100, rel=0.1)
+    if drawn_kind.incidents:
+        own, other = (each[0, ..., 1].sum() / each[0, ..., 0].sum() for each in (found.candidate, found.stable))
+        assert own - other == pytest.approx(0.005, abs=0.003)
+        assert other > 3 * STABLE_FAILED
+    else:
+        shares = found.candidate[2, ..., 1:].sum(axis=(0, 1)) / found.candidate[2, ..., 0].sum()
+        assert shares == pytest.approx([drawn_kind.failed, drawn_kind.refused, drawn_kind.slow], rel=0.2)
+        assert found.stable[2, ..., 1].sum() / found.stable[2, ..., 0].sum() == pytest.approx(STABLE_FAILED, rel=0.2)
+
+
+def test_no_harmless_candidate_is_over_a_limit_at_any_time():
+    for each in KINDS:
+        if each.expected is Expected.HARMLESS:
+            most = 1.5 if each.diurnal else 1.0
+            assert most * each.failed <= 0.01 + 1e-12
+            assert most * (each.failed - STABLE_FAILED) <= 0.005 + 1e-12
+            assert most * (each.slow - 0.02) <= 0.05 + 1e-12
+            assert most * (each.refused - 0.01) <= 0.005 + 1e-12
+
+
+# The others' rules ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("failing", "tolerated", "end"), [
+    ([1, 5, 9], 3, End.PROMOTED),
+    ([1, 5, 9, 13], 3, End.ROLLED_BACK),
+    ([1], 0, End.ROLLED_BACK),
+    ([], 0, End.PROMOTED),
+])  # fmt: skip
+def test_argo_rolls_back_when_more_measurements_failed_than_its_limit_however_far_apart(failing, tolerated, end):
+    assert argo(failing, tolerated).end is end
+
+
+def test_argo_rolls_back_at_the_measurement_that_is_one_too_many():
+    assert argo([1, 5, 9, 13], 3).look == 4 * 14
+
+
+def test_argo_forgives_four_errors_in_a_row_and_not_five():
+    assert argo([], 0, outage_seconds=4 * 60).end is End.PROMOTED
+    assert argo([], 0, outage_seconds=6 * 60).end is End.ROLLED_BACK
+
+
+def test_argo_takes_no_requests_for_a_failure():
+    nothing = traffic([], total=0.0)
+    assert outcomes(kind(), nothing, System.ARGO, 4, 1.0)[3].end is End.ROLLED_BACK
+
+
+def test_argo_promotes_when_its_steps_are_over():
+    assert argo([], 0).look == 5 * 300 / 15
+
+
+def test_flagger_enters_a_step_with_each_check_that_passes():
+    assert flagger([], 0).look == 5 * 4
+    assert flagger([1, 2], 5).look == 7 * 4
+
+
+@pytest.mark.parametrize(("failing", "tolerated", "end"), [
+    ([0, 2, 4, 6], 4, End.PROMOTED),
+    ([0, 2, 4, 6], 3, End.ROLLED_BACK),
+    ([0, 1, 2, 3, 4], 4, End.ROLLED_BACK),
+])  # fmt: skip
+def test_flagger_counts_failed_checks_together(failing, tolerated, end):
+    assert flagger(failing, tolerated).end is end
+
+
+def test_flagger_takes_silence_and_outages_for_failed_checks():
+    assert flagger([], 4, silent=True).end is End.ROLLED_BACK
+    assert flagger([], 4, outage_seconds=10 * 60).end is End.ROLLED_BACK
+
+
+def test_bad_requests_count_until_the_rollback_or_after_the_promotion_to_the_end():
+    assert argo([0, 1], 1).bad == 2 * 4 * 100
+    assert flagger(range(60, 62), 4).bad == 2 * 4 * 100
+
+
+# The engine -----------------------------------------------------------------------------------------------------------
+
+
+def outcome(name, run=0):
+    return Attempt(BY_NAME[name], drawn(BY_NAME[name], 1, run, horizon(BY_NAME[name]))).play()
+
+
+def test_a_candidate_like_stable_is_promoted_through_all_steps_and_no_sooner_than_the_holds_allow():
+    found = outcome("as stable")
+    assert found.end is End.PROMOTED
+    assert found.look >= 5 * 300 / 15
+
+
+@pytest.mark.parametrize(
+    "name", ["errors 20 ×", "slow 20 ×", "errors on one endpoint", "crashing pods", "silent candidate"]
+)
+def test_a_broken_candidate_is_rolled_back(name):
+    assert outcome(name).end is End.ROLLED_BACK
+
+
+@pytest.mark.parametrize("name", ["outage of 1 min", "outage of 10 min"])
+def test_an_outage_decides_nothing(name):
+    assert outcome(name).end is End.PROMOTED
+
+
+def test_without_requests_nothing_is_decided():
+    assert outcome("no traffic").end is End.UNDECIDED
+
+
+def test_a_restart_of_the_operator_only_takes_time():
+    calm = BY_NAME["as stable"]
+    found = drawn(calm, 1, 0, horizon(calm))
+    undisturbed, restarted = (Attempt(each, found).play() for each in (calm, replace(calm, restarts=True)))
+    assert undisturbed.end is restarted.end is End.PROMOTED
+    assert undisturbed.look <= restarted.look
+
+
+# Bounds and figures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hits", "runs"), [(0, 5000), (3, 300), (300, 300)])
+def test_the_upper_bound_is_the_exact_one(hits, runs):
+    exact = stats.binomtest(hits, runs, alternative="less").proportion_ci(0.95, method="exact").high
+    assert upper_share(hits, runs) == pytest.approx(exact)
+
+
+def test_against_a_stable_that_is_known_exactly_the_two_sample_bound_is_that_of_one_proportion():
+    known = requests_above_stable(0.02, 0.005, 0.005, 1e9, 0.01)
+    assert known == pytest.approx(requests_above_limit(0.02, 0.01, 0.01), rel=1e-3)
+    assert requests_above_stable(0.02, 0.005, 0.005, 1.0, 0.01) > known
+
+
+def test_the_divergence_is_the_mean_of_the_log_likelihood_ratio():
+    exact = stats.bernoulli(0.03).expect(lambda x: stats.bernoulli(0.03).logpmf(x) - stats.bernoulli(0.01).logpmf(x))
+    assert kl(0.03, 0.01) == pytest.approx(exact)
+    assert kl(0.0, 0.01) == pytest.approx(-math.log(0.99))
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
+def test_twenty_times_the_limit_is_found_at_once(limit):
+    found = detection(limit, 20.0, [requests_until_fail(limit, 20.0, 1, run) for run in range(10)])
+    assert found.found == 10
+    assert found.bound < found.requests <= found.allowed
+
+
+def test_what_was_never_found_counts_in_full_and_misses_the_goal():
+    found = detection(LIMITS[0], 2.0, [math.inf])
+    assert (found.found, found.requests > found.allowed) == (0, True)
+
+
+@pytest.fixture(scope="module")
+def tallies():
+    names = ("at every limit", "errors 3 ×", "no traffic")
+    return played([BY_NAME[name] for name in names], runs=2, seed=1, jobs=1, tell=lambda _: None)
+
+
+def test_figures_do_not_depend_on_the_number_of_processes(tallies):
+    names = list(tallies)
+    parallel = played([BY_NAME[name] for name in names], runs=2, seed=1, jobs=2, tell=lambda _: None)
+    assert parallel == tallies
+
+
+def test_all_rules_play_all_attempts(tallies):
+    names = {ENGINE, *(rule.name for rule in rules())}
+    assert all(by_rule.keys() == names for by_rule in tallies.values())
+    assert all(tally.runs == 2 for by_rule in tallies.values() for tally in by_rule.values())
+
+
+def test_the_tuned_setting_keeps_the_rate_on_harmless_kinds_and_serves_the_fewest_bad_requests():
+    def tally(rolled_back, bad):
+        return Tally(runs=100, rolled_back=rolled_back, bad=bad)
+
+    good = Rule(System.ARGO, 4, 2.0, TOLERATED[3])
+    found = {
+        "at every limit": {rule.name: tally(50, 0) for rule in rules()},
+        "errors 3 ×": {rule.name: tally(100, 500) for rule in rules()},
+    }
+    for rule, bad in ((good, 900), (Rule(System.ARGO, 4, 3.0, TOLERATED[3]), 1000)):
+        found["at every limit"][rule.name] = tally(1, 0)
+        found["errors 3 ×"][rule.name] = tally(100, bad)
+    assert chosen(found) == {System.ARGO: good}
+
+
+def results(tallies):
+    found = (detection(LIMITS[0], 2.0, [REQUESTS]),)
+    return Results(2, 1, condensed(tallies, {}), {}, found, cost(1, looks=5), {"processors": "2"})
+
+
+def test_results_survive_the_file(tallies, tmp_path):
+    first = results(tallies)
+    first.write(tmp_path / "results.json")
+    assert Results.read(tmp_path / "results.json") == first
+
+
+def test_the_report_tells_every_kind_that_was_played_and_what_was_missed(tallies, tmp_path):
+    page = write(results(tallies), tmp_path).read_text()
+    assert all(name in page for name in tallies)
+    for link in ("false-rollbacks.svg", "bad-requests.svg", "detection.svg"):
+        assert f"(verdicts/{link})" in page
+        assert (tmp_path / "verdicts" / link).read_text().startswith("<?xml")
+
+
+def test_two_runs_can_not_show_that_false_rollbacks_are_rare(tallies):
+    assert any("at every limit: false rollbacks 0 of 2" in failure for failure in missed(results(tallies)))
