@@ -30,7 +30,7 @@ POLICIES: Final = policy_of(ANALYSIS)
 STEPS: Final = len(WEIGHTS) - 1
 ANCHOR: Final = 1_700_000_000.0
 GRID: Final = Grid(ANCHOR, float(LOOK_SECONDS))
-_ALPHA_FAIL: Final = alpha_fail(ANALYSIS)
+_ALPHA_FAIL: Final = alpha_fail(ANALYSIS, watched=True)
 _ALPHA_PASS: Final = alpha_pass(ANALYSIS)
 _STALE_SECONDS: Final = 3.0 * LOOK_SECONDS
 _FORGETS_EVERY: Final = 12

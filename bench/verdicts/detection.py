@@ -38,7 +38,7 @@ class Limit:
 
     def fewest(self, share: float) -> float:
         """Requests of the candidate that every test needs."""
-        alpha = alpha_fail(ANALYSIS)
+        alpha = alpha_fail(ANALYSIS, watched=True)
         if self.policy.max_share is not None:
             return requests_above_limit(share, LIMIT, alpha)
         return requests_above_stable(share, STABLE_FAILED, INCREASE, (1 - _SHARE) / _SHARE, alpha)

@@ -463,7 +463,7 @@ class Comparison:
         circumstances = Circumstances(
             now=time.time(),
             step_started_at=self.grid.anchor,
-            alpha_fail=alpha_fail(analysis),
+            alpha_fail=alpha_fail(analysis, watched=False),
             alpha_pass=alpha_pass(analysis),
             stale_after_seconds=3 * STEP_SECONDS,
             candidate_pods=tuple(pod.start for pod in self.candidate),

@@ -213,9 +213,9 @@ class Analysis(ApiModel):
     """Seconds between two looks at the metrics. Default 15. Looking more often costs queries, never certainty."""
 
     false_rollback_percent: ErrorBudget = Percent("1")
-    """Chance, in percent over all steps of an attempt with all looks and metrics, that a harmless candidate is rolled
-    back, and the same chance once more over the watch after promotion. Default "1". A smaller chance needs more
-    requests until a bad candidate is recognised."""
+    """Chance, in percent over a whole attempt with all steps, looks and metrics, that a harmless candidate is rolled
+    back; a third of it is kept for the watch after promotion. Default "1". A smaller chance needs more requests until
+    a bad candidate is recognised."""
 
     false_promotion_percent: ErrorBudget = Percent("1")
     """Chance, in percent for each metric, that a candidate at limit + tolerance is promoted. Default "1"."""

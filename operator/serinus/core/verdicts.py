@@ -143,9 +143,10 @@ class MetricVerdict:
     estimate: float | None
     """The candidate's bad share (0 to 1), or the newest value of a gauge in its own unit."""
     lower: float | None
-    """Lower end of a 95 % confidence sequence of the share (valid at all times together); None for gauges."""
+    """Lower end of a confidence sequence of the share: valid at all times together, with the chance of an error that a
+    Fail may have. About where a limit would just fail. None for gauges."""
     upper: float | None
-    """Upper end of it."""
+    """Upper end, with the chance of an error that a Pass may have."""
     limit: str
     """The limits in words, such as "1 %, stable + 0.5 points"."""
     needed: int | None

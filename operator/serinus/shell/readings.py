@@ -95,7 +95,9 @@ class EvidenceReader:
         circumstances = Circumstances(
             now=end,
             step_started_at=request.pass_since.timestamp(),
-            alpha_fail=alpha_fail(analysis),
+            alpha_fail=alpha_fail(
+                analysis, watched=deployment.spec.rollout.watch_seconds > 0, watching=not request.concurrent
+            ),
             alpha_pass=alpha_pass(analysis),
             candidate_pods=_pod_starts(request.judged_pods, end, fresh),
             stable_pods=_pod_starts(request.baseline_pods, end, fresh) if concurrent else (),

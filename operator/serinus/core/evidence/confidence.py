@@ -15,19 +15,23 @@ _MOST_STEPS = 50
 _STEP_ENOUGH = 1e-13
 
 
-def always_valid_interval(counts: Counts, alpha: float, clustering: float = 1.0) -> tuple[float, float]:
-    """A confidence sequence of the share: over all times together, the true one is left out with chance ≤ alpha.
+def always_valid_interval(
+    counts: Counts, alpha_lower: float, alpha_upper: float, clustering: float = 1.0
+) -> tuple[float, float]:
+    """A confidence sequence of the share: over all times together, each end errs with at most its own chance.
 
     All shares p that the mixture over Beta(½, ½) of Bernoulli likelihood ratios does not reject (Robbins,
     "Statistical methods related to the law of the iterated logarithm", 1970):
-    B(b+½, n−b+½) / B(½, ½) < pᵇ (1−p)ⁿ⁻ᵇ / alpha. Requests are divided by their `clustering` first (approximate then).
+    B(b+½, n−b+½) / B(½, ½) < pᵇ (1−p)ⁿ⁻ᵇ / alpha, at the lower end with one alpha and at the upper with another.
+    Requests are divided by their `clustering` first (approximate then).
     """
     bad, total = counts.bad / clustering, counts.total / clustering
     if total <= 0:
         return 0.0, 1.0
     good = total - bad
-    excess = _log_beta(bad + 0.5, good + 0.5) - _log_beta(0.5, 0.5) - math.log(1 / alpha)
-    return _lower_root(excess, bad, good), 1.0 - _lower_root(excess, good, bad)
+    evidence = _log_beta(bad + 0.5, good + 0.5) - _log_beta(0.5, 0.5)
+    lower = _lower_root(evidence + math.log(alpha_lower), bad, good)
+    return lower, 1.0 - _lower_root(evidence + math.log(alpha_upper), good, bad)
 
 
 def _lower_root(excess: float, bad: float, good: float) -> float:

@@ -75,19 +75,31 @@ def policy_of(analysis: Analysis) -> tuple[MetricPolicy, ...]:
     return tuple(_policy(metric) for metric in metrics)
 
 
-def alpha_fail(analysis: Analysis) -> float:
+_WATCH_SHARE = 1 / 3
+"""Part of `falseRollbackPercent` that is kept for the watch. Its evidence begins anew, as no stable serves beside."""
+
+
+def alpha_fail(analysis: Analysis, *, watched: bool, watching: bool = False) -> float:
     """Chance of a false Fail for each independently tested limit.
 
-    `falseRollbackPercent` is for the whole attempt and is divided evenly over the limits of all enforced metrics
-    (Bonferroni). A metric that is only observed costs nothing and is tested at the same level. A Fail of an absolute
-    limit needs "above stable" as well, which costs nothing either: both hypotheses have to be rejected.
+    `falseRollbackPercent` is for the whole attempt. A part of it is kept for the watch after the promotion, and the
+    rest is divided evenly over the limits of all enforced metrics (Bonferroni). A metric that is only observed costs
+    nothing and is tested at the same level. A Fail of an absolute limit needs "above stable" as well, which costs
+    nothing either: both hypotheses have to be rejected.
+
+    Args:
+        analysis: the metrics and the percentage.
+        watched: whether a watch follows the promotion.
+        watching: whether it is the watch that is judged.
+
     """
     tests = sum(
         policy.tests
         for policy in policy_of(analysis)
         if isinstance(policy, SharePolicy) and policy.mode is MetricMode.ENFORCE
     )
-    return float(analysis.false_rollback_percent.share) / max(tests, 1)
+    kept = _WATCH_SHARE if watched else 0.0
+    return float(analysis.false_rollback_percent.share) * (kept if watching else 1.0 - kept) / max(tests, 1)
 
 
 def alpha_pass(analysis: Analysis) -> float:

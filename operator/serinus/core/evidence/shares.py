@@ -40,7 +40,6 @@ from serinus.core.verdicts import (
     Verdict,
 )
 
-_DISPLAY_ALPHA = 0.05
 _NO_COUNTERS = Counters((), Grid(0.0, 1.0))
 
 
@@ -301,14 +300,14 @@ def _compared_with(evidence: _Evidence) -> ComparedWith:
 
 
 def _report(evidence: _Evidence, verdict: Verdict, needed: int | None) -> MetricVerdict:
-    policy, comparison = evidence.policy, _compared_with(evidence)
+    policy, at, comparison = evidence.policy, evidence.circumstances, _compared_with(evidence)
     refused = evidence.seen.refused if verdict == Fail(FailReason.REFUSES_MORE) else None
     compared = refused or evidence.possibly
     counts = compared.candidate
     stable = compared.beside if evidence.serves else None
     if comparison is ComparedWith.BEFORE_AFTER:
         stable = evidence.baseline if refused is None else refused.baseline(None)
-    lower, upper = always_valid_interval(counts, _DISPLAY_ALPHA, compared.clustering_in_time)
+    lower, upper = always_valid_interval(counts, at.alpha_fail, at.alpha_pass, compared.clustering_in_time)
     if isinstance(verdict, Fail | Pass):
         needed = 0 if isinstance(verdict, Pass) else None
     return MetricVerdict(

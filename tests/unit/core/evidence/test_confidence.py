@@ -17,7 +17,7 @@ COUNTS = st.integers(1, 5000).flatmap(lambda n: st.integers(0, n).map(lambda b: 
 @settings(deadline=None)
 @given(COUNTS)
 def test_the_ends_of_the_interval_are_where_the_mixture_rejects(counts):
-    lower, upper = always_valid_interval(counts, 0.05)
+    lower, upper = always_valid_interval(counts, 0.05, 0.05)
     good = counts.total - counts.bad
     evidence = special.betaln(counts.bad + 0.5, good + 0.5) - special.betaln(0.5, 0.5)
     for end in (lower, upper):
@@ -43,13 +43,13 @@ def test_the_interval_holds_at_all_times_together():
     left_out = 0
     for _ in range(200):
         bad = random.binomial(37, 0.02, 60).cumsum()
-        looks = (always_valid_interval(Counts(float(b), 37.0 * k), 0.05) for k, b in enumerate(bad, start=1))
+        looks = (always_valid_interval(Counts(float(b), 37.0 * k), 0.05, 0.05) for k, b in enumerate(bad, start=1))
         left_out += any(not lower <= 0.02 <= upper for lower, upper in looks)
     assert left_out <= 20
 
 
 def test_clustering_widens_the_interval_and_nothing_known_is_everything():
-    narrow, wide = (always_valid_interval(Counts(20.0, 1000.0), 0.05, effect) for effect in (1.0, 8.0))
+    narrow, wide = (always_valid_interval(Counts(20.0, 1000.0), 0.05, 0.05, effect) for effect in (1.0, 8.0))
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
-    assert always_valid_interval(Counts(0.0, 0.0), 0.05) == (0.0, 1.0)
+    assert always_valid_interval(Counts(0.0, 0.0), 0.05, 0.05) == (0.0, 1.0)
     assert (lower_bound(Counts(0.0, 0.0), 0.05), upper_bound(Counts(0.0, 0.0), 0.05)) == (0.0, 1.0)

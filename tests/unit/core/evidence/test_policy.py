@@ -71,14 +71,20 @@ def test_a_value_keeps_its_unit():
 
 
 def test_the_budget_is_divided_over_the_tested_limits_of_enforced_metrics():
-    assert alpha_fail(Analysis()) == pytest.approx(0.01 / 4)
-    assert alpha_fail(analysis(NULLS)) == pytest.approx(0.01 / 2)
-    assert alpha_fail(analysis(ERRORS, {**NULLS, "mode": "Observe"}, MEMORY)) == pytest.approx(0.01 / 2)
-    assert alpha_fail(analysis(NULLS, falseRollbackPercent="5")) == pytest.approx(0.025)
+    assert alpha_fail(Analysis(), watched=False) == pytest.approx(0.01 / 4)
+    assert alpha_fail(analysis(NULLS), watched=False) == pytest.approx(0.01 / 2)
+    assert alpha_fail(analysis(ERRORS, {**NULLS, "mode": "Observe"}, MEMORY), watched=False) == pytest.approx(0.01 / 2)
+    assert alpha_fail(analysis(NULLS, falseRollbackPercent="5"), watched=False) == pytest.approx(0.025)
+
+
+def test_steps_and_watch_together_spend_the_budget_once():
+    steps, watch = (alpha_fail(analysis(NULLS), watched=True, watching=watching) for watching in (False, True))
+    assert steps > watch > 0
+    assert steps + watch == pytest.approx(alpha_fail(analysis(NULLS), watched=False))
 
 
 def test_a_budget_for_gauges_alone_is_not_divided_by_zero():
-    assert alpha_fail(analysis(MEMORY)) == pytest.approx(0.01)
+    assert alpha_fail(analysis(MEMORY), watched=False) == pytest.approx(0.01)
 
 
 def test_the_chance_of_a_false_pass_is_not_divided_as_every_metric_has_to_pass():
