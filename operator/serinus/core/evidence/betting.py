@@ -19,6 +19,7 @@ a cold evaluation the same as an incremental one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from serinus.core.evidence.wealth import Evidence, Wealth
@@ -50,10 +51,15 @@ class AboveLimit:
         self._limit = limit
         self._wealth = Wealth(len(_ALTERNATIVES))
 
-    def add(self, interval: Counts) -> None:
-        """One more interval, with at least one request."""
+    def add(self, interval: Counts, most: Callable[[tuple[float, ...]], Sequence[float]] | None = None) -> None:
+        """One more interval, with at least one request.
+
+        `most`, asked with the multiples of the limit that the bets are made for, gives what each of them may gain at
+        most; None: all that it gains.
+        """
         gain = interval.bad / interval.total - self._limit
-        self._wealth.add([1.0 + bet * gain for bet in _bets(self._limit, _bucket(interval.total))])
+        factors = [1.0 + bet * gain for bet in _bets(self._limit, _bucket(interval.total))]
+        self._wealth.add(factors if most is None else list(map(min, factors, most(_ALTERNATIVES))))
 
     @property
     def evidence(self) -> Evidence:

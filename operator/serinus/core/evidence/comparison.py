@@ -13,7 +13,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from serinus.core.evidence.betting import AboveLimit
 from serinus.core.evidence.clustering import ComparisonClustering, bounded
 from serinus.core.evidence.confidence import lower_bound, upper_bound
-from serinus.core.evidence.increase import AboveStable, BelowBound, Shortfall
+from serinus.core.evidence.increase import AboveStable, BelowBound, Shortfall, factors_above_stable
 from serinus.core.evidence.intervals import Interval
 from serinus.core.evidence.pairs import Pair, Severity, counts_of, pair_of, without_stable
 from serinus.core.verdicts import Counts
@@ -111,7 +111,14 @@ class Limits:
 
 
 class FailTests:
-    """The tests for Fail: on all intervals since the evidence began."""
+    """The tests for Fail: on all intervals since the evidence began.
+
+    A candidate keeps an absolute limit if, in each interval, its share is at most the limit or at most stable's: an
+    incident of minutes that hits both is not held against one that is allowed to be slightly worse than stable. To
+    reject "at most the limit" over all intervals and "at most stable's" over all would not show the contrary, as the
+    incident does the one and the time around it the other. The product of the smaller e-value of each interval does:
+    its expectation is at most 1 whichever of the two holds there. It is only taken where stable may be above the limit.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -121,9 +128,13 @@ class FailTests:
 
     def add(self, pair: Pair, before: float, after: float) -> None:
         """One more interval, with the design effects before and with it."""
-        if self._above_limit is not None and self._above_stable is not None:
-            self._above_limit.add(pair.candidate)
-            self._above_stable.add(pair, 1.0, 1.0, self._limits.max_share)
+        limit = self._limits.max_share
+        if limit is not None and self._above_limit is not None and self._above_stable is not None:
+            shared = _may_break_limit(pair, limit)
+            self._above_limit.add(
+                pair.candidate, (lambda rises: factors_above_stable(pair, rises, limit)) if shared else None
+            )
+            self._above_stable.add(pair, 1.0, 1.0, limit)
         if self._increase is not None:
             self._increase.add(pair, before, after)
 
@@ -149,6 +160,17 @@ class FailTests:
         return peak >= math.log(1 / (alpha * (1 - _BASELINE_SHARE)))
 
 
+def _may_break_limit(pair: Pair, limit: float) -> bool:
+    """Whether stable may be above an absolute limit in an interval.
+
+    Not if it served enough (at least as much as the candidate, and one bad request's worth of the limit), and few of it
+    was bad: then the limit alone is tested, which takes fewer requests. The expectation of the e-value stays at most 1,
+    as the other intervals make up for those in which stable only seems to keep the limit.
+    """
+    stable = pair.stable
+    return 0 < stable.total < max(pair.candidate.total, 1 / limit) or stable.bad > limit * stable.total
+
+
 class PassTests:
     """The tests for Pass: on the intervals of one step, with the clustering of that step.
 
@@ -165,6 +187,8 @@ class PassTests:
 
     def add(self, pair: Pair) -> None:
         """One more interval of the step."""
+        if self._share is None and self._increase is None:
+            return
         before = self._clustering.factor, self._clustering.in_time
         self._clustering.add(pair)
         after = self._clustering.factor, self._clustering.in_time

@@ -71,11 +71,10 @@ class AboveStable:
     where stable has little traffic.
     """
 
-    __slots__ = ("_beside", "_increase", "_wealth")
+    __slots__ = ("_increase", "_wealth")
 
     def __init__(self, increase: float, wealth: Wealth | None = None) -> None:
         self._increase = increase
-        self._beside = _bets(_RISING_STAKES, increase)
         self._wealth = Wealth(len(_RISES)) if wealth is None else wealth
 
     def add(self, pair: Pair, before: float, after: float, alone: float | None = None) -> None:
@@ -88,16 +87,7 @@ class AboveStable:
             alone: the harmless share where stable serves nothing; None: such intervals say nothing.
 
         """
-        logs: list[float] | None = None
-        for cell in pair.cells:
-            if cell.stable_total > 0:
-                bets = _limited(self._beside, cell, self._increase)
-            elif alone is not None:
-                bets = _bets(_RISING_STAKES, alone)
-            else:
-                continue
-            seen = _log_e_values(cell, bets)
-            logs = seen if logs is None else list(map(add, logs, seen))
+        logs = _rising_logs(pair, _RISING_STAKES, self._increase, alone)
         if logs is None:
             self._wealth.add(_NEUTRAL)
             return
@@ -112,6 +102,31 @@ class AboveStable:
     def copy(self) -> AboveStable:
         """The same, to be continued apart."""
         return AboveStable(self._increase, copy.copy(self._wealth))
+
+
+def _rising_logs(pair: Pair, stakes: tuple[float, ...], increase: float, alone: float | None) -> list[float] | None:
+    """The logarithms of E of all cells of a pair together, for each stake on "more"; None where nothing is bet."""
+    logs: list[float] | None = None
+    beside = _bets(stakes, increase)
+    for cell in pair.cells:
+        if cell.stable_total > 0:
+            bets = _limited(beside, cell, increase)
+        elif alone is not None:
+            bets = _bets(stakes, alone)
+        else:
+            continue
+        seen = _log_e_values(cell, bets)
+        logs = seen if logs is None else list(map(add, logs, seen))
+    return logs
+
+
+def factors_above_stable(pair: Pair, rises: tuple[float, ...], alone: float) -> list[float]:
+    """The e-value of one interval against "not above stable", for each value of 1 + x, as if nothing clustered.
+
+    Where stable serves nothing, the hypothesis is that the share is at most `alone`.
+    """
+    logs = _rising_logs(pair, tuple(rise - 1.0 for rise in rises), 0.0, alone)
+    return [math.exp(min(log, _LARGEST_LOG)) for log in logs] if logs is not None else [1.0] * len(rises)
 
 
 def _limited(bets: _Bets, cell: Cell, increase: float) -> _Bets:

@@ -2,7 +2,8 @@
 
 Made by `serinus.core.evidence.judge`. The rules:
 
-- Fail of an absolute limit needs *above the limit* and *above stable*, each e-value at 1/alpha, wherever stable serves.
+- Fail of an absolute limit needs *above the limit* and *above stable*, each e-value at 1/alpha, wherever stable serves;
+  and while stable seems to break the limit itself, above both in the same interval.
 - Fail of an increase needs *above stable by more than the allowed increase*.
 - Fail evidence runs from the start of the evidence over all steps, Pass evidence from the start of the step.
 - Pass needs, for every limit, the proof of *below limit + tolerance*, and `minSamples`. There is no other road to it.

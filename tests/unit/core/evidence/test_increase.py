@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from serinus.core.evidence.increase import _bets, _log_e_values
+from serinus.core.evidence.betting import _ALTERNATIVES, _bucket
+from serinus.core.evidence.betting import _bets as _kelly_bets
+from serinus.core.evidence.comparison import _may_break_limit
+from serinus.core.evidence.increase import _bets, _log_e_values, factors_above_stable
 from serinus.core.evidence.pairs import Cell, Pair, pair
 from tests.unit.core.evidence import folds as clustering
 from tests.unit.core.evidence.folds import above, alone, below, shortfalls
@@ -88,6 +91,33 @@ def test_an_increase_over_nothing_is_the_likelihood_ratio_of_bernoulli_trials():
     alternative = bound * (1 + stake) / (1 + bound * stake)
     expected = 3 * math.log(alternative / bound) + 97 * math.log((1 - alternative) / (1 - bound))
     assert log_e_value(Cell("", 100.0, 3.0, 0.0, 0.0), stake, bound) == pytest.approx(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    total=st.integers(5, 40),
+    more=st.floats(0.2, 20),
+    q=st.floats(0.0, 0.4),
+    below=st.booleans(),
+    part=st.floats(0, 1),
+)
+def test_the_smaller_e_value_does_not_gain_on_a_candidate_that_keeps_the_limit_or_is_no_worse_than_stable(
+    *, total, more, q, below, part
+):
+    """All outcomes of one interval; with the limit alone where stable seems to keep it, as `FailTests` bets."""
+    limit, stable_total = 0.05, max(int(total * more), 1)
+    share = part * (limit if below else max(q, limit))
+    bad = np.arange(total + 1)
+    low, high = (int(stats.binom.ppf(p, stable_total, q)) for p in (1e-7, 1 - 1e-7))
+    expected = np.zeros(len(_ALTERNATIVES))
+    for stable_bad in range(max(low, 0), high + 1):
+        for b, chance in zip(bad, stats.binom.pmf(bad, total, share), strict=True):
+            seen = pair(1, (Cell("", float(total), float(b), float(stable_total), float(stable_bad)),))
+            factors = [1 + bet * (b / total - limit) for bet in _kelly_bets(limit, _bucket(total))]
+            if _may_break_limit(seen, limit):
+                factors = np.minimum(factors, factors_above_stable(seen, _ALTERNATIVES, limit))
+            expected += chance * stats.binom.pmf(stable_bad, stable_total, q) * np.array(factors)
+    assert expected.mean() <= 1 + 1e-6
 
 
 def fails(seen, increase):

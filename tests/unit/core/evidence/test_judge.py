@@ -90,6 +90,19 @@ def test_a_candidate_never_fails_for_what_stable_does_as_well():
     assert verdict.message.endswith("stable breaks the limit too, so nothing is concluded")
 
 
+def test_an_incident_of_both_revisions_is_not_held_against_a_candidate_that_is_slightly_worse_than_stable():
+    """At 0.9 % it keeps the limit of 1 % while all is well, and is above stable with 0.5 %. 1 % of 40 would be 0.4."""
+    random = np.random.default_rng(11)
+    failed = 0
+    for _ in range(40):
+        incident = np.repeat(random.random(25) < 0.15, 6)
+        own, other = (
+            random.binomial(total, np.where(incident, 0.33, usual)) for total, usual in ((37, 0.009), (703, 0.005))
+        )
+        failed += isinstance(judged(ABSOLUTE, served(own, 37), served(other, 703)).verdict, Fail)
+    assert failed <= 3
+
+
 def test_a_good_candidate_does_not_pass_either_while_stable_breaks_the_limit():
     verdict = judged(ABSOLUTE, [(0, TOTAL)] * 20, counts(0.05, 20, STABLE_TOTAL))
     assert verdict.verdict == Undecided(UndecidedReason.STABLE_BREAKS_LIMIT)
