@@ -5,7 +5,7 @@ Read by `bench.verdicts.traffic`, which draws them, and by everything that tells
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -85,62 +85,71 @@ class Kind:
     """Which requests are told as bad: failed or slow."""
 
 
+_AS_STABLE: Final = Kind("as stable", Expected.HARMLESS, failed=STABLE_FAILED, refused=STABLE_REFUSED, slow=STABLE_SLOW)
+_TIMES: Final = (1.2, 1.5, 2.0, 3.0, 5.0, 20.0)
+
+
 def _harmless() -> list[Kind]:
-    harmless = Expected.HARMLESS
-    same = {"failed": STABLE_FAILED, "refused": STABLE_REFUSED, "slow": STABLE_SLOW}
-    at_noon = {
-        "failed": LIMIT / 1.5,
-        "refused": STABLE_REFUSED + INCREASE / 1.5,
-        "slow": STABLE_SLOW + SLOW_INCREASE / 1.5,
-    }
-    kinds = [Kind("as stable", harmless, **same), Kind("at every limit", harmless)]
-    kinds += [
-        Kind(f"ρ {rho:g}", harmless, clustering=Clustering.CORRELATED, correlation=rho)
-        for rho in (0.005, 0.02, 0.05, 0.1, 0.2)
-    ]
-    kinds += [Kind(f"bursts of {size}", harmless, clustering=Clustering.BURSTS, burst=size) for size in (10, 20)]
+    at_limits = Kind("at every limit", Expected.HARMLESS)
+    at_noon = replace(
+        at_limits,
+        name="diurnal",
+        diurnal=True,
+        failed=LIMIT / 1.5,
+        refused=STABLE_REFUSED + INCREASE / 1.5,
+        slow=STABLE_SLOW + SLOW_INCREASE / 1.5,
+    )
     return [
-        *kinds,
-        Kind("diurnal", harmless, diurnal=True, **at_noon),
-        Kind("incidents of both", harmless, incidents=True),
-        Kind("operator restarts", harmless, restarts=True),
-        Kind("another mix", harmless, endpoints=2, other_mix=True, **same),
-        Kind("holds of half an hour", harmless, hold_seconds=1800),
-        Kind("little traffic", harmless, requests=20),
-        Kind("outage of 1 min", harmless, outage_seconds=60, **same),
-        Kind("outage of 10 min", harmless, outage_seconds=585, **same),
+        _AS_STABLE,
+        at_limits,
+        *(
+            replace(at_limits, name=f"ρ {rho:g}", clustering=Clustering.CORRELATED, correlation=rho)
+            for rho in (0.005, 0.02, 0.05, 0.1, 0.2)
+        ),
+        *(replace(at_limits, name=f"bursts of {size}", clustering=Clustering.BURSTS, burst=size) for size in (10, 20)),
+        at_noon,
+        replace(at_limits, name="incidents of both", incidents=True),
+        replace(at_limits, name="operator restarts", restarts=True),
+        replace(_AS_STABLE, name="another mix", endpoints=2, other_mix=True),
+        replace(at_limits, name="holds of half an hour", hold_seconds=1800),
+        replace(at_limits, name="little traffic", requests=20),
+        replace(_AS_STABLE, name="outage of 1 min", outage_seconds=60),
+        replace(_AS_STABLE, name="outage of 10 min", outage_seconds=585),
     ]
 
 
 def _worse() -> list[Kind]:
-    base = {"refused": STABLE_REFUSED, "slow": STABLE_SLOW}
-    kinds = [
-        Kind(f"errors {times:g} ×", Expected.BAD if times >= 2 else Expected.WORSE, failed=times * LIMIT, **base)
-        for times in (1.2, 1.5, 2, 3, 5, 20)
-    ]
     limit = STABLE_SLOW + SLOW_INCREASE
-    kinds += [
-        Kind(
-            f"slow {times:g} ×",
-            Expected.BAD if times >= 2 else Expected.WORSE,
-            failed=STABLE_FAILED,
-            refused=STABLE_REFUSED,
+    failing = [
+        replace(_AS_STABLE, name=f"errors {times:g} ×", expected=_expected(times), failed=times * LIMIT)
+        for times in _TIMES
+    ]
+    slow = [
+        replace(
+            _AS_STABLE,
+            name=f"slow {times:g} ×",
+            expected=_expected(times),
             slow=min(times * limit, 0.95),
             harm="slow",
         )
-        for times in (1.2, 1.5, 2, 3, 5, 20)
+        for times in _TIMES
     ]
-    bad = Expected.BAD
+    bad = replace(_AS_STABLE, expected=Expected.BAD)
     return [
-        *kinds,
-        Kind("errors on one endpoint", bad, failed=0.1, endpoints=5, worse_endpoint=True, **base),
-        Kind("errors after an hour", bad, failed=0.05, begins_seconds=3600, hold_seconds=1800, **base),
-        Kind("errors 3 ×, outage of 1 min", bad, failed=0.03, outage_seconds=60, **base),
-        Kind("errors 3 ×, outage of 10 min", bad, failed=0.03, outage_seconds=585, **base),
-        Kind("crashing pods", bad, failed=STABLE_FAILED, crashes=True, **base),
-        Kind("silent candidate", bad, failed=1.0, silent=True, **base),
+        *failing,
+        *slow,
+        replace(bad, name="errors on one endpoint", failed=0.1, endpoints=5, worse_endpoint=True),
+        replace(bad, name="errors after an hour", failed=0.05, begins_seconds=3600, hold_seconds=1800),
+        replace(bad, name="errors 3 ×, outage of 1 min", failed=0.03, outage_seconds=60),
+        replace(bad, name="errors 3 ×, outage of 10 min", failed=0.03, outage_seconds=585),
+        replace(bad, name="crashing pods", crashes=True),
+        replace(bad, name="silent candidate", failed=1.0, silent=True),
         Kind("no traffic", Expected.SILENT, requests=0.0),
     ]
+
+
+def _expected(times: float) -> Expected:
+    return Expected.BAD if times >= 2 else Expected.WORSE
 
 
 KINDS: Final = (*_harmless(), *_worse())

@@ -199,7 +199,9 @@ class PassTests:
 
     def below_limit(self) -> Shortfall | None:
         """How far it is from being shown that the absolute limit is kept."""
-        return self._share and self._share.shortfall(self._alpha, bounded(self._clustering.in_time))
+        if self._share is None:
+            return None
+        return self._share.shortfall(self._alpha, bounded(self._clustering.in_time))
 
     def below_increase(self, baseline: Counts | None) -> Shortfall | None:
         """How far it is from being shown that the allowed increase is kept."""

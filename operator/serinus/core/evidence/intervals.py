@@ -202,7 +202,7 @@ class Tallying:
         sums: dict[tuple[str, Part], dict[int, float]] = {}
         for counter, series, points in fresh:
             by_point = sums.setdefault((series.stratum, series.part), {})
-            for point, increase in self._increases(counter, series, points):
+            for point, increase in self._increases(counter, series, points, counters.grid):
                 if increase:
                     by_point[point] = by_point.get(point, 0.0) + increase
         for counter, series, points in fresh:
@@ -261,13 +261,13 @@ class Tallying:
             last = value
 
     def _increases(
-        self, counter: _Counter, series: CounterSeries, points: Sequence[int]
+        self, counter: _Counter, series: CounterSeries, points: Sequence[int], grid: Grid
     ) -> Iterator[tuple[int, float]]:
         """By how much a counter rose up to each grid point at which it was read."""
         pod = self._pods[series.pod]
         samples = zip(points, series.samples[counter.samples :], strict=True)
         if counter.newest:
-            last, last_value = _point(counter.newest[-1], self._grid), counter.newest[-1].value
+            last, last_value = _point(counter.newest[-1], grid), counter.newest[-1].value
         else:
             last, (_, last_value) = next(samples)
             yield last, last_value if counter.from_start or pod.first < last else 0.0
