@@ -11,7 +11,7 @@ from bench.verdicts.attempt import Attempt
 from bench.verdicts.detection import LIMITS, TIMES, Detection, detection, requests_until_fail, runs_of
 from bench.verdicts.kinds import Kind
 from bench.verdicts.results import ENGINE, Tallies, Tally
-from bench.verdicts.rules import Rule, outcomes, rules
+from bench.verdicts.rules import WINDOWS, Rule, Windows, outcomes, rules
 from bench.verdicts.traffic import drawn, horizon
 
 _BATCH = 25
@@ -56,8 +56,9 @@ def _attempts(task: tuple[Kind, int, range]) -> dict[str, Tally]:
     for run in batch:
         traffic = drawn(kind, seed, run, horizon(kind))
         tallies[ENGINE].add(Attempt(kind, traffic).play())
+        windows = {looks: Windows(kind, traffic, looks) for looks in WINDOWS}
         for system, window_looks, slack in settings:
-            for tolerated, outcome in outcomes(kind, traffic, system, window_looks, slack).items():
+            for tolerated, outcome in outcomes(windows[window_looks], system, slack).items():
                 tallies[Rule(system, window_looks, slack, tolerated).name].add(outcome)
     return tallies
 

@@ -16,7 +16,7 @@ is the same limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -30,8 +30,13 @@ from bench.verdicts.traffic import Floats, Traffic, harm, is_down, source_is_awa
 CONSECUTIVE_ERROR_LIMIT: Final = 4
 TOLERATED: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
 """Failed checks that don't roll back: Argo's failureLimit, Flagger's threshold less one."""
+_TINY: Final = 1e-9
 _THRESHOLDS: Final = ((1, LIMIT), (3, STABLE_SLOW + SLOW_INCREASE))
 """Column of the traffic and its limit, of each metric."""
+
+
+WINDOWS: Final = (4, 20)
+"""Looks between two checks, and in the window of each; every step begins with a window."""
 
 
 class System(StrEnum):
@@ -71,50 +76,55 @@ USUAL: Final = (
 def rules() -> Iterator[Rule]:
     """All settings that are tried."""
     for system in System:
-        for window_looks in (4, 20):
+        for window_looks in WINDOWS:
             for slack in (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0):
                 for tolerated in TOLERATED:
                     yield Rule(system, window_looks, slack, tolerated)
 
 
-def outcomes(kind: Kind, traffic: Traffic, system: System, window_looks: int, slack: float) -> dict[int, Outcome]:
+class Windows:
+    """What the checks of an attempt see: the shares of each window against the limits, at each weight."""
+
+    def __init__(self, kind: Kind, traffic: Traffic, window_looks: int) -> None:
+        self.kind, self.looks, self.window_looks = kind, traffic.looks, window_looks
+        checks = traffic.looks // window_looks
+        up = np.array([not is_down(kind, look) for look in range(1, traffic.looks + 1)])
+        served = traffic.candidate.sum(axis=2) * up[np.newaxis, :, np.newaxis]
+        counts = served[:, : checks * window_looks].reshape(len(served), checks, window_looks, 4).sum(axis=2)
+        allowed = np.maximum(counts[..., :1], _TINY) * np.array([limit for _, limit in _THRESHOLDS])
+        ratios = counts[..., [column for column, _ in _THRESHOLDS]] / allowed
+        self.ratios: list[list[list[float]]] = np.where(counts[..., :1] > 0, ratios, np.inf).tolist()
+        """By weight, check and metric: the share against its limit, infinite where nothing was served."""
+        self.has_error = [kind.silent or source_is_away(kind, (check + 1) * window_looks) for check in range(checks)]
+        """Whether nothing can be had at a check."""
+        self._harm = np.stack([harm(kind, 1, each) for each in traffic.candidate])
+
+    def bad_upto(self, steps: Sequence[int]) -> Floats:
+        """Bad requests up to and with each look, at these steps."""
+        bad: Floats = self._harm[list(steps), np.arange(self.looks)].cumsum()
+        return bad
+
+
+def outcomes(windows: Windows, system: System, slack: float) -> dict[int, Outcome]:
     """The attempt by one rule, for each number of tolerated failures."""
-    play = _argo if system is System.ARGO else _flagger
-    return play(kind, traffic, window_looks, slack)
+    return _argo(windows, slack) if system is System.ARGO else _flagger(windows, slack)
 
 
-class _Check(StrEnum):
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"
-
-
-def _checked(kind: Kind, window: Floats, first: int, last: int, slack: float) -> list[_Check]:
-    """The check of each metric over the looks first < look ≤ last, at the last of them."""
-    if kind.silent or source_is_away(kind, last):
-        return [_Check.ERROR for _ in _THRESHOLDS]
-    up = np.array([not is_down(kind, look) for look in range(first + 1, last + 1)])
-    counts = window[up].sum(axis=(0, 1))
-    total = counts[0]
-    return [
-        _Check.PASSED if total > 0 and counts[column] <= slack * limit * total else _Check.FAILED
-        for column, limit in _THRESHOLDS
-    ]
-
-
-def _argo(kind: Kind, traffic: Traffic, window_looks: int, slack: float) -> dict[int, Outcome]:
-    hold = int(kind.hold_seconds / LOOK_SECONDS)
-    promoted = min(STEPS * hold, traffic.looks)
-    steps = [min(look // hold, STEPS) for look in range(traffic.looks)]
-    bad = _bad_upto(kind, traffic, steps)
+def _argo(windows: Windows, slack: float) -> dict[int, Outcome]:
+    hold = int(windows.kind.hold_seconds / LOOK_SECONDS)
+    promoted = min(STEPS * hold, windows.looks)
+    bad = windows.bad_upto([min(look // hold, STEPS) for look in range(windows.looks)])
     failures = [0] * len(_THRESHOLDS)
     rolled: dict[int, int] = {}
     errors = 0
-    for look in range(window_looks, promoted, window_looks):
-        window = np.stack([traffic.candidate[steps[at], at] for at in range(look - window_looks, look)])
-        checks = _checked(kind, window, look - window_looks, look, slack)
-        errors = errors + 1 if _Check.ERROR in checks else 0
-        failures = [count + (check is _Check.FAILED) for count, check in zip(failures, checks, strict=True)]
+    for look in range(windows.window_looks, promoted, windows.window_looks):
+        check = look // windows.window_looks - 1
+        if windows.has_error[check]:
+            errors += 1
+        else:
+            errors = 0
+            ratios = windows.ratios[(look - 1) // hold][check]
+            failures = [count + (ratio > slack) for count, ratio in zip(failures, ratios, strict=True)]
         for tolerated in TOLERATED:
             if max(failures) > tolerated or errors > CONSECUTIVE_ERROR_LIMIT:
                 rolled.setdefault(tolerated, look)
@@ -124,19 +134,18 @@ def _argo(kind: Kind, traffic: Traffic, window_looks: int, slack: float) -> dict
     return {each: _outcome(rolled.get(each), end, promoted, bad) for each in TOLERATED}
 
 
-def _flagger(kind: Kind, traffic: Traffic, window_looks: int, slack: float) -> dict[int, Outcome]:
-    steps = [0] * traffic.looks
+def _flagger(windows: Windows, slack: float) -> dict[int, Outcome]:
+    steps = [0] * windows.looks
     step, failed, promoted = 0, 0, None
     rolled: dict[int, int] = {}
-    for look in range(window_looks, traffic.looks + 1, window_looks):
-        window = traffic.candidate[step, look - window_looks : look]
-        steps[look - window_looks : look] = [step] * window_looks
-        checks = _checked(kind, window, look - window_looks, look, slack)
-        if all(check is _Check.PASSED for check in checks):
+    for check, has_error in enumerate(windows.has_error):
+        look = (check + 1) * windows.window_looks
+        steps[look - windows.window_looks : look] = [step] * windows.window_looks
+        if not has_error and max(windows.ratios[step][check]) <= slack:
             step += 1
             if step == STEPS:
                 promoted = look
-                steps[look:] = [STEPS] * (traffic.looks - look)
+                steps[look:] = [STEPS] * (windows.looks - look)
                 break
             continue
         failed += 1
@@ -146,13 +155,8 @@ def _flagger(kind: Kind, traffic: Traffic, window_looks: int, slack: float) -> d
         if len(rolled) == len(TOLERATED):
             break
     end = End.UNDECIDED if promoted is None else End.PROMOTED
-    bad = _bad_upto(kind, traffic, steps)
-    return {each: _outcome(rolled.get(each), end, promoted or traffic.looks, bad) for each in TOLERATED}
-
-
-def _bad_upto(kind: Kind, traffic: Traffic, steps: list[int]) -> Floats:
-    """Bad requests up to and with each look, at these steps."""
-    return harm(kind, 1, traffic.candidate[steps, np.arange(traffic.looks)]).cumsum()
+    bad = windows.bad_upto(steps)
+    return {each: _outcome(rolled.get(each), end, promoted or windows.looks, bad) for each in TOLERATED}
 
 
 def _outcome(rolled: int | None, end: End, look: int, bad: Floats) -> Outcome:

@@ -15,7 +15,7 @@ from bench.verdicts.kinds import KINDS, REQUESTS, STABLE_FAILED, Expected, Kind
 from bench.verdicts.play import played
 from bench.verdicts.report import write
 from bench.verdicts.results import ENGINE, Results, Tally, chosen, condensed, missed
-from bench.verdicts.rules import TOLERATED, Rule, System, outcomes, rules
+from bench.verdicts.rules import TOLERATED, Rule, System, Windows, outcomes, rules
 from bench.verdicts.traffic import WEIGHTS, Traffic, drawn, horizon
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -36,11 +36,11 @@ def traffic(failing, *, total=100.0):
 
 
 def argo(failing, tolerated, **changes):
-    return outcomes(kind(**changes), traffic(failing), System.ARGO, 4, 1.0)[tolerated]
+    return outcomes(Windows(kind(**changes), traffic(failing), 4), System.ARGO, 1.0)[tolerated]
 
 
 def flagger(failing, tolerated, **changes):
-    return outcomes(kind(**changes), traffic(failing), System.FLAGGER, 4, 1.0)[tolerated]
+    return outcomes(Windows(kind(**changes), traffic(failing), 4), System.FLAGGER, 1.0)[tolerated]
 
 
 # Traffic --------------------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_argo_forgives_four_errors_in_a_row_and_not_five():
 
 def test_argo_takes_no_requests_for_a_failure():
     nothing = traffic([], total=0.0)
-    assert outcomes(kind(), nothing, System.ARGO, 4, 1.0)[3].end is End.ROLLED_BACK
+    assert outcomes(Windows(kind(), nothing, 4), System.ARGO, 1.0)[3].end is End.ROLLED_BACK
 
 
 def test_argo_promotes_when_its_steps_are_over():
