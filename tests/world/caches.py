@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, ROLE_REVISION, Kind
+from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, MODEL_DEPLOYMENT, ROLE_REVISION, Kind
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
 from serinus.shell.reconciler import Key
@@ -98,12 +98,16 @@ class Caches:
         return self.capabilities_now()
 
     def learn(self, kind: Kind, manifest: Any) -> None:
-        """An object as the API server has just answered it; see `serinus.kube.informers.Informer.learn`."""
+        """An object as the API server has just answered it; see `serinus.shell.caches.Caches.learn`."""
         metadata = manifest["metadata"]
         address = (kind.kind, metadata["namespace"], metadata["name"])
         known = self.of_kind(kind.kind).get(address)
         told = max(self._told_until(kind.kind), _version(known) if known else 0)
-        if LABEL_DEPLOYMENT in (metadata.get("labels") or {}) and _version(manifest) > told:
+        if kind == MODEL_DEPLOYMENT:
+            selected = known is not None and known["metadata"]["uid"] == metadata["uid"]
+        else:
+            selected = LABEL_DEPLOYMENT in (metadata.get("labels") or {})
+        if selected and _version(manifest) > told:
             self._learned[address] = manifest
             self.on_change()
 

@@ -9,6 +9,7 @@ import pytest
 
 from serinus.api.kinds import LABEL_REVISION
 from serinus.core.observation import Children, ReplicaSetState
+from tests.world.api_server import Mishap
 from tests.world.invariants import check, every_step_is_held
 from tests.world.many_walks import walked
 from tests.world.test_edits import holding
@@ -141,6 +142,27 @@ def test_a_first_revision_that_serves_goes_on_until_the_next_first_one_has_pods(
     check(world)
 
 
+@pytest.mark.parametrize("hangs", [True, False], ids=["a-call-hangs", "the-watch-is-behind"])
+def test_a_scale_to_zero_that_was_taken_back_takes_no_pods_away(hangs: bool) -> None:
+    """Decided before people changed their minds, it used to be carried out after they had."""
+    world = serving()
+    world.run(60)
+    if hangs:
+        faults = world.api.faults
+        faults.mishaps, faults.hold_seconds = {world.api.calls + 1: Mishap.SLOW}, 8
+        world.api.edit("Service", NAMESPACE, NAME, lambda m: m["spec"]["selector"].update(app="other"))  # mended first
+    else:
+        world.caches.fall_behind("ModelDeployment", 5)
+    world.deploy(spec_of("model:1") | {"scaling": {"replicas": 0}})
+    world.run(3).deploy(spec_of("model:1"))
+    world.run(30)
+    assert [write for write in world.api.writes if write.verb == "scale"] == []
+    world.caches.fall_behind("ModelDeployment", 0)
+    world.deploy(spec_of("model:1") | {"scaling": {"replicas": 0}})
+    world.run(5)
+    assert world.replicas() == {world.revision_of("model:1"): 0}
+
+
 WALKS: dict[int, set[int]] = {
     50: {2, 13, 19},
     633: {22, 33},
@@ -157,6 +179,7 @@ WALKS: dict[int, set[int]] = {
     20662: {1, 2},
     20718: {0, 5, 9, 12, 14, 16, 17, 21, 22, 23},
     20914: {11, 15, 21, 22, 23, 24, 29},
+    30172: {58, 60, 62, 83, 88, 94},
 }
 
 

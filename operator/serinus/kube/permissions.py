@@ -44,7 +44,7 @@ _WRITE: Final = _LIST | {"get", "create", "patch"}
 _CHILD: Final = _WRITE | {"delete"}
 
 PERMISSIONS: Final = (
-    Permission(GROUP, "modeldeployments", _LIST, "Read what users ask for; never write it."),
+    Permission(GROUP, "modeldeployments", _LIST | {"get"}, "Read what users ask for; never write it."),
     Permission(GROUP, "modeldeployments/status", frozenset({"update"}), "Record decisions, each on what was observed."),
     Permission("apps", "controllerrevisions", _CHILD, "Keep each revision's fields and pod template."),
     Permission("apps", "replicasets", _CHILD, "Run the pods of each revision."),

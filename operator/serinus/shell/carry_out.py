@@ -23,6 +23,7 @@ from serinus.api.kinds import (
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.observation import Observation
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Move, Plan, Realise, Scale
+from serinus.core.traffic import weights_in_force
 from serinus.kube.cluster import AlreadyExists, ApiError, Cluster, NotFound, Rejected, Unavailable
 from serinus.kube.observation import controller_of
 from serinus.kube.ownership import takes_nothing_out
@@ -147,8 +148,8 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
                 booked = child.booked or takes_nothing_out(kind, child.manifest, manifest)
                 await cluster.apply(kind, namespace, _of_uid(manifest, child.uid), version, booked=booked)
             case Scale(name=name, replicas=replicas, resource_version=version):
-                if (stale := await _route_has_changed(intent, observation, cluster)) is not None:
-                    return stale
+                if (changed := await _may_have_traffic_again(intent, observation, cluster)) is not None:
+                    return changed
                 await cluster.scale(REPLICA_SET, namespace, name, replicas, version)
             case Delete(kind=kind, name=name, uid=uid):
                 await cluster.delete(kind, namespace, name, uid)
@@ -159,27 +160,42 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
     return None
 
 
-async def _route_has_changed(scale: Scale, observation: Observation, cluster: Cluster) -> ObserveAgain | None:
-    """Before pods go: whether the route that took the traffic off them is the one that is there.
+async def _may_have_traffic_again(scale: Scale, observation: Observation, cluster: Cluster) -> ObserveAgain | None:
+    """Before pods go: whether what was observed of their traffic, and what they are to go for, is still so.
 
     The watch of routes may be behind the others, and a route as it was before the traffic came looks just like one
-    after it has gone.
+    after it has gone. Pods that have traffic go because people want fewer; they may have changed their minds, unseen by
+    a watch that is behind, or while an earlier call of this pass hung.
     """
-    metadata = observation.deployment.metadata
-    sizes = {state.name: state.desired for state in observation.children.replica_sets.values()}
-    route = observation.children.objects.get((HTTP_ROUTE.kind, metadata.name))
-    if route is None or scale.replicas >= sizes.get(scale.name, 0):
+    metadata, children = observation.deployment.metadata, observation.children
+    shrinking = next((each for each in children.replica_sets.values() if each.name == scale.name), None)
+    if shrinking is None or scale.replicas >= shrinking.desired:
         return None
+    attempt = f"scale ReplicaSet {metadata.namespace}/{scale.name} down"
+    route = children.objects.get((HTTP_ROUTE.kind, metadata.name))
+    if route is not None:
+        there = await _there(HTTP_ROUTE, metadata.namespace, metadata.name, cluster)
+        if there.get("spec") != route.manifest.get("spec"):
+            return ObserveAgain(
+                f"{attempt}: HTTPRoute {metadata.name} is not as it was observed, so its pods may have traffic; it is "
+                "read again"
+            )
+    if weights_in_force(children).get(shrinking.revision):
+        found = (await _there(MODEL_DEPLOYMENT, metadata.namespace, metadata.name, cluster)).get("metadata", {})
+        if (found.get("uid"), found.get("resourceVersion")) != (metadata.uid, metadata.resource_version):
+            return ObserveAgain(
+                f"{attempt}: its pods have traffic, and ModelDeployment {metadata.name} has changed since it was "
+                "observed; it is read again"
+            )
+    return None
+
+
+async def _there(kind: Kind, namespace: str, name: str, cluster: Cluster) -> Manifest:
+    """An object as it is now; nothing if it is gone."""
     try:
-        there = await cluster.get(HTTP_ROUTE, metadata.namespace, metadata.name)
+        return await cluster.get(kind, namespace, name)
     except NotFound:
-        there = {}
-    if there.get("spec") == route.manifest.get("spec"):
-        return None
-    return ObserveAgain(
-        f"scale ReplicaSet {metadata.namespace}/{scale.name} down: HTTPRoute {metadata.name} is not as it was "
-        "observed, so its pods may have traffic; it is read again"
-    )
+        return {}
 
 
 async def _create(kind: Kind, manifest: Manifest, observation: Observation, cluster: Cluster) -> Outcome | None:

@@ -212,6 +212,65 @@ async def test_a_child_that_vanished_is_not_applied_to():
     assert world.server.find(SERVICE.kind, TEAM, "iris") is None
 
 
+class Changing(ApiServer):
+    """An API server on which somebody does something right before an object is read."""
+
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
+        self.meanwhile()
+        return await super().get(kind, namespace, name)
+
+
+def serving_world() -> tuple[World, Scale]:
+    """Three pods that have all the traffic, and the write that takes them away."""
+    world = World()
+    world.server = Changing(**vars(world.server))
+    labels = {"serinus.dev/deployment": "iris", "serinus.dev/revision": "0123456789"}
+    service = world.child(SERVICE, "iris", spec={"selector": labels, "ports": [{"port": 80}]})
+    world.put(service)
+    replica_set = world.child(REPLICA_SET, "iris-0123456789", spec={"replicas": 3})
+    replica_set["metadata"]["labels"] = labels
+    made = world.put(replica_set)
+    return world, Scale("iris-0123456789", 0, made["metadata"]["resourceVersion"])
+
+
+async def test_pods_that_have_traffic_go_only_while_the_resource_says_so():
+    world, scale = serving_world()
+    assert isinstance(await world.carry_out(scale), Done)
+    assert world.find(REPLICA_SET, "iris-0123456789")["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("change", ["edited", "gone", "made anew"])
+async def test_pods_that_have_traffic_stay_when_the_resource_has_changed_unseen(change: str):
+    world, scale = serving_world()
+
+    def changes() -> None:
+        world.server.meanwhile = lambda: None  # type: ignore[attr-defined]
+        manifest = copy.deepcopy(world.find(MODEL_DEPLOYMENT, "iris"))
+        if change == "edited":
+            world.server.edit(MODEL_DEPLOYMENT.kind, TEAM, "iris", lambda m: m["spec"].update(scaling={"replicas": 3}))
+            return
+        world.server.remove(MODEL_DEPLOYMENT.kind, TEAM, "iris")
+        if change == "made anew":
+            world.server.put(MODEL_DEPLOYMENT.kind, TEAM, manifest)
+
+    world.server.meanwhile = changes  # type: ignore[attr-defined]
+    outcome = await world.carry_out(scale)
+    assert isinstance(outcome, ObserveAgain)
+    assert "scale ReplicaSet team/iris-0123456789 down" in outcome.message
+    assert world.find(REPLICA_SET, "iris-0123456789")["spec"]["replicas"] == 3
+
+
+async def test_pods_without_traffic_go_without_a_look_at_the_resource():
+    world, _ = serving_world()
+    idle = world.put(world.child(REPLICA_SET, "iris-9876543210", spec={"replicas": 2}))
+    calls = world.server.calls
+    outcome = await world.carry_out(Scale("iris-9876543210", 0, idle["metadata"]["resourceVersion"]))
+    assert isinstance(outcome, Done)
+    assert world.server.calls == calls + 1
+
+
 async def test_an_api_server_that_is_away_is_waited_for():
     world = World()
     observation = world.observe()
