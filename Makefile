@@ -59,6 +59,10 @@ test: check ## everything a change must pass: check, world, integration and end 
 walks: $(VENV)/.complete ## random walks through the simulated world: WALKS=100000 FIRST=0
 	PYTHONPATH=operator:. $(BIN)/python -m tests.world.many_walks $(or $(WALKS),20000) --first $(or $(FIRST),0)
 
+.PHONY: told-walks
+told-walks: $(VENV)/.complete ## walks that hypothesis makes up, others each time: TOLD_WALKS=5000 of each kind
+	TOLD_WALKS=$(or $(TOLD_WALKS),5000) $(BIN)/pytest --quiet --numprocesses auto -m exhaustive tests/world/test_told_walks.py
+
 .PHONY: e2e
 e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the real cluster
 	$(BIN)/pytest -m 'not full' e2e

@@ -62,6 +62,8 @@ BEFORE_THE_WRITE: dict[Mishap, Callable[[], Exception]] = {
     Mishap.TIMEOUT: lambda: Unavailable("no answer in time"),
     Mishap.HALF_OPEN: lambda: Unavailable("the connection was half-open"),
 }
+_DELETED_AT = "2026-03-01T12:00:00Z"
+_IMMUTABLE = {"ControllerRevision": (("data",),), "ReplicaSet": (("spec", "selector"),)}
 LASTING = frozenset({Mishap.SLOW, Mishap.HALF_OPEN, Mishap.HALF_OPEN_CARRIED_OUT, Mishap.FREEZE})
 
 
@@ -140,6 +142,9 @@ class ApiServer:
             raise Conflict(f"{kind.kind} {namespace}/{name} is another one by now")
         uid = existing["metadata"]["uid"]
         merged = _applied(existing, manifest, self._owned.get(uid, frozenset()))
+        for path in _IMMUTABLE.get(kind.kind, ()):
+            if _value(merged, path) != _value(existing, path):
+                raise Rejected(f"{kind.kind} {namespace}/{name} is invalid: {'.'.join(path)}: field is immutable")
         self._owned[uid] = _named(manifest)
         changed = self._replace(existing, merged)
         return self._committed("apply", kind, name, changed, lost)
@@ -189,7 +194,10 @@ class ApiServer:
         self._replace(existing, merged)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object."""
+        """Delete an object: one with finalizers stays until the last of them is taken off."""
+        if self.objects[kind, namespace, name]["metadata"].get("finalizers"):
+            self.edit(kind, namespace, name, lambda m: m["metadata"].setdefault("deletionTimestamp", _DELETED_AT))
+            return
         del self.objects[kind, namespace, name]
         del self.by_kind[kind][kind, namespace, name]
         self.version += 1
@@ -245,6 +253,8 @@ class ApiServer:
         self.version += 1
         metadata["resourceVersion"] = str(self.version)
         self._store(merged["kind"], metadata["namespace"], metadata["name"], merged)
+        if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            self.remove(merged["kind"], metadata["namespace"], metadata["name"])
         return merged
 
     def _committed(self, verb: str, kind: Kind, name: str, result: dict[str, Any], lost: bool) -> dict[str, Any]:
@@ -270,10 +280,18 @@ def _named(manifest: Any) -> frozenset[tuple[str, str]]:
     return frozenset((place, key) for place in ("labels", "annotations") for key in manifest["metadata"].get(place, {}))
 
 
+def _value(manifest: dict[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = manifest
+    for key in path:
+        value = (value or {}).get(key)
+    return value
+
+
 def _applied(existing: dict[str, Any], manifest: Any, owned: frozenset[tuple[str, str]]) -> dict[str, Any]:
     """Server-side apply as the client does it: the spec is replaced whole, but for replicas that are not named.
 
-    Of the metadata, labels and annotations that Serinus wrote before and names no longer go; those of others stay.
+    Of the metadata, labels and annotations that Serinus wrote before and names no longer go; those of others stay, as
+    do their owners and finalizers.
     """
     merged = copied(existing)
     merged |= {key: copied(manifest[key]) for key in manifest if key not in {"metadata", "status", "spec"}}
@@ -282,7 +300,9 @@ def _applied(existing: dict[str, Any], manifest: Any, owned: frozenset[tuple[str
         merged["spec"] = kept | copied(manifest["spec"])
     metadata = merged["metadata"]
     if "ownerReferences" in manifest["metadata"]:
-        metadata["ownerReferences"] = copied(manifest["metadata"]["ownerReferences"])
+        ours = {owner["uid"]: copied(dict(owner)) for owner in manifest["metadata"]["ownerReferences"]}
+        theirs = [owner for owner in metadata.get("ownerReferences", ()) if owner["uid"] not in ours]
+        metadata["ownerReferences"] = [*theirs, *ours.values()]
     for place in ("labels", "annotations"):
         named = manifest["metadata"].get(place, {})
         others = {k: v for k, v in metadata.get(place, {}).items() if (place, k) not in owned}

@@ -1,18 +1,19 @@
 """Random walks by the thousand: `python -m tests.world.many_walks 100000` walks them on all processors.
 
 A walk that fails is walked again with fewer and fewer acts, and told as the call that repeats it:
-`walked(4711, only={3, 17})`. Such calls stay in `tests/world/test_found_by_walks.py`.
+`walked(4711, {3: "lag", 17: "new_image"}, "storm")`. Such calls stay in `tests/world/test_found_by_walks.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from serinus.api.reasons import Phase
 from tests.world.invariants import check_walk
@@ -27,9 +28,9 @@ LONGEST_REST_SECONDS = 500
 QUIET_SECONDS = 60
 
 
-def walked(seed: int, only: Iterable[int] | None = None) -> Walk:
-    """A walk of which every invariant holds and that comes to rest; `only`: acts in these seconds alone."""
-    walk = Walk(seed, None if only is None else frozenset(only))
+def walked(seed: int, acts: Mapping[int, str] | None = None, kind: str | None = None) -> Walk:
+    """A walk of which every invariant holds and that comes to rest; `acts`: nothing but these, by second."""
+    walk = Walk(seed, acts, kind)
     try:
         walk.go().settle()
         walk.world.run(3).run_until(lambda: at_rest(walk), LONGEST_REST_SECONDS)
@@ -53,26 +54,26 @@ def at_rest(walk: Walk) -> bool:
     return done and stable and ended and sum(world.replicas(owned=True).values()) == 3
 
 
-def shrunk(seed: int, only: Iterable[int]) -> list[int]:
-    """The fewest seconds, found by leaving out halves, quarters …, with which the walk still fails in the same way."""
-    kept = sorted(only)
+def shrunk(seed: int, acts: Mapping[int, str]) -> dict[int, str]:
+    """The fewest acts, found by leaving out halves, quarters …, with which the walk still fails."""
+    kept = sorted(acts)
     size = max(1, len(kept) // 2)
     while True:
         for start in range(0, len(kept), size):
             fewer = [*kept[:start], *kept[start + size :]]
-            if failure(seed, fewer) is not None:
+            if failure(seed, {second: acts[second] for second in fewer}) is not None:
                 kept = fewer
                 break
         else:
             if size == 1:
-                return kept
+                return {second: acts[second] for second in kept}
             size //= 2
 
 
-def failure(seed: int, only: Iterable[int] | None = None) -> AssertionError | None:
+def failure(seed: int, acts: Mapping[int, str] | None = None) -> AssertionError | None:
     """Why a walk fails, if it does."""
     try:
-        walked(seed, only)
+        walked(seed, acts)
     except AssertionError as error:
         return error
     return None
@@ -83,8 +84,10 @@ def _report(seed: int) -> str | None:
     if found is None:
         return None
     walk = Walk(seed)
-    acts = shrunk(seed, range(walk.seconds))
-    return f"{failure(seed, acts) or found}\nwalked({seed}, only={set(acts) or '()'})\n"
+    with contextlib.suppress(Exception):
+        walk.go()
+    acts = shrunk(seed, walk.acted)
+    return f'{failure(seed, acts) or found}\nwalked({seed}, {acts}, "{walk.kind.name}")\n'
 
 
 def main() -> int:

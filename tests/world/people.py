@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,17 @@ def replicas(walk: Walk, _: int) -> str:
     return f"scales to {wanted}"
 
 
+def mind_is_changed(walk: Walk, second: int) -> str:
+    """Another size or image, and back again before all that follows from it is done."""
+    before = copy.deepcopy(walk.spec)
+    said = walk.random.choice([replicas, new_image, strategy])(walk, second)
+
+    def back() -> None:
+        walk.deploy(**before)
+
+    return f"{said}, and takes it back after {walk.for_a_while(second, back, 8)} s"
+
+
 def strategy(walk: Walk, _: int) -> str:
     rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in {"canary", "blueGreen"}}
     weights = sorted(walk.random.sample([5, 10, 30, 50, 80], walk.random.randint(0, 3)))
@@ -105,7 +117,15 @@ def annotation(walk: Walk, _: int) -> str:
 
 
 NEW_IMAGES = {new_image: 10, storm_of_specs: 2}
-DEPLOYS = NEW_IMAGES | {replicas: 2, strategy: 2, analysis: 2, suspend: 1, unusable: 2, annotation: 4}
+DEPLOYS = NEW_IMAGES | {
+    replicas: 2,
+    mind_is_changed: 2,
+    strategy: 2,
+    analysis: 2,
+    suspend: 1,
+    unusable: 2,
+    annotation: 4,
+}
 
 
 # They meddle ----------------------------------------------------------------------------------------------------------
@@ -126,13 +146,14 @@ def child_goes_slowly(walk: Walk, second: int) -> str:
         return ""
     kind, name, uid = child["kind"], child["metadata"]["name"], child["metadata"]["uid"]
     api = walk.world.api
+    api.edit(kind, NAMESPACE, name, lambda m: m["metadata"].update(finalizers=["example.com/kept"]))
+    api.remove(kind, NAMESPACE, name)
 
     def gone() -> None:
         found = api.find(kind, NAMESPACE, name)
         if found is not None and found["metadata"]["uid"] == uid:
-            api.remove(kind, NAMESPACE, name)
+            api.edit(kind, NAMESPACE, name, lambda m: m["metadata"].pop("finalizers", None))
 
-    api.edit(kind, NAMESPACE, name, lambda m: m["metadata"].update(deletionTimestamp="2026-03-01T12:00:00Z"))
     return f"{kind} {name} is being deleted for {walk.for_a_while(second, gone, 20)} s"
 
 

@@ -1,7 +1,9 @@
 """A walk of random edits and random trouble through one world: the same seed, the same walk.
 
 What happens in a second depends on the seed and on that second alone, so that a walk that fails can be walked again
-with most of its acts left out (`only`): see `tests.world.many_walks`.
+with most of its acts left out: see `tests.world.many_walks`. Acts can also be given by name: so walks that once failed
+are kept, and stay the same when other acts are added; and so hypothesis makes up walks of its own
+(`tests/world/test_told_walks.py`).
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ MACHINERY = Kind(
 STORM = Kind("storm", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.7, (15, 50))
 MEDDLING = Kind("meddling", people.DEPLOYS | people.MEDDLES, 0.3, (40, 90))
 KINDS = (EVERYTHING, MACHINERY, STORM, MEDDLING)
+ACTS = {act.__name__: act for act in people.DEPLOYS | people.MEDDLES | trouble.ALL}
 
 
 @dataclass
@@ -66,19 +69,23 @@ class Walk:
     """Acts at random on a world, second by second."""
 
     seed: int
-    only: frozenset[int] | None = None
-    """Seconds in which something may happen; None: all."""
+    acts: Mapping[int, str] | None = None
+    """What happens, by second and by the name of the act; None: what the seed says."""
+    kind_name: str | None = None
+    """None: the seed's kind."""
     world: World = field(default_factory=lambda: World(requests_per_second=400, behaviours=dict(IMAGES)))
     told: list[str] = field(default_factory=list)
     """What was done and when, for a failing test."""
-    acted_in: list[int] = field(default_factory=list)
+    acted: dict[int, str] = field(default_factory=dict)
+    """The acts so far, as `acts` takes them."""
     promoted_by_hand: set[str] = field(default_factory=set)
     clock_steps: int = 0
     ends: dict[int, Callable[[], None]] = field(default_factory=dict)
     """Trouble ends, by the second in which it does."""
 
     def __post_init__(self) -> None:
-        self.kind = KINDS[self.seed % len(KINDS)]
+        by_name = {kind.name: kind for kind in KINDS}
+        self.kind = by_name[self.kind_name] if self.kind_name else KINDS[self.seed % len(KINDS)]
         self.random = random.Random(self.seed)  # a walk, not a secret
         self.seconds = self.random.randint(*self.kind.seconds)
         self.spec = settled_spec()
@@ -90,17 +97,27 @@ class Walk:
         for second in range(self.seconds):
             self.ends.pop(second, lambda: None)()
             self.random = random.Random(f"{self.seed} {second}")
-            if self.random.random() < self.kind.chance and (self.only is None or second in self.only):
-                self.act(second)
+            act = self._drawn()
+            if self.acts is not None:
+                act = ACTS[self.acts[second]] if second in self.acts else None
+            if act is not None:
+                self.acted[second] = act.__name__
+                self.act(second, act)
             self.world.run(1)
         return self
 
-    def act(self, second: int, acts: Mapping[Act, int] | None = None) -> None:
+    def _drawn(self) -> Act | None:
+        """What the seed has for this second. It is drawn even if it is given, for what the act draws after it."""
+        happens, act = self.random.random() < self.kind.chance, self.one_of(self.kind.acts)
+        return act if happens else None
+
+    def one_of(self, acts: Mapping[Act, int]) -> Act:
+        """Any of these, by how often each may happen."""
+        return self.random.choices(list(acts), list(acts.values()))[0]
+
+    def act(self, second: int, act: Act) -> None:
         """Something happens."""
-        acts = acts or self.kind.acts
-        act = self.random.choices(list(acts), list(acts.values()))[0]
         if said := act(self, second):
-            self.acted_in.append(second)
             self.told.append(f"{self.world.now:%H:%M:%S} [{second}] {said}")
 
     def settle(self) -> Walk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serinus.api.kinds import LABEL_REVISION
@@ -11,7 +12,7 @@ from tests.world import people
 from tests.world.api_server import Mishap
 from tests.world.caches import CHILD_KINDS, WATCHED
 from tests.world.prometheus import Lie
-from tests.world.world import NAMESPACE
+from tests.world.world import NAME, NAMESPACE
 
 if TYPE_CHECKING:
     from tests.world.random_walk import Walk
@@ -45,6 +46,19 @@ def gateway(walk: Walk, second: int) -> str:
     world = walk.world
     world.gateway_accepts = False
     return f"the gateway refuses for {walk.for_a_while(second, lambda: setattr(world, 'gateway_accepts', True), 30)} s"
+
+
+def endpoints_lag(walk: Walk, second: int) -> str:
+    """The controllers of EndpointSlices, and the gateway, are behind."""
+    world = walk.world
+    before = world.endpoints_delay_seconds, world.gateway_delay_seconds
+    world.endpoints_delay_seconds, world.gateway_delay_seconds = walk.random.randint(1, 8), walk.random.randint(1, 8)
+    told = f"endpoints are {world.endpoints_delay_seconds} s behind, the gateway {world.gateway_delay_seconds} s"
+
+    def over() -> None:
+        world.endpoints_delay_seconds, world.gateway_delay_seconds = before
+
+    return f"{told}, for {walk.for_a_while(second, over, 30)} s"
 
 
 # The operator's process -----------------------------------------------------------------------------------------------
@@ -88,6 +102,18 @@ def passes_for_nothing(walk: Walk, second: int) -> str:
 
 def clock_steps(walk: Walk, second: int) -> str:
     seconds = walk.random.choice([-60, -20, -5, -1, 1, 4, 8, 12, 20, 60])
+    walk.world.clock_offset = timedelta(seconds=seconds)
+    walk.clock_steps += 2
+
+    def back() -> None:
+        walk.world.clock_offset = timedelta(0)
+
+    return f"the operator's clock is {seconds} s off for {walk.for_a_while(second, back, 60)} s"
+
+
+def clock_is_set(walk: Walk, second: int) -> str:
+    """By far more than Prometheus' answers may be off: nothing can be judged until it is set right."""
+    seconds = walk.random.choice([-86400, -3600, -300, 300, 3600, 86400])
     walk.world.clock_offset = timedelta(seconds=seconds)
     walk.clock_steps += 2
 
@@ -148,7 +174,7 @@ def meanwhile(walk: Walk, second: int) -> str:
 
     def does() -> None:
         walk.random = random.Random(f"{walk.seed} {second} meanwhile")
-        walk.act(second, acts)
+        walk.act(second, walk.one_of(acts))
 
     walk.world.api.faults.meanwhile[following] = does
     return f"something is to happen right before call {following}"
@@ -194,6 +220,22 @@ def deletion_is_missed(walk: Walk, second: int) -> str:
     return f"{kind} {name} is deleted, and the watch does not tell for {seconds} s"
 
 
+def end_of_the_resource_is_missed(walk: Walk, second: int) -> str:
+    """And for a while nobody makes it anew: what the operator makes meanwhile has no owner."""
+    world = walk.world
+    if world.api.find("ModelDeployment", NAMESPACE, NAME) is None:
+        return ""
+    caches = world.caches
+    caches.miss_deletion(("ModelDeployment", NAMESPACE, NAME))
+
+    def again() -> None:
+        if world.api.find("ModelDeployment", NAMESPACE, NAME) is None:
+            world.deploy(walk.spec)
+        caches.list_again("ModelDeployment")
+
+    return f"the ModelDeployment is deleted, and the watch does not tell for {walk.for_a_while(second, again, 15)} s"
+
+
 # Prometheus -----------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +256,21 @@ def prometheus_lies(walk: Walk, second: int) -> str:
     of = walk.world.prometheus
     of.lie = walk.random.choice(list(Lie))
     return f"Prometheus {of.lie} for {walk.for_a_while(second, lambda: setattr(of, 'lie', None), 40)} s"
+
+
+def prometheus_comes_and_goes(walk: Walk, second: int) -> str:
+    """Away, slow and lying by turns: what it says one second it may not say the next."""
+    of = walk.world.prometheus
+
+    def shows(down: bool, slow_seconds: int, lie: Lie | None) -> None:
+        of.down, of.slow_seconds, of.lie = down, slow_seconds, lie
+
+    sides = [(True, 0, None), (False, 3, None), (False, 12, None), (False, 0, None), *((False, 0, lie) for lie in Lie)]
+    turns = walk.random.sample(sides, walk.random.randint(2, 6))
+    at = 0
+    for turn in [*turns, (False, 0, None)]:
+        at += walk.for_a_while(second + at, partial(shows, *turn), 10)
+    return f"Prometheus is away, slow or lying by turns for {at} s: {turns}"
 
 
 def prometheus_forgets(walk: Walk, _: int) -> str:
@@ -238,6 +295,7 @@ OF_MACHINERY = {
     leader_freezes: 3,
     passes_for_nothing: 1,
     clock_steps: 2,
+    clock_is_set: 1,
     api_server: 2,
     mishap: 4,
     mishaps: 2,
@@ -248,11 +306,19 @@ OF_MACHINERY = {
     prometheus: 2,
     prometheus_is_slow: 2,
     prometheus_lies: 3,
+    prometheus_comes_and_goes: 1,
     prometheus_forgets: 1,
     prometheus_is_deaf: 1,
 }
 """Trouble that no request may ever notice."""
-ALL = OF_MACHINERY | {pod_dies: 4, container_restarts: 2, gateway: 2, deletion_is_missed: 2}
+ALL = OF_MACHINERY | {
+    pod_dies: 4,
+    container_restarts: 2,
+    gateway: 2,
+    endpoints_lag: 1,
+    deletion_is_missed: 2,
+    end_of_the_resource_is_missed: 1,
+}
 _QUICK = frozenset(
     {
         people.new_image,

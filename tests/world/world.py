@@ -448,6 +448,8 @@ class World:
             name = replica_set["metadata"]["name"]
             pods = self._pods_of(replica_set)
             wanted = replica_set["spec"]["replicas"]
+            if "deletionTimestamp" in replica_set["metadata"]:  # its controller leaves it alone
+                wanted = len(pods)
             for _ in range(wanted - len(pods)):
                 self._make_pod(replica_set)
             for pod in sorted(pods, key=_is_ready)[: max(0, len(pods) - wanted)]:
