@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from serinus.core.render.metadata import APP_NAME_LABEL
 from serinus.shell.reconciler import Next, PassOutcome
-from tests.world.api_server import ApiServer
+from tests.world.api_server import ApiServer, Mishap
 from tests.world.test_edits import holding
 from tests.world.test_rollouts import serving, stable_is
 from tests.world.traffic import Behaviour
@@ -142,3 +145,23 @@ def test_a_resource_of_the_same_name_is_another_one() -> None:
     assert world.condition("Stalled") == ("True", "InvalidSpec")
     assert list(world.api.of("ReplicaSet")) == [], "the last good spec was another resource's"
     assert world.api.find("Service", NAMESPACE, NAME) is None
+
+
+@pytest.mark.parametrize("because", ["a person aborts", "a metric fails"])
+def test_a_pass_whose_calls_hang_does_not_keep_a_rollback_waiting(because: str) -> None:
+    """All children were edited by hand, and each call takes 8 s: the rollback does not wait for all of them."""
+    world = holding(requests_per_second=5000)
+    candidate = world.revision_of("model:2")
+    if because == "a metric fails":
+        world.prometheus.slow_seconds = 3
+        world.run_until(lambda: world._reading is None).behaviours["model:2"] = Behaviour(error_share=1.0)
+        world.run(5).run_until(lambda: world._reading is not None)
+    for kind in ("Service", "ReplicaSet", "ControllerRevision"):
+        for child in world.api.of(kind):
+            name = child["metadata"]["name"]
+            world.api.edit(kind, NAMESPACE, name, lambda m: m["metadata"]["labels"].update({APP_NAME_LABEL: "other"}))
+    faults = world.api.faults
+    faults.mishap, faults.hold_seconds = lambda: Mishap.SLOW, 8
+    if because == "a person aborts":
+        world.run(2).annotate(abort=candidate)
+    world.run_until(lambda: candidate not in world.weights(), 45)

@@ -336,11 +336,11 @@ class World:
     async def _operate(self) -> None:
         if not self.operator_is_up:
             return
+        await self._deliver_reading()
         if self._in_flight is not None:
             if self.now < self._in_flight.resume_at:
                 return
             await self._drive(self._in_flight)
-        await self._deliver_reading()
         for _ in range(80):
             called = self._call_at is not None and self.now >= self._call_at
             if not self.operator_is_up or self._in_flight or not (self._dirty or called or self.caches.noticed()):

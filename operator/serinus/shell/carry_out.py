@@ -7,7 +7,7 @@ says what the loop is to do, and a plan that was cut short is safe to be decided
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -49,6 +49,13 @@ class ObserveAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class Overtaken:
+    """The rest of the plan was left, for what became known meanwhile or for the time it took. Decide anew, at once."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class NameTaken:
     """A foreign object has the name of a child; it was not touched. People have to act."""
 
@@ -73,19 +80,27 @@ class WriteRejected:
     """Whether it was the status write: then the status can't tell it either."""
 
 
-Outcome = Done | ObserveAgain | NameTaken | BackOff | WriteRejected
+Outcome = Done | ObserveAgain | Overtaken | NameTaken | BackOff | WriteRejected
 
 
-async def carry_out(plan: Plan, observation: Observation, cluster: Cluster) -> Outcome:
+def _never() -> bool:
+    return False
+
+
+async def carry_out(
+    plan: Plan, observation: Observation, cluster: Cluster, overtaken: Callable[[], bool] = _never
+) -> Outcome:
     """Write what the plan says, on condition that what was observed still holds.
 
     A write that is refused for good does not keep the others from being made; any other failure ends the attempt.
+    Before each write, `overtaken` says whether the plan is out of date: calls may hang for seconds each, and what
+    people and metrics say meanwhile must not wait for all of them.
     """
     match plan.action:
         case Move(status=status):
             return await _write_status(status, observation, cluster)
         case Realise(intents=intents, status=status):
-            return await _realise(intents, status, observation, cluster)
+            return await _realise(intents, status, observation, cluster, overtaken)
         case _:
             assert_never(plan.action)
 
@@ -96,12 +111,22 @@ def status_manifest(status: ModelDeploymentStatus) -> dict[str, Any]:
 
 
 async def _realise(
-    intents: tuple[Intent, ...], status: ModelDeploymentStatus | None, observation: Observation, cluster: Cluster
+    intents: tuple[Intent, ...],
+    status: ModelDeploymentStatus | None,
+    observation: Observation,
+    cluster: Cluster,
+    overtaken: Callable[[], bool],
 ) -> Outcome:
     if intents and (newer := _written_by_a_later_leader(observation)):
         return ObserveAgain(newer)
     refused: Outcome | None = None
     for intent in intents:
+        if refused is None and overtaken():  # what comes after a refused write would else never be reached
+            metadata = observation.deployment.metadata
+            what = f"realise ModelDeployment {metadata.namespace}/{metadata.name}"
+            return Overtaken(
+                f"{what}: while it was written, time passed or more became known; the rest is decided anew"
+            )
         outcome = await _write_child(intent, observation, cluster)
         if isinstance(outcome, NameTaken | WriteRejected):
             refused = refused or outcome
@@ -152,6 +177,9 @@ async def _write_child(intent: Intent, observation: Observation, cluster: Cluste
                     return changed
                 await cluster.scale(REPLICA_SET, namespace, name, replicas, version)
             case Delete(kind=kind, name=name, uid=uid):
+                attempt = f"delete {kind.kind} {namespace}/{name}"
+                if kind == HTTP_ROUTE and (changed := await _has_changed(attempt, observation, cluster)) is not None:
+                    return changed
                 await cluster.delete(kind, namespace, name, uid)
             case _:
                 assert_never(intent)
@@ -181,13 +209,20 @@ async def _may_have_traffic_again(scale: Scale, observation: Observation, cluste
                 "read again"
             )
     if weights_in_force(children).get(shrinking.revision):
-        found = (await _there(MODEL_DEPLOYMENT, metadata.namespace, metadata.name, cluster)).get("metadata", {})
-        if (found.get("uid"), found.get("resourceVersion")) != (metadata.uid, metadata.resource_version):
-            return ObserveAgain(
-                f"{attempt}: its pods have traffic, and ModelDeployment {metadata.name} has changed since it was "
-                "observed; it is read again"
-            )
+        return await _has_changed(attempt, observation, cluster)
     return None
+
+
+async def _has_changed(attempt: str, observation: Observation, cluster: Cluster) -> ObserveAgain | None:
+    """Before traffic loses what carries it: whether the resource is still as it was when that was decided."""
+    metadata = observation.deployment.metadata
+    found = (await _there(MODEL_DEPLOYMENT, metadata.namespace, metadata.name, cluster)).get("metadata", {})
+    if (found.get("uid"), found.get("resourceVersion")) == (metadata.uid, metadata.resource_version):
+        return None
+    return ObserveAgain(
+        f"{attempt}: it carries traffic, and ModelDeployment {metadata.name} has changed since it was observed; it is "
+        "read again"
+    )
 
 
 async def _there(kind: Kind, namespace: str, name: str, cluster: Cluster) -> Manifest:

@@ -34,6 +34,7 @@ from serinus.shell.carry_out import (
     NameTaken,
     ObserveAgain,
     Outcome,
+    Overtaken,
     WriteRejected,
     carry_out,
     status_manifest,
@@ -47,6 +48,8 @@ OBSERVE_AGAIN_SECONDS = 0.2
 LONGEST_BACK_OFF_SECONDS = 60.0
 LONGEST_URGENT_WAIT_SECONDS = 5.0
 """While requests suffer for want of a write, it is tried again this often, unless the API server asks for more time."""
+LONGEST_PLAN_SECONDS = 5.0
+"""A plan that takes longer to be written is left there and decided anew: readings are asked for between two passes."""
 CLOCK_STEP_SECONDS = 2.0
 """By so much the clock has to run away from the time that has passed to count as set; NTP slews by far less."""
 
@@ -195,7 +198,9 @@ class Reconciler:
             unreadable=unreadable,
         )
         plan = decide(observation)
-        outcome = await carry_out(plan, observation, self.cluster)
+        outcome = await carry_out(
+            plan, observation, self.cluster, lambda: self._is_overtaken(manifest, observation, memory, monotonic)
+        )
         if isinstance(outcome, ObserveAgain | BackOff):
             after_seconds = self._settle(deployment, plan, outcome, memory, now)
             return Next(after_seconds, urgent=memory.urgent, outcome=_outcome(plan, outcome))
@@ -217,7 +222,17 @@ class Reconciler:
             memory.evidence = await self.read_evidence(memory.deployment, request)
         finally:
             memory.reading = False
-        return any(metric.enforced and isinstance(metric.verdict, Fail) for metric in memory.evidence.verdicts)
+        return _fails(memory.evidence)
+
+    def _is_overtaken(self, manifest: Manifest, observation: Observation, memory: _Memory, begun_at: float) -> bool:
+        """Whether a pass has taken too long, its resource is known to have changed, or a metric to have failed."""
+        if self.monotonic() - begun_at > LONGEST_PLAN_SECONDS:
+            return True
+        if memory.evidence is not observation.evidence and _fails(memory.evidence):
+            return True
+        metadata = manifest["metadata"]
+        seen = self.view.deployment((metadata["namespace"], metadata["name"]))
+        return seen is None or _version(_newer(seen, manifest)) != _version(manifest)
 
     def _due_reading(self, observation: Observation, memory: _Memory) -> EvidenceRequest | None:
         request = evidence_request(Situation(observation))
@@ -246,6 +261,9 @@ class Reconciler:
                 logger.info("observing again", extra={**where, "because": message})
                 memory.failures += 1
                 return min(OBSERVE_AGAIN_SECONDS * 2.0 ** min(memory.failures, 5), 5.0)
+            case Overtaken(message=message):
+                logger.info("deciding anew", extra={**where, "because": message})
+                return 0.0
             case BackOff(message=message, seconds=seconds):
                 logger.warning("backing off", extra={**where, "because": message})
                 memory.failures += 1
@@ -256,9 +274,9 @@ class Reconciler:
                 return self._refused(memory, Refusal(Reason.NAME_TAKEN, message), plan, now)
             case WriteRejected(message=message, of_status=of_status):
                 logger.error("write rejected", extra={**where, "because": message})
-                if of_status:
-                    return LONGEST_URGENT_WAIT_SECONDS if memory.urgent else RETRY_REFUSED_SECONDS
-                return self._refused(memory, Refusal(Reason.WRITE_REJECTED, message), plan, now)
+                pause = LONGEST_URGENT_WAIT_SECONDS if memory.urgent else RETRY_REFUSED_SECONDS
+                refusal = Refusal(Reason.WRITE_REJECTED, message)
+                return pause if of_status else self._refused(memory, refusal, plan, now)
             case _:
                 assert_never(outcome)
 
@@ -320,6 +338,12 @@ def _outcome(plan: Plan, outcome: Outcome) -> PassOutcome:
             assert_never(outcome)
 
 
+def _fails(evidence: Evidence | None) -> bool:
+    """Whether a metric that decides has failed."""
+    verdicts = evidence.verdicts if evidence is not None else ()
+    return any(metric.enforced and isinstance(metric.verdict, Fail) for metric in verdicts)
+
+
 def _clock_stepped(memory: _Memory, now: datetime, monotonic: float) -> bool:
     if memory.passed_at is None:
         return False
@@ -366,6 +390,10 @@ def _with_last_spec(manifest: Manifest, last: ModelDeployment | None) -> ModelDe
     except ValueError:
         return None
     return replace(last, metadata=metadata, status=status)
+
+
+def _version(manifest: Manifest) -> tuple[str, str]:
+    return manifest["metadata"]["uid"], manifest["metadata"]["resourceVersion"]
 
 
 def _newer(seen: Manifest, written: Manifest | None) -> Manifest:

@@ -21,6 +21,7 @@ from serinus.shell.carry_out import (
     Done,
     NameTaken,
     ObserveAgain,
+    Overtaken,
     WriteRejected,
     carry_out,
 )
@@ -260,6 +261,29 @@ async def test_pods_that_have_traffic_stay_when_the_resource_has_changed_unseen(
     assert isinstance(outcome, ObserveAgain)
     assert "scale ReplicaSet team/iris-0123456789 down" in outcome.message
     assert world.find(REPLICA_SET, "iris-0123456789")["spec"]["replicas"] == 3
+
+
+async def test_a_route_stays_when_the_resource_that_did_without_it_has_changed_unseen():
+    world, _ = serving_world()
+    route = world.put(world.child(HTTP_ROUTE, "iris", spec={"rules": [{"backendRefs": []}]}))
+    deletion = Delete(HTTP_ROUTE, "iris", route["metadata"]["uid"])
+    world.server.meanwhile = lambda: world.server.edit(  # type: ignore[attr-defined]
+        MODEL_DEPLOYMENT.kind, TEAM, "iris", lambda m: m["spec"].update(suspend=False)
+    )
+    assert isinstance(await world.carry_out(deletion), ObserveAgain)
+    world.server.meanwhile = lambda: None  # type: ignore[attr-defined]
+    assert isinstance(await world.carry_out(deletion), Done)
+    assert world.server.find(HTTP_ROUTE.kind, TEAM, "iris") is None
+
+
+async def test_what_becomes_known_while_a_plan_is_written_ends_it_after_the_call_under_way():
+    world = World()
+    plan = Plan(
+        Realise(tuple(Create(SERVICE, world.child(SERVICE, name, spec={"ports": []})) for name in ("a", "b", "c")))
+    )
+    outcome = await carry_out(plan, world.observe(), world.server, lambda: len(world.server.writes) == 2)
+    assert isinstance(outcome, Overtaken)
+    assert [write.name for write in world.server.writes] == ["a", "b"]
 
 
 async def test_pods_without_traffic_go_without_a_look_at_the_resource():
