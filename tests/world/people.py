@@ -18,13 +18,17 @@ LAST = "model:1"
 """What people settle on in the end."""
 
 
-def settled_spec() -> dict[str, Any]:
-    """A canary of two short steps."""
+def settled_spec(*, gateway: bool = True) -> dict[str, Any]:
+    """A canary of two short steps; without a gateway blue-green."""
     spec = spec_of(LAST)
     spec["rollout"] |= {"watchSeconds": 10, "scaleDownDelaySeconds": 15, "progressDeadlineSeconds": 90}
     spec["analysis"] |= {"intervalSeconds": 5}
     for step in spec["rollout"]["canary"]["steps"]:
         step["holdSeconds"] = HOLD_SECONDS
+    if not gateway:
+        spec["traffic"] = {}
+        del spec["rollout"]["canary"]
+        spec["rollout"]["blueGreen"] = {}
     return spec
 
 
@@ -79,6 +83,14 @@ def strategy(walk: Walk, _: int) -> str:
     return f"changes the steps to {dict(zip(names, weights, strict=True))}"
 
 
+def address(walk: Walk, _: int) -> str:
+    """From a gateway to a plain Service, and the other way round."""
+    behind = walk.random.random() < 0.5
+    settled = settled_spec(gateway=behind)
+    walk.deploy(traffic=settled["traffic"], rollout=settled["rollout"])
+    return "moves behind a gateway" if behind else "moves to a plain Service"
+
+
 def analysis(walk: Walk, _: int) -> str:
     changed = settled_spec()["analysis"] | walk.random.choice(
         [
@@ -121,6 +133,7 @@ DEPLOYS = NEW_IMAGES | {
     replicas: 2,
     mind_is_changed: 2,
     strategy: 2,
+    address: 1,
     analysis: 2,
     suspend: 1,
     unusable: 2,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serinus.api.reasons import Phase
@@ -45,6 +45,8 @@ class Kind:
     chance: float
     seconds: tuple[int, int]
     images: tuple[str, ...] = tuple(IMAGES)
+    gateway: bool = True
+    """Whether the resource is behind a gateway, or a plain Service that is switched."""
     faultless_traffic: bool = False
     """Whether nothing happens to pods, children and the gateway: then no request may be lost, whatever else happens."""
 
@@ -60,7 +62,9 @@ MACHINERY = Kind(
 )
 STORM = Kind("storm", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.7, (15, 50))
 MEDDLING = Kind("meddling", people.DEPLOYS | people.MEDDLES, 0.3, (40, 90))
-KINDS = (EVERYTHING, MACHINERY, STORM, MEDDLING)
+PLAIN = Kind("plain", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.3, (40, 120), gateway=False)
+PLAIN_MACHINERY = replace(MACHINERY, name="plain machinery", gateway=False)
+KINDS = (EVERYTHING, MACHINERY, STORM, MEDDLING, PLAIN, PLAIN_MACHINERY)
 ACTS = {act.__name__: act for act in people.DEPLOYS | people.MEDDLES | trouble.ALL}
 
 
@@ -88,7 +92,7 @@ class Walk:
         self.kind = by_name[self.kind_name] if self.kind_name else KINDS[self.seed % len(KINDS)]
         self.random = random.Random(self.seed)  # a walk, not a secret
         self.seconds = self.random.randint(*self.kind.seconds)
-        self.spec = settled_spec()
+        self.spec = settled_spec(gateway=self.kind.gateway)
 
     def go(self) -> Walk:
         """Random acts, from a revision that serves."""
@@ -132,7 +136,7 @@ class Walk:
             world.restart_operator()
         for kind in WATCHED:
             world.caches.list_again(kind)
-        self.spec = settled_spec()
+        self.spec = settled_spec(gateway=self.kind.gateway)
         world.deploy(self.spec)
         world.annotate(pause=None, abort=None, promote=None, retry=None)
         self.told.append(f"{world.now:%H:%M:%S} settles")
