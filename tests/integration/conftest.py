@@ -29,10 +29,9 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def kubectl(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    """Run kubectl against the plane; its result is returned whatever the exit code, and never raised."""
-    environment = os.environ | {"KUBECACHEDIR": str(tmp_path_factory.mktemp("kubectl-cache"))}
+def kubectl_of(plane: ControlPlane, cache: Path) -> Kubectl:
+    """kubectl against a plane; its result is returned whatever the exit code, and never raised."""
+    environment = os.environ | {"KUBECACHEDIR": str(cache)}
 
     def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -46,6 +45,12 @@ def kubectl(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ku
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kubectl(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """kubectl against the plane; its result is returned whatever the exit code, and never raised."""
+    return kubectl_of(plane, tmp_path_factory.mktemp("kubectl-cache"))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ A world that answered otherwise than Kubernetes would prove nothing; so every ca
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ from tests.world.api_server import ApiServer
 LABELS = {"serinus.dev/deployment": "iris", "serinus.dev/revision": "0123456789"}
 
 
-@pytest.fixture(params=["real", "world"])
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+@asynccontextmanager
+async def real_or_world(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     if request.param == "world":
         yield ApiServer()
         return
@@ -28,6 +29,12 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     plane = request.getfixturevalue("plane")
     async with open_cluster(from_kubeconfig(plane.kubeconfig)) as real:
         yield real
+
+
+@pytest.fixture(params=["real", "world"])
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    async with real_or_world(request) as each:
+        yield each
 
 
 def service(name: str = "iris", port: int = 80) -> dict[str, Any]:
@@ -123,6 +130,17 @@ async def test_an_apply_of_what_is_there_already_keeps_the_version(cluster: Clus
     assert version(again) == version(applied)
 
 
+async def test_an_apply_on_an_old_version_is_a_conflict_even_if_it_would_change_nothing(
+    cluster: Cluster, namespace: str
+):
+    made = await cluster.create(SERVICE, namespace, service())
+    changed = await cluster.apply(SERVICE, namespace, of(service(port=81), made), version(made))
+    await cluster.apply(SERVICE, namespace, of(service(), made), version(changed))
+
+    with pytest.raises(Conflict):
+        await cluster.apply(SERVICE, namespace, of(service(), made), version(made))
+
+
 async def test_versions_are_numbers_that_rise(cluster: Cluster, namespace: str):
     made = await cluster.create(SERVICE, namespace, service())
     changed = await cluster.apply(SERVICE, namespace, of(service(port=81), made), version(made))
@@ -214,6 +232,17 @@ async def test_scaling_sets_the_replicas_and_nothing_else(cluster: Cluster, name
     assert scaled["metadata"]["generation"] == made["metadata"]["generation"] + 1
 
 
+async def test_scaling_again_to_what_it_is_keeps_the_version(cluster: Cluster, namespace: str):
+    made = await cluster.create(REPLICA_SET, namespace, replica_set(replicas=2))
+    name = made["metadata"]["name"]
+    await cluster.scale(REPLICA_SET, namespace, name, 3, version(made))
+    scaled = await cluster.get(REPLICA_SET, namespace, name)
+
+    await cluster.scale(REPLICA_SET, namespace, name, 3, version(scaled))
+
+    assert version(await cluster.get(REPLICA_SET, namespace, name)) == version(scaled)
+
+
 async def test_scaling_on_an_old_version_is_a_conflict(cluster: Cluster, namespace: str):
     made = await cluster.create(REPLICA_SET, namespace, replica_set(replicas=1))
     name = made["metadata"]["name"]
@@ -276,6 +305,15 @@ async def test_a_status_is_replaced_whole_and_the_spec_left_alone(cluster: Clust
     assert second["status"] == {"moves": 2, "rollout": {"phase": "Idle"}}
     assert second["spec"] == made["spec"]
     assert second["metadata"]["generation"] == made["metadata"]["generation"]
+
+
+async def test_a_status_that_says_nothing_new_keeps_the_version(cluster: Cluster, namespace: str):
+    made = await cluster.create(MODEL_DEPLOYMENT, namespace, deployment())
+    first = await cluster.write_status(namespace, "iris", {"moves": 1}, version(made))
+
+    second = await cluster.write_status(namespace, "iris", {"moves": 1}, version(first))
+
+    assert version(second) == version(first)
 
 
 async def test_a_status_for_an_old_version_is_a_conflict_and_changes_nothing(cluster: Cluster, namespace: str):
