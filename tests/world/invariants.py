@@ -9,6 +9,7 @@ which it was up, saw everything and could write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from serinus.api.reasons import JudgedBy, Phase, Reason
@@ -111,7 +112,7 @@ def no_step_ends_before_its_hold(before: Moment, after: Moment, hold_seconds: fl
 
 
 def every_step_is_held(moments: Iterable[Moment], hold_seconds: float, slack_seconds: float) -> None:
-    """By the world's clock, whatever the operator's says: seconds in which a step's hold was counted."""
+    """By the world's clock, whatever the operator's says: seconds in which a step's hold counted, and there was one."""
     counted = 0
     for before, after in pairwise(moments):
         rollout, following = before.status.rollout, after.status.rollout
@@ -120,21 +121,29 @@ def every_step_is_held(moments: Iterable[Moment], hold_seconds: float, slack_sec
             assert counted >= needed, f"{after.at}: step {rollout.step} ended after {counted} s of {hold_seconds}"
         if not _same_hold(rollout, following):
             counted = 0
-        counted += following.counting_since is not None
+        counted += following.counting_since is not None and after.up
 
 
 def _same_hold(rollout: RolloutStatus, following: RolloutStatus) -> bool:
-    """Whether what was held goes on to count: a pause takes a promotion back into the step that it came from."""
-    if (rollout.started_at, rollout.step) != (following.started_at, following.step):
+    """Whether what was held goes on to count: a pause takes a promotion back into the step that it came from.
+
+    A clock that was ahead when the step was entered lets it begin earlier once it is set right.
+    """
+    if rollout.step != following.step or not _is_since(rollout.started_at, following.started_at):
         return False
-    return Phase.PROMOTING in {rollout.phase, following.phase} or rollout.step_started_at == following.step_started_at
+    promotes = Phase.PROMOTING in {rollout.phase, following.phase}
+    return promotes or _is_since(rollout.step_started_at, following.step_started_at)
+
+
+def _is_since(before: datetime | None, after: datetime | None) -> bool:
+    return before == after or (before is not None and after is not None and before - after > timedelta(minutes=2))
 
 
 def _has_advanced(rollout: RolloutStatus, following: RolloutStatus) -> bool:
     """Whether a step was passed, and not on a person's word."""
-    if rollout.phase not in {Phase.HOLDING, Phase.PAUSED} or rollout.started_at != following.started_at:
+    if rollout.phase not in {Phase.HOLDING, Phase.PAUSED}:
         return False
-    if following.judged_by is not JudgedBy.METRICS:
+    if not _is_since(rollout.started_at, following.started_at) or following.judged_by is not JudgedBy.METRICS:
         return False
     onward = following.phase is Phase.HOLDING and (following.step_index or 0) > (rollout.step_index or 0)
     return following.phase in {Phase.PROMOTING, Phase.WATCHING} or (onward and following.step != rollout.step)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 
 from serinus.api.reasons import Phase
+from serinus.core.decide import DETAILS_SECONDS
 from tests.world.invariants import check_walk
 from tests.world.people import LAST
 from tests.world.random_walk import Walk
@@ -34,7 +35,7 @@ def walked(seed: int, acts: Mapping[int, str] | None = None, kind: str | None = 
     try:
         walk.go().settle()
         walk.world.run(3).run_until(lambda: at_rest(walk), LONGEST_REST_SECONDS)
-        writes = len(walk.world.run(5).api.writes)
+        writes = len(walk.world.run(DETAILS_SECONDS + 3).api.writes)
         walk.world.run(QUIET_SECONDS)
         assert len(walk.world.api.writes) == writes, f"not quiet: {walk.world.api.writes[writes:]}"
         check_walk(walk)

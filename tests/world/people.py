@@ -117,6 +117,8 @@ def unusable(walk: Walk, _: int) -> str:
 
 
 def annotation(walk: Walk, _: int) -> str:
+    if not walk.resource_is_there:
+        return ""
     status = walk.world.status
     known = [role.revision for role in (status.stable, status.candidate, status.previous) if role] or ["0123456789"]
     action = walk.random.choice(["abort", "retry", "promote", "pause", "pause"])
@@ -182,13 +184,16 @@ def child_edited(walk: Walk, _: int) -> str:
 
 
 def status_lost(walk: Walk, _: int) -> str:
+    if not walk.resource_is_there:
+        return ""
     walk.world.lose_status()
     return "the status is lost"
 
 
 def made_anew(walk: Walk, _: int) -> str:
     """Deleted and applied again: garbage collection of its children takes a moment."""
-    walk.world.api.remove("ModelDeployment", NAMESPACE, NAME)
+    if walk.resource_is_there:
+        walk.world.api.remove("ModelDeployment", NAMESPACE, NAME)
     walk.world.deploy(walk.spec)
     return "the ModelDeployment is deleted and made anew"
 

@@ -20,7 +20,7 @@ from tests.world.api_server import Faults
 from tests.world.caches import CHILD_KINDS, WATCHED
 from tests.world.people import LAST, settled_spec
 from tests.world.traffic import Behaviour
-from tests.world.world import World
+from tests.world.world import NAME, NAMESPACE, World
 
 GOOD, BROKEN, UNREADY, CRASHING, HOMELESS = "model:2", "model:3", "model:4", "model:5", "model:6"
 IMAGES = {
@@ -162,6 +162,11 @@ class Walk:
             people.hand_over_orphans(self)
         if stalled == "StatusLost":
             people.name_the_stable_revision(self)
+
+    @property
+    def resource_is_there(self) -> bool:
+        """Whether nobody has deleted the ModelDeployment."""
+        return self.world.api.find("ModelDeployment", NAMESPACE, NAME) is not None
 
     def deploy(self, **changes: Any) -> None:
         """Change sections of the spec."""

@@ -127,6 +127,37 @@ def test_a_clock_that_is_set_neither_shortens_a_hold_nor_starts_it_anew(seconds:
     every_step_is_held(world.moments, hold_seconds=60, slack_seconds=0)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("hours", [1, 24])
+def test_a_rollback_that_began_by_a_clock_far_ahead_ends_when_it_is_set_right(hours: int, restarts: bool) -> None:
+    """It used to wait until the time that had been written came."""
+    world = holding()
+    world.clock_offset = timedelta(hours=hours)
+    world.deploy(spec_of("model:1"))
+    world.run_until(lambda: world.status.rollout.drained_at is not None)
+    world.clock_offset = timedelta(0)
+    if restarts:
+        world.restart_operator()
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable"), 60)
+    assert world.replicas()[world.revision_of("model:2")] == 0
+    check(world)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_rollout_that_began_by_a_clock_far_ahead_goes_on_when_it_is_set_right(restarts: bool) -> None:
+    world = serving()
+    world.clock_offset = timedelta(hours=24)
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: world.status.rollout.counting_since is not None).run(20)
+    world.clock_offset = timedelta(0)
+    if restarts:
+        world.restart_operator()
+    world.run_until(lambda: stable_is(world, "model:2"), 400)
+    world.run_until(lambda: world.condition("Ready") == ("True", "Stable"), 200)
+    assert world.status.previous is None or world.run(100).status.previous is None
+    check(world)
+
+
 def test_a_first_revision_that_serves_goes_on_until_the_next_first_one_has_pods() -> None:
     """Before anything was called stable, a new spec used to take the traffic at once, to no pods."""
     world = World(gateway_delay_seconds=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -221,6 +222,35 @@ def test_time_in_which_the_operator_was_down_does_not_count_as_held() -> None:
     assert world.status.rollout.step == "five"
     world.run_until(lambda: stable_is(world, "model:2"))
     check(world)
+
+
+@pytest.mark.parametrize("meanwhile", ["a pause is asked for", "the gateway refuses", "the clock is set"])
+def test_time_in_which_nobody_looked_does_not_count_whatever_is_found_afterwards(meanwhile: str) -> None:
+    """The hold used to be stopped, for the pause or the gateway, with all the time counted since the last pass."""
+    world = holding(requests_per_second=2000)
+    world.run(10)
+    if meanwhile == "the clock is set":
+        world.clock_offset = timedelta(seconds=600)
+        world.annotate(pause="true")
+        world.run(3).clock_offset = timedelta(0)
+        world.run(3)
+    else:
+        world.stop_operator()
+        world.run(600)
+        world.annotate(pause="true" if meanwhile == "a pause is asked for" else None)
+        world.gateway_accepts = meanwhile != "the gateway refuses"
+        world.api.edit("HTTPRoute", NAMESPACE, NAME, lambda m: m["metadata"].update(generation=7))
+        world.run(5)
+        world.restart_operator()
+        world.run(5)
+    assert world.status.rollout.counting_since is None
+    assert world.status.rollout.held_seconds <= 20
+    world.gateway_accepts = True
+    world.annotate(pause=None)
+    world.api.edit("HTTPRoute", NAMESPACE, NAME, lambda m: m["metadata"].update(generation=8))
+    world.run(30)
+    assert world.status.rollout.step == "five"
+    world.run_until(lambda: stable_is(world, "model:2"))
 
 
 def test_a_new_operator_version_with_other_defaults_makes_no_revision() -> None:

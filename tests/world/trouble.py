@@ -222,15 +222,14 @@ def deletion_is_missed(walk: Walk, second: int) -> str:
 
 def end_of_the_resource_is_missed(walk: Walk, second: int) -> str:
     """And for a while nobody makes it anew: what the operator makes meanwhile has no owner."""
-    world = walk.world
-    if world.api.find("ModelDeployment", NAMESPACE, NAME) is None:
+    if not walk.resource_is_there:
         return ""
-    caches = world.caches
+    caches = walk.world.caches
     caches.miss_deletion(("ModelDeployment", NAMESPACE, NAME))
 
     def again() -> None:
-        if world.api.find("ModelDeployment", NAMESPACE, NAME) is None:
-            world.deploy(walk.spec)
+        if not walk.resource_is_there:
+            walk.world.deploy(walk.spec)
         caches.list_again("ModelDeployment")
 
     return f"the ModelDeployment is deleted, and the watch does not tell for {walk.for_a_while(second, again, 15)} s"

@@ -54,6 +54,8 @@ class Moment:
     lost: float
     """Of them, requests that found no pod."""
     failed_by: dict[str, float]
+    up: bool
+    """Whether there was an operator."""
     able: bool
     """Whether nothing kept the operator from seeing all and from writing in this second."""
     recorded: frozenset[str]
@@ -303,6 +305,7 @@ class World:
                 failed=sum(failed_by.values()),
                 lost=lost,
                 failed_by=failed_by,
+                up=self.operator_is_up,
                 able=self.api.failed_calls == failed_before and self._is_able(),
                 scaled=frozenset(
                     write.name.removeprefix(f"{NAME}-")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from serinus.core.plan import Move
 from serinus.core.rollout.actions import action_move
 from serinus.core.rollout.policies import POLICIES, PROTECTIVE, recover_lost_status
-from serinus.core.rollout.recording import overtake
+from serinus.core.rollout.recording import overtake, return_to_the_present
 from serinus.core.rollout.situation import Situation
 
 
@@ -19,7 +19,7 @@ def next_move(s: Situation, *, frozen: bool = False) -> Move | None:
 
     `frozen` leaves only what protects users: the spec asks for something that this version can't carry out.
     """
-    recovered = recover_lost_status(s) or overtake(s)
+    recovered = recover_lost_status(s) or overtake(s) or return_to_the_present(s)
     if recovered is not None:
         return recovered
     if (acted := action_move(s, only_abort=frozen)) is not None:

@@ -60,22 +60,15 @@ def stop_clock(s: Situation, because: str, *, missing: bool = False, withdrawn: 
 
 
 def skip_gap(s: Situation) -> Move:
-    """Go on counting from now: the time since the last pass is not vouched for and does not count.
-
-    Where the clock was set, the last pass and the time since when the hold counts are both of the clock before.
-    """
-    last, stepped = s.vouched_until, s.observation.clock_stepped
-    since = s.rollout.counting_since or s.now
-    vouched = (last - since).total_seconds() if last and since < last and (stepped or last <= s.now) else 0.0
+    """Go on counting from now: the time since the last pass is not vouched for and does not count."""
+    last, since = s.vouched_until, s.rollout.counting_since or s.now
     begins = max(s.now, since)
-    if stepped:
+    if s.observation.clock_stepped:
         begins = s.now + (since - last if last and since > last else timedelta(0))
     skipped = move(
         s,
         Telling(Happening.COUNTING_STARTED, "The hold goes on; the time in which nobody looked does not count"),
-        rollout=s.rollout.model_copy(
-            update={"held_seconds": s.rollout.held_seconds + vouched, "counting_since": begins}
-        ),
+        rollout=s.rollout.model_copy(update={"held_seconds": s.held_seconds, "counting_since": begins}),
     )
     return replace(skipped, by_present_clock=True)
 

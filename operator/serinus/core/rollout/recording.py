@@ -6,6 +6,7 @@ Every move is made by `move`, called by the moves beside this file. Those that a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from serinus.api.reasons import Happening
@@ -89,3 +90,37 @@ def overtake(s: Situation) -> Move | None:
     message = f"{child} carries move {highest}, the status {s.status.moves}: the status goes on from there"
     overtaken = move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True))
     return Move(overtaken.status.model_copy(update={"moves": highest + 1}), overtaken.notes)
+
+
+_AHEAD_OF_TIME = timedelta(minutes=2)
+"""So far may times in the status lie ahead: they are waited for. Clocks of two nodes differ by less."""
+_TIMES = (
+    "started_at",
+    "step_started_at",
+    "counting_since",
+    "evidence_started_at",
+    "pass_evidence_since",
+    "baseline_started_at",
+    "baseline_ended_at",
+    "missing_since",
+    "short_since",
+    "drained_at",
+)
+
+
+def return_to_the_present(s: Situation) -> Move | None:
+    """Times that a clock wrote which was far ahead count from now, where waiting for them would take hours.
+
+    The hold's clock is left to `clock_move` where this process knows that the clock was set.
+    """
+    latest = s.now + max(_AHEAD_OF_TIME, s.drain)
+    left = {"counting_since"} if s.observation.clock_stepped else set()
+    ahead = [name for name in _TIMES if name not in left and (getattr(s.rollout, name) or latest) > latest]
+    previous = s.status.previous
+    if previous is not None and previous.since is not None and previous.since > latest:
+        previous = previous.model_copy(update={"since": s.now})
+    if not ahead and previous is s.status.previous:
+        return None
+    message = "Times in the status lie hours or minutes ahead: the clock was wrong when they were written"
+    rollout = s.rollout.model_copy(update=dict.fromkeys(ahead, s.now))
+    return move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True), rollout=rollout, previous=previous)

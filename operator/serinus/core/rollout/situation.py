@@ -238,9 +238,23 @@ class Situation:
     @property
     def held_seconds(self) -> float:
         """Seconds that the step's hold has counted until now."""
+        return self.rollout.held_seconds + self.vouched_seconds
+
+    @property
+    def vouched_seconds(self) -> float:
+        """Seconds for which the hold's clock has run, without those in which nobody looked.
+
+        Where the clock was set, the last pass and the time since when the hold counts are both of the clock before.
+        """
         since = self.rollout.counting_since
-        running = max(0.0, (self.now - since).total_seconds()) if since else 0.0
-        return self.rollout.held_seconds + running
+        if since is None:
+            return 0.0
+        if not self.clock_has_gap:
+            return max(0.0, (self.now - since).total_seconds())
+        last = self.vouched_until
+        if last is None or not (self.observation.clock_stepped or last <= self.now):
+            return 0.0
+        return max(0.0, (last - since).total_seconds())
 
     @property
     def clock_has_gap(self) -> bool:
