@@ -13,6 +13,7 @@ from tests.world.api_server import Mishap
 from tests.world.invariants import check, every_step_is_held
 from tests.world.many_walks import walked
 from tests.world.test_edits import holding
+from tests.world.test_midway import pods_die
 from tests.world.test_rollouts import serving, stable_is
 from tests.world.traffic import Behaviour
 from tests.world.world import NAME, NAMESPACE, World, spec_of
@@ -139,7 +140,7 @@ def test_a_rollback_that_began_by_a_clock_far_ahead_ends_when_it_is_set_right(ho
     if restarts:
         world.restart_operator()
     world.run_until(lambda: world.condition("Ready") == ("True", "Stable"), 60)
-    assert world.replicas()[world.revision_of("model:2")] == 0
+    world.run_until(lambda: world.replicas()[world.revision_of("model:2")] == 0, 60)
     check(world)
 
 
@@ -192,6 +193,24 @@ def test_a_scale_to_zero_that_was_taken_back_takes_no_pods_away(hangs: bool) -> 
     world.deploy(spec_of("model:1") | {"scaling": {"replicas": 0}})
     world.run(5)
     assert world.replicas() == {world.revision_of("model:1"): 0}
+
+
+def test_a_revision_that_served_on_loan_keeps_its_pods_for_a_drain_when_another_is_promoted() -> None:
+    """It lost its pods in the same pass in which the Service was switched."""
+    switched = {"blueGreen": {}, "watchSeconds": 5, "scaleDownDelaySeconds": 300, "progressDeadlineSeconds": 120}
+    world = World()
+    for image in ("model:1", "model:2"):
+        world.deploy(spec_of(image, traffic={}, rollout=switched))
+        world.run_until(lambda image=image: stable_is(world, image)).run(10)
+    world.behaviours |= {"model:2": Behaviour(startup_seconds=11), "model:3": Behaviour(startup_seconds=10)}
+    pods_die(world, "model:2")
+    lender = world.revision_of("model:1")
+    world.deploy(spec_of("model:3", traffic={}, rollout=switched))
+    world.run_until(lambda: stable_is(world, "model:3"))
+    assert world.moments[-2].weights == {lender: 100}
+    for _ in range(25):
+        assert world.run(1).replicas()[lender] == 3
+    assert world.run(10).replicas()[lender] == 0
 
 
 WALKS: list[tuple[int, str, dict[int, str]]] = [
@@ -265,6 +284,7 @@ WALKS: list[tuple[int, str, dict[int, str]]] = [
         "everything",
         {58: "api_server", 60: "replicas", 62: "mishap", 83: "new_image", 88: "replicas", 94: "watch_is_lost"},
     ),
+    (42010, "plain", {21: "new_image", 43: "new_image"}),
 ]
 
 

@@ -239,9 +239,14 @@ class World:
         }
 
     def weights(self) -> dict[str, int]:
-        """What the gateway's data plane does with requests: by revision, in percent."""
+        """What the gateway's data plane does with requests: by revision, in percent.
+
+        Where people have moved to the plain Service, a route that they took from Serinus is no business of it any more.
+        """
         route = self.api.find("HTTPRoute", NAMESPACE, NAME)
-        if route is not None:
+        resource = self.api.find("ModelDeployment", NAMESPACE, NAME) or {"spec": {}}
+        owned = route is not None and route["metadata"].get("ownerReferences")
+        if route is not None and (owned or resource["spec"].get("traffic", {}).get("gateway")):
             refs = route["spec"]["rules"][0]["backendRefs"]
             return {self._selected(ref["name"]): ref["weight"] for ref in refs}
         service = self.api.find("Service", NAMESPACE, NAME)

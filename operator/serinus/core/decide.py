@@ -299,7 +299,7 @@ def _meaning(value: Any, without: frozenset[str] = WORDS) -> Any:
 def _wake_at(s: Situation) -> datetime | None:
     """The next moment at which time alone may change something; None for an idle resource."""
     rollout = s.rollout
-    moments = [rollout.drained_at, s.retire_at]
+    moments = [rollout.drained_at, s.retire_at, s.released_at if s.leftovers else None]
     if rollout.phase is Phase.STARTING:
         moments += [s.deadline_at, s.reachable_at]
     if rollout.phase in JUDGING_PHASES:

@@ -101,9 +101,10 @@ def _candidate_target(s: Situation, candidate: str) -> int:
 
 
 def _unused_target(s: Situation, revision: str) -> int:
-    """None, once its traffic is confirmed to be elsewhere."""
+    """None, once its traffic is confirmed to be elsewhere, and what of it was under way has had its time."""
     relieved = revision not in s.in_force and revision not in s.split and s.split_confirmed
-    return 0 if relieved else _observed_replicas(s, revision)
+    waits = s.released_at is not None and s.now < s.released_at and s.children.ready(revision)
+    return 0 if relieved and not waits else _observed_replicas(s, revision)
 
 
 def _observed_replicas(s: Situation, revision: str) -> int:

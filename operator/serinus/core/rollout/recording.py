@@ -108,6 +108,9 @@ _TIMES = (
 )
 
 
+_ROLES = ("stable", "candidate", "previous")
+
+
 def return_to_the_present(s: Situation) -> Move | None:
     """Times that a clock wrote which was far ahead count from now, where waiting for them would take hours.
 
@@ -116,11 +119,10 @@ def return_to_the_present(s: Situation) -> Move | None:
     latest = s.now + max(_AHEAD_OF_TIME, s.drain)
     left = {"counting_since"} if s.observation.clock_stepped else set()
     ahead = [name for name in _TIMES if name not in left and (getattr(s.rollout, name) or latest) > latest]
-    previous = s.status.previous
-    if previous is not None and previous.since is not None and previous.since > latest:
-        previous = previous.model_copy(update={"since": s.now})
-    if not ahead and previous is s.status.previous:
+    roles = {name: role for name in _ROLES if (role := getattr(s.status, name)) and (role.since or latest) > latest}
+    if not ahead and not roles:
         return None
-    message = "Times in the status lie hours or minutes ahead: the clock was wrong when they were written"
+    message = "Times in the status lie minutes or hours ahead: the clock was wrong when they were written"
     rollout = s.rollout.model_copy(update=dict.fromkeys(ahead, s.now))
-    return move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True), rollout=rollout, previous=previous)
+    taken = {name: role.model_copy(update={"since": s.now}) for name, role in roles.items()}
+    return move(s, Telling(Happening.STATUS_RECOVERED, message, warning=True), rollout=rollout, **taken)

@@ -383,6 +383,22 @@ class Situation:
         return max(previous.since + timedelta(seconds=warm), serves_since + self.drain)
 
     @property
+    def released_at(self) -> datetime | None:
+        """When revisions that have no role any more may lose their pods.
+
+        One that served on loan loses its role and its traffic with a promotion, so that is a drain after the last one.
+        """
+        since = self.status.stable.since if self.status.stable else None
+        return None if since is None else since + self.drain
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """Revisions without a role that have pods."""
+        roles = {self.stable, self.candidate, self.previous}
+        sets = self.children.replica_sets
+        return tuple(revision for revision, state in sets.items() if revision not in roles and state.desired)
+
+    @property
     def may_retire(self) -> bool:
         """Whether the previous revision has been warm for long enough."""
         return self.retire_at is not None and self.now >= self.retire_at
