@@ -89,6 +89,36 @@ def watch_return(world: World) -> Iterator[str]:
     world.run(90)
 
 
+def approval(world: World) -> Iterator[str]:
+    yield from started(world)
+    spec = spec_of(NEW)
+    five, half = spec["rollout"]["canary"]["steps"]
+    spec["rollout"]["canary"]["steps"] = [five, {"name": "sign-off", "approval": {}}, half]
+    world.deploy(spec)
+    yield f"a person deploys {NEW}, to be approved after its first step"
+    world.run(110)
+    world.annotate(approve=f"{world.revision_of(NEW)}/five")
+    yield "a person approves another step"
+    world.run(10)
+    world.annotate(approve=f"{world.revision_of(NEW)}/sign-off")
+    yield "a person approves the step that waits"
+    world.run(30)
+    world.annotate(skip_step=f"{world.revision_of(NEW)}/half")
+    yield "a person skips the last step"
+    world.run(120)
+
+
+def return_to(world: World) -> Iterator[str]:
+    yield from started(world)
+    yield deploy(world, NEW)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(10)
+    world.annotate(return_to=world.revision_of(OLD))
+    yield f"a person returns to {OLD}"
+    world.run(60)
+    yield deploy(world, OLD)
+    world.run(5)
+
+
 def kill(world: World, image: str) -> None:
     for pod in list(world.api.of("Pod")):
         if pod["metadata"]["labels"][LABEL_REVISION] == world.revision_of(image):
@@ -96,7 +126,17 @@ def kill(world: World, image: str) -> None:
 
 
 STORIES: dict[str, Story] = {
-    story.__name__: story for story in (promotion, rollback, superseded, prometheus_outage, pods_lost, watch_return)
+    story.__name__: story
+    for story in (
+        promotion,
+        rollback,
+        superseded,
+        prometheus_outage,
+        pods_lost,
+        watch_return,
+        approval,
+        return_to,
+    )
 }
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from serinus.api.reasons import JudgedBy, Phase, Reason
+from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
-from serinus.core.traffic import pods_for_share
+from serinus.core.traffic import SHARE_PHASES, pods_for_share
 from tests.world.people import HOLD_SECONDS
 from tests.world.random_walk import BROKEN, IMAGES, Walk
 from tests.world.world import Moment, World
@@ -74,6 +74,7 @@ def decisions_are_sound(moments: list[Moment], hold_seconds: float, slack_second
             moves_only_rise(before, after)
             nothing_is_promoted_unjudged(before, after)
             pods_go_only_after_their_traffic(before, after)
+            no_approval_is_passed_without_a_person(before, after)
     every_step_is_held(moments, hold_seconds, slack_seconds)
 
 
@@ -95,6 +96,17 @@ def nothing_is_promoted_unjudged(before: Moment, after: Moment) -> None:
     if judged_by is JudgedBy.METRICS:
         passed = [entry for entry in after.status.history if entry.revision == new and "passed" in entry.because]
         assert passed, f"{after.at}: {new} became stable by metrics, and no verdict says so"
+
+
+def no_approval_is_passed_without_a_person(before: Moment, after: Moment) -> None:
+    """What waits for an approval gets more requests only by a person's action, or by another spec."""
+    rollout, following = before.status.rollout, after.status.rollout
+    if rollout.phase is not Phase.AWAITING_APPROVAL or rollout.started_at != following.started_at:
+        return
+    onward = following.phase in {Phase.PROMOTING, Phase.WATCHING} or following.weight_percent > rollout.weight_percent
+    told = [entry for entry in after.status.history if entry not in before.status.history]
+    by_people = any(entry.by == "person" or entry.event is Happening.STEPS_CHANGED for entry in told)
+    assert not onward or by_people, f"{after.at}: {rollout.step} was passed, and nobody approved it"
 
 
 def no_step_ends_before_its_hold(before: Moment, after: Moment, hold_seconds: float) -> None:
@@ -145,7 +157,8 @@ def _has_advanced(rollout: RolloutStatus, following: RolloutStatus) -> bool:
         return False
     if not _is_since(rollout.started_at, following.started_at) or following.judged_by is not JudgedBy.METRICS:
         return False
-    onward = following.phase is Phase.HOLDING and (following.step_index or 0) > (rollout.step_index or 0)
+    held = following.phase in {Phase.HOLDING, Phase.AWAITING_APPROVAL}
+    onward = held and (following.step_index or 0) > (rollout.step_index or 0)
     return following.phase in {Phase.PROMOTING, Phase.WATCHING} or (onward and following.step != rollout.step)
 
 
@@ -218,7 +231,7 @@ def a_rejected_revision_came_back(after: Moment) -> str:
 
 def the_candidate_has_more_than_it_may(after: Moment) -> str:
     status = after.status
-    if status.candidate is None or status.stable is None or status.rollout.phase is not Phase.HOLDING:
+    if status.candidate is None or status.stable is None or status.rollout.phase not in SHARE_PHASES:
         return ""
     if after.ready.get(status.stable.revision, 0) == 0:
         return ""  # on loan

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from serinus.api.kinds import ANNOTATION_ADOPT, ANNOTATION_MOVES, LABEL_DEPLOYMENT, LABEL_REVISION
+from serinus.api.reasons import Phase
 from tests.world.caches import CHILD_KINDS
 from tests.world.world import NAME, NAMESPACE, spec_of
 
@@ -75,12 +76,16 @@ def strategy(walk: Walk, _: int) -> str:
     rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in {"canary", "blueGreen"}}
     weights = sorted(walk.random.sample([5, 10, 30, 50, 80], walk.random.randint(0, 3)))
     names = walk.random.sample(["five", "half", "a", "b"], len(weights))
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"name": name, "weightPercent": weight, "holdSeconds": HOLD_SECONDS}
         for name, weight in zip(names, weights, strict=True)
     ]
+    if walk.random.random() < 0.4:
+        steps.insert(walk.random.randint(0, len(steps)), {"name": "sign-off", "approval": {}})
+    rollout["automation"] = walk.random.choice(["Automatic", "Automatic", "Supervised", "Manual"])
     walk.deploy(rollout={**rollout, **({"canary": {"steps": steps}} if steps else {"blueGreen": {}})})
-    return f"changes the steps to {dict(zip(names, weights, strict=True))}"
+    told = ", ".join(f"{step['name']} {step.get('weightPercent', 'approval')}" for step in steps)
+    return f"changes the steps to [{told}], {rollout['automation']}"
 
 
 def address(walk: Walk, _: int) -> str:
@@ -121,13 +126,42 @@ def annotation(walk: Walk, _: int) -> str:
         return ""
     status = walk.world.status
     known = [role.revision for role in (status.stable, status.candidate, status.previous) if role] or ["0123456789"]
-    action = walk.random.choice(["abort", "retry", "promote", "pause", "pause"])
-    revision = walk.random.choice(known)
+    action = walk.random.choice(["abort", "retry", "promote", "pause", "pause", "skip_step", "return_to"])
+    revision = walk.random.choice([*known, *walk.world.replicas()] if action == "return_to" else known)
     value = walk.random.choice(["true", None]) if action == "pause" else f"{revision}#{len(walk.told)}"
-    if action == "promote":
+    if action == "skip_step":
+        value = f"{revision}/{status.rollout.step}#{len(walk.told)}"
+    if action in {"promote", "skip_step"}:
         walk.promoted_by_hand.add(revision)
     walk.world.annotate(**{action: value})
     return f"annotates {action}: {value}"
+
+
+def timely_annotation(walk: Walk, _: int) -> str:
+    """An action that applies now: the step that waits is approved, what is served is left for what was before it, …"""
+    if not walk.resource_is_there:
+        return ""
+    status = walk.world.status
+    under_way = status.candidate.revision if status.candidate else ""
+    actions: dict[str, str] = {}
+    match status.rollout.phase:
+        case Phase.AWAITING_APPROVAL:
+            actions = {"approve": f"{under_way}/{status.rollout.step}"}
+        case Phase.HOLDING | Phase.PAUSED:
+            actions = {"skip_step": f"{under_way}/{status.rollout.step}", "abort": under_way, "promote": under_way}
+        case Phase.STARTING | Phase.PROMOTING:
+            actions = {"abort": under_way, "promote": under_way}
+        case Phase.REJECTED if status.rejected:
+            actions = {"retry": status.rejected[0].revision}
+        case Phase.IDLE | Phase.WATCHING if status.retired:
+            actions = {"return_to": walk.random.choice(status.retired).revision}
+        case _:
+            return ""
+    action = walk.random.choice(list(actions))
+    if action in {"approve", "skip_step", "promote"}:
+        walk.promoted_by_hand.add(under_way)
+    walk.world.annotate(**{"pause": None, action: f"{actions[action]}#{len(walk.told)}"})
+    return f"annotates {action}: {actions[action]}, in time"
 
 
 NEW_IMAGES = {new_image: 10, storm_of_specs: 2}
@@ -139,7 +173,8 @@ DEPLOYS = NEW_IMAGES | {
     analysis: 2,
     suspend: 1,
     unusable: 2,
-    annotation: 4,
+    annotation: 5,
+    timely_annotation: 5,
 }
 
 

@@ -138,19 +138,23 @@ class Walk:
             world.caches.list_again(kind)
         self.spec = settled_spec(gateway=self.kind.gateway)
         world.deploy(self.spec)
-        world.annotate(pause=None, abort=None, promote=None, retry=None)
+        names = ("pause", "abort", "promote", "retry", "approve", "skip_step", "return_to")
+        world.annotate(**dict.fromkeys(names))
         self.told.append(f"{world.now:%H:%M:%S} settles")
         return self
 
     def help_out(self) -> None:
         """What people do where Serinus waits for them.
 
-        They try again what was rejected, decide by hand where stable itself is broken (no evidence can then speak for a
-        candidate), and hand over what has lost its owner.
+        They try again what was rejected, end a return that they asked for before, decide by hand where stable itself is
+        broken (no evidence can then speak for a candidate), and hand over what has lost its owner.
         """
         status, world = self.world.status, self.world
         if status.rollout.phase is Phase.REJECTED and status.rejected:
-            world.annotate(retry=f"{status.rejected[0].revision}#by-hand")
+            rejected = {each.revision for each in status.rejected} & {world.revision_of(LAST)}
+            world.annotate(retry=f"{min(rejected, default=status.rejected[0].revision)}#by-hand")
+        if status.rollout.return_from is not None and status.candidate is not None:
+            world.annotate(abort=f"{status.candidate.revision}#by-hand")
         stable, undecided = status.stable, {Phase.STARTING, Phase.HOLDING, Phase.PAUSED}
         broken = any(metric.reason == "StableBreaksLimit" for metric in status.analysis)
         broken = broken or (stable is not None and not world.moments[-1].ready.get(stable.revision))

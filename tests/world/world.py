@@ -31,6 +31,8 @@ from tests.world.traffic import Behaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
 KEY: Key = (NAMESPACE, NAME)
+ANNOTATOR = "kubectl-annotate"
+"""The field manager of the annotations that people set."""
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 _LOOP = asyncio.new_event_loop()
 """One for all worlds: to make one takes longer than a simulated second."""
@@ -154,10 +156,14 @@ class World:
         """kubectl annotate, with `serinus.dev/` before each name; None removes."""
 
         def change(manifest: dict[str, Any]) -> None:
-            held = manifest["metadata"].setdefault("annotations", {})
+            metadata = manifest["metadata"]
+            held = metadata.setdefault("annotations", {})
             for name, value in annotations.items():
                 key = f"serinus.dev/{name.replace('_', '-')}"
                 held.pop(key, None) if value is None else held.update({key: value})
+            ours = {"f:annotations": {f"f:{key}": {} for key in held}}
+            entry = {"manager": ANNOTATOR, "operation": "Update", "fieldsV1": {"f:metadata": ours}}
+            metadata["managedFields"] = [entry | {"time": format_instant(self.now)}]
 
         self.api.edit("ModelDeployment", NAMESPACE, NAME, change)
 

@@ -53,7 +53,25 @@ class ObjectMeta(ApiModel):
     resource_version: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    managed_fields: list[dict[str, Any]] = Field(default_factory=list, repr=False)
     deletion_timestamp: datetime | None = None
+
+    def manager_of(self, annotation: str) -> str:
+        """The field manager that last set an annotation; "" where nothing says so."""
+        setters = (entry for entry in self.managed_fields if f"f:{annotation}" in owned_annotations(entry))
+        newest = max(setters, key=lambda entry: str(entry.get("time", "")), default={})
+        return str(newest.get("manager", ""))[:MANAGER_LENGTH]
+
+
+MANAGER_LENGTH = 128
+"""Longest name of a field manager, by the API server's rules."""
+
+
+def owned_annotations(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The annotations that an entry of `metadata.managedFields` says somebody has set; their keys begin with `f:`."""
+    fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
+    owned: Mapping[str, Any] = fields.get("f:annotations") or {}
+    return owned
 
 
 @dataclass(frozen=True, slots=True)

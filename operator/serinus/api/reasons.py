@@ -20,8 +20,7 @@ class Phase(StrEnum):
     HOLDING = "Holding"
     """The candidate has the weight of the current step and is being judged."""
     AWAITING_APPROVAL = "AwaitingApproval"
-    """Evidence suffices; a person has to say yes. Not entered by this version; one that a newer version has entered is
-    told as a step that is held, and keeps its weight."""
+    """A person has to say yes. The candidate keeps the weight of the step before; a Fail still rolls back."""
     PAUSED = "Paused"
     """Progress has stopped (by a person, or by `undecided`/`missing`); a Fail still rolls back."""
     PROMOTING = "Promoting"
@@ -41,6 +40,17 @@ class JudgedBy(StrEnum):
     READINESS = "Readiness"
     PERSON = "Person"
     POLICY = "Policy"
+
+
+class Recommendation(StrEnum):
+    """What the evidence recommends where a person decides (`status.rollout.recommendation`)."""
+
+    APPROVE = "Approve"
+    """Every metric that decides passes."""
+    WAIT = "Wait"
+    """The evidence does not suffice yet."""
+    ABORT = "Abort"
+    """A metric fails, or the candidate's pods do."""
 
 
 class ConditionType(StrEnum):
@@ -74,6 +84,7 @@ class Reason(StrEnum):
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     PODS_UNSCHEDULABLE = "PodsUnschedulable"
     PODS_NOT_READY = "PodsNotReady"
+    AWAITING_APPROVAL = "AwaitingApproval"
     # Paused
     PAUSED_BY_PERSON = "PausedByPerson"
     SUSPENDED = "Suspended"
@@ -90,6 +101,7 @@ class Reason(StrEnum):
     UNDECIDED_TOO_LONG = "UndecidedTooLong"
     EVIDENCE_MISSING_TOO_LONG = "EvidenceMissingTooLong"
     ABORTED = "Aborted"
+    RETURNED = "Returned"
     SUPERSEDED = "Superseded"
     NAME_TAKEN = "NameTaken"
     STATUS_LOST = "StatusLost"
@@ -112,6 +124,10 @@ class Happening(StrEnum):
     EVIDENCE_BACK = "EvidenceBack"
     WEIGHT_GIVEN_BACK = "WeightGivenBack"
     STEP_PASSED = "StepPassed"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    APPROVED = "Approved"
+    STEP_SKIPPED = "StepSkipped"
+    RECOMMENDED = "Recommended"
     PAUSED = "Paused"
     RESUMED = "Resumed"
     PROMOTED = "Promoted"
@@ -120,6 +136,7 @@ class Happening(StrEnum):
     ROLLED_BACK = "RolledBack"
     TRAFFIC_OFF = "TrafficOff"
     ROLLBACK_FINISHED = "RollbackFinished"
+    RETURN_BEGUN = "ReturnBegun"
     RETURNED = "Returned"
     SUPERSEDED = "Superseded"
     SETTLED = "Settled"

@@ -71,8 +71,9 @@ class Step(ApiModel):
     stays in force in the steps after it, until promotion or rollback. Not carried out by this version."""
 
     approval: Approval | None = None
-    """`{}`: wait until a person approves. Not carried out by this version; `serinus.dev/pause` stops a rollout by
-    hand."""
+    """`{}`: wait until a person approves with the annotation `serinus.dev/approve: <revision>/<step>`, however long
+    that takes. The candidate keeps the weight of the step before it (none before the first); a failing metric rolls
+    back meanwhile."""
 
     hold_seconds: Seconds = 0
     """Least time in this step, in seconds, counted only while the route is confirmed and the evidence is present. The
@@ -142,8 +143,9 @@ class Rollout(ApiModel):
     """How a new revision takes over."""
 
     automation: Automation = Automation.AUTOMATIC
-    """Who decides. `Automatic` (default) promotes and rolls back. Not carried out by this version: `Supervised`, which
-    rolls back, and waits for an approval before the candidate takes all requests; `Manual`, which only recommends."""
+    """Who decides. `Automatic` (default) promotes and rolls back. `Supervised` rolls back, and waits for an approval
+    before the candidate takes all requests. `Manual` only recommends: it waits for an approval before every change of
+    the candidate's share, and rolls nothing back. A first revision takes over by itself."""
 
     canary: Canary | None = None
     """Rising shares of the requests, each judged by metrics. Needs traffic.gateway: a canary behind a plain Service is
@@ -184,7 +186,7 @@ class Rollout(ApiModel):
     rollback_window_seconds: Seconds = 86_400
     """Seconds after which a return to a revision that was stable has to go through the steps. Default 86400, a day. Not
     carried out by this version, which refuses any other value: every return goes through the steps, but for one during
-    the watch."""
+    the watch, and one by the annotation `serinus.dev/return-to` within a day."""
 
     @rule(
         "[has(self.canary), has(self.blueGreen), has(self.recreate)].filter(given, given).size() <= 1",

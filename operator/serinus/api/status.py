@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from serinus.api.reasons import Happening, JudgedBy, Phase
+from serinus.api.reasons import Happening, JudgedBy, Phase, Recommendation
 
 
 def format_instant(at: datetime) -> str:
@@ -116,10 +116,18 @@ class RolloutStatus(StatusModel):
         description="Pods that were ready in this rollout, with the restarts that each had before that.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
     )
+    return_from: str | None = Field(
+        default=None,
+        description="While a person's return to a kept revision is under way: the revision in the spec that it sets "
+        "aside.",
+    )
     reason: str | None = Field(
         default=None, description="Why the phase was entered: of a promotion, a pause or a rollback."
     )
     judged_by: JudgedBy | None = Field(default=None, description="On whose word the promotion happens or happened.")
+    recommendation: Recommendation | None = Field(
+        default=None, description="What the evidence recommends to the person who decides the next step."
+    )
     message: str = Field(default="", description="One sentence for people: what it is waiting for.", max_length=4096)
 
 
@@ -158,6 +166,14 @@ class RejectedRevision(StatusModel):
     at: Instant = Field(description="When it was rejected.")
 
 
+class RetiredRevision(StatusModel):
+    """A revision that was stable before, and was replaced without a fault of its own."""
+
+    revision: str = Field(description="The revision.")
+    version: str = Field(default="", description="Version of the model.")
+    served_until: Instant = Field(description="Until when it was the stable revision.")
+
+
 class HistoryEntry(StatusModel):
     """One decision: what happened, to which revision, when, by whom and because of what."""
 
@@ -165,14 +181,24 @@ class HistoryEntry(StatusModel):
     event: Happening = Field(description="What was decided.")
     revision: str = Field(description="The revision that it concerns.")
     by: str = Field(default="serinus", description="Who decided: serinus, or person where an action asked for it.")
+    field_manager: str = Field(
+        default="",
+        description="Of an action: the client that set the annotation, by its field manager. The person is in the API "
+        "server's audit log.",
+        max_length=128,
+    )
     because: str = Field(default="", description="The evidence in short.", max_length=768)
 
 
 class HandledAction(StatusModel):
-    """An action annotation that has taken effect; the same value is not carried out twice."""
+    """An action annotation that was dealt with; the same value is not carried out twice."""
 
     action: str = Field(description="The annotation's name without its prefix.")
     value: str = Field(description="The value that was handled.", max_length=256)
+    carried_out: bool = Field(default=True, description="Whether it took effect; message says why it did not.")
+    message: str = Field(default="", description="What it did, or why it does nothing.", max_length=1024)
+    field_manager: str = Field(default="", description="The client that set it, by its field manager.", max_length=128)
+    at: Instant | None = Field(default=None, description="When it was handled.")
 
 
 class ModelDeploymentStatus(StatusModel):
@@ -199,6 +225,12 @@ class ModelDeploymentStatus(StatusModel):
     rejected: tuple[RejectedRevision, ...] = Field(
         default=(),
         description="Revisions that are not tried again by themselves.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
+    )
+    retired: tuple[RetiredRevision, ...] = Field(
+        default=(),
+        max_length=50,
+        description="Revisions that were stable before, newest first, as many as rollout.revisionHistoryLimit keeps.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
     )
     history: tuple[HistoryEntry, ...] = Field(default=(), max_length=20, description="Newest 20 decisions.")

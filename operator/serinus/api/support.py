@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from serinus.api.rollout import Automation, Capacity, Rollout
+from serinus.api.rollout import Capacity, Rollout
 from serinus.api.serving import ConfigChecksum
 from serinus.api.spec import ModelDeploymentSpec
 
@@ -86,11 +86,6 @@ _GAPS: Final = (
     _Gap("a shadow step is", "remove the step", _steps_with("shadow_percent")),
     _Gap("a match step is", "remove the step", _steps_with("match")),
     _Gap(
-        "an approval step is",
-        "remove the step; to decide by hand, set the annotation serinus.dev/pause during the rollout",
-        _steps_with("approval"),
-    ),
-    _Gap(
         "a canary behind a plain Service is",
         "set traffic.gateway, or use blueGreen",
         _when("spec.rollout.canary", _canary_without_gateway),
@@ -111,11 +106,6 @@ _GAPS: Final = (
         _when("spec.rollout.recreate", lambda spec: spec.rollout.recreate is not None),
     ),
     _Gap(
-        "automation other than Automatic is",
-        "remove it or set Automatic",
-        _when("spec.rollout.automation", lambda spec: spec.rollout.automation is not Automation.AUTOMATIC),
-    ),
-    _Gap(
         "a preflight Job is",
         "remove it",
         _when("spec.rollout.preflight", lambda spec: spec.rollout.preflight is not None),
@@ -127,7 +117,8 @@ _GAPS: Final = (
     ),
     _Gap(
         "a return that skips the steps is",
-        "leave rollbackWindowSeconds out: every revision goes through the steps, but for a return during the watch",
+        "leave rollbackWindowSeconds out: every revision in the spec goes through the steps, but for a return during "
+        "the watch; the annotation serinus.dev/return-to returns without them for a day",
         _when(
             "spec.rollout.rollbackWindowSeconds",
             lambda spec: spec.rollout.rollback_window_seconds != _DEFAULT_ROLLBACK_WINDOW_SECONDS,

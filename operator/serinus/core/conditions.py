@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Literal
 
 from serinus.api.kinds import GROUP, LABEL_DEPLOYMENT, LABEL_REVISION
-from serinus.api.reasons import ConditionType, JudgedBy, Phase, Reason
+from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.status import Condition
+from serinus.core.recommendation import in_words
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
 from serinus.core.sentences import counted, ready_of
@@ -108,7 +109,8 @@ def _reconciling(s: Situation, stall: Stall | None) -> _Draft:
     if scaling is not None:
         return _Draft(ConditionType.RECONCILING, True, scaling.reason, scaling.message)
     if s.rollout.phase is Phase.WATCHING:
-        message = f"Promoted; watched until {s.watch_ends_at:%H:%M:%S} UTC, a failing metric returns to {s.previous}"
+        back = f"{GROUP}/abort: {s.stable}" if s.only_recommends else "a failing metric"
+        message = f"Promoted; watched until {s.watch_ends_at:%H:%M:%S} UTC, {back} returns to {s.previous}{in_words(s)}"
         return _Draft(ConditionType.RECONCILING, False, Reason.WATCHING, message)
     return _Draft(ConditionType.RECONCILING, False, Reason.SETTLED, "Nothing to do")
 
@@ -126,6 +128,9 @@ def _paused(s: Situation) -> _Draft:
     if s.rollout.phase is Phase.STARTING and wants_pause(s) and not s.nothing_served_before:
         message = f"Paused by annotation: {s.candidate} gets no traffic until it is gone"
         return _Draft(ConditionType.PAUSED, True, Reason.PAUSED_BY_PERSON, message)
+    if s.awaits_approval:
+        by_person = Reason.PAUSED_BY_PERSON if wants_pause(s) else Reason.AWAITING_APPROVAL
+        return _Draft(ConditionType.PAUSED, True, by_person, _awaiting(s).message)
     if s.rollout.phase is Phase.PAUSED:
         reason = s.rollout.reason or Reason.PAUSED_BY_PERSON
         message = f"{s.rollout.message}; serinus.dev/promote or serinus.dev/abort: {s.candidate} decides it"
@@ -140,12 +145,13 @@ def _goes_on_in_spite_of_it(s: Situation) -> str:
     match s.rollout.phase:
         case Phase.STARTING:
             return f"{pause} does not keep {s.candidate} from serving: no revision served before it"
-        case Phase.PROMOTING if s.rollout.judged_by is JudgedBy.PERSON:
+        case Phase.PROMOTING if s.promoted_by_person:
             return f"{pause} does not stop a promotion that a person asked for; {abort} does"
         case Phase.PROMOTING:
             return f"{pause} comes too late: all requests go to {s.candidate} already; {abort} takes them back"
         case Phase.WATCHING:
-            return f"{pause} is set, and the watch goes on: a failing metric, or {abort}, returns to {s.previous}"
+            fails = "" if s.only_recommends else "a failing metric, or "
+            return f"{pause} is set, and the watch goes on: {fails}{abort} returns to {s.previous}"
         case _:
             return f"{pause} is set: the next candidate gets no traffic until it is gone"
 
@@ -172,7 +178,7 @@ def _progress_of_phase(s: Situation) -> Stall:
         case Phase.STARTING:
             return _starting(s)
         case Phase.HOLDING | Phase.PAUSED | Phase.AWAITING_APPROVAL:
-            return _holding(s)
+            return _awaiting(s) if s.awaits_approval else _holding(s)
         case Phase.PROMOTING:
             message = f"{s.candidate} is taking all traffic: {ready_of(s.children.ready(s.candidate), s.replicas)}"
             message += "" if s.has_full_size else f" ({s.trouble})"
@@ -222,8 +228,7 @@ def _lacking_pods(s: Situation, needed: int, where: str = "") -> Stall | None:
 
 
 def _holding(s: Situation) -> Stall:
-    rollout, step = s.rollout, s.step
-    where = f"step {rollout.step} ({(rollout.step_index or 0) + 1} of {rollout.step_count})"
+    rollout, step, where = s.rollout, s.step, _where(s)
     if rollout.counting_since is None:
         lacking = _lacking_pods(s, s.needed_pods, f"{where}: ")
         if lacking is not None:
@@ -240,7 +245,29 @@ def _holding(s: Situation) -> Stall:
     held = f"held {min(s.held_seconds, hold):.0f} of {hold} s"
     not_passed = set(VerdictKind) - {VerdictKind.PASS}
     told = s.evidence_in_words(*not_passed) or s.evidence_in_words(VerdictKind.PASS)
-    return Stall(Reason.HOLDING, f"{where}: {held}; {told or 'no verdict yet'}")
+    return Stall(Reason.HOLDING, f"{where}: {held}; {told or 'no verdict yet'}{in_words(s)}")
+
+
+def _awaiting(s: Situation) -> Stall:
+    """A person has to approve the step: what it takes, and what the evidence says meanwhile."""
+    where = _where(s)
+    lacking = _lacking_pods(s, s.needed_pods, f"{where}: ")
+    if lacking is not None:
+        return lacking
+    asks = f"waits for a person: {GROUP}/approve: {s.candidate}/{s.rollout.step} goes on"
+    if wants_pause(s):
+        asks = f"is paused by annotation; an approval is carried out when {GROUP}/pause is gone"
+    withdrawn = "; its weight is off until it reports" if s.rollout.withdrawn else ""
+    told = s.evidence_in_words() or "nothing was measured yet"
+    return Stall(
+        Reason.AWAITING_APPROVAL,
+        f"{where}: {s.candidate} keeps {s.rollout.weight_percent} % and {asks}, {GROUP}/abort: {s.candidate} takes it "
+        f"back; {told}{withdrawn}{in_words(s)}",
+    )
+
+
+def _where(s: Situation) -> str:
+    return f"step {s.rollout.step} ({(s.rollout.step_index or 0) + 1} of {s.rollout.step_count})"
 
 
 def selector(name: str, revision: str | None) -> str:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from serinus.api.reasons import ConditionType, Happening, Phase, Reason
+from serinus.api.kinds import GROUP
+from serinus.api.reasons import ConditionType, Happening, Phase, Reason, Recommendation
 from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts
 from serinus.api.support import unsupported
 from serinus.core import render
@@ -21,11 +22,12 @@ from serinus.core.due import JUDGING_PHASES
 from serinus.core.observation import Observation
 from serinus.core.plan import Move, Note, Plan, Realise
 from serinus.core.realise import KeptRevision, intents, kept_revisions
+from serinus.core.recommendation import recommendation
 from serinus.core.rollout import next_move
 from serinus.core.rollout.policies import lost_stable
 from serinus.core.rollout.situation import Situation
 from serinus.core.urgency import is_urgent
-from serinus.core.verdicts import MetricVerdict, reason_of
+from serinus.core.verdicts import MetricVerdict, VerdictKind, reason_of
 
 REFRESH_SECONDS = 60
 """While something is judged, numbers in status are rewritten at most this often unless a verdict changes."""
@@ -56,7 +58,7 @@ def decide(observation: Observation) -> Plan:
     worth_it = _worth_writing(s, status)
     later = _details_may_wait_until(s, status) if worth_it else None
     changed = status if worth_it and later is None else None
-    notes = _news_of(s, obstacle) if changed is not None else ()
+    notes = (*_news_of(s, obstacle), *_recommended(s, status)) if changed is not None else ()
     urgent = not hands_off and is_urgent(s)
     if changed is not None and observation.refusal is not None:
         # Told first: the refused write would stand before it again.
@@ -74,6 +76,17 @@ def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
     return () if told else (Note(Happening.STALLED, f"{stall.reason}: {stall.message}", "Warning"),)
 
 
+def _recommended(s: Situation, status: ModelDeploymentStatus) -> tuple[Note, ...]:
+    """An Event where the evidence begins to recommend that a person takes the candidate back."""
+    now, before = status.rollout.recommendation, s.status.rollout.recommendation
+    if now is not Recommendation.ABORT or before is now:
+        return ()
+    revision = (status.candidate or status.stable or RevisionStatus(revision="?")).revision
+    evidence = s.evidence_in_words(VerdictKind.FAIL) or s.trouble
+    message = f"Recommended: {GROUP}/abort: {revision}; {evidence}"
+    return (Note(Happening.RECOMMENDED, message[:1000], "Warning"),)
+
+
 def _after(s: Situation, move: Move) -> Situation:
     """What there is to do once the move is written, with the children as they are now."""
     return Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=move.status)))
@@ -81,10 +94,11 @@ def _after(s: Situation, move: Move) -> Situation:
 
 def _told(s: Situation, move: Move, after: Situation, obstacle: Stall | None) -> Move:
     """The move, with the seen parts of status as they are after it."""
-    status = _seen(after, obstacle)
     if s.evidence is not None and move.status.rollout.phase is not Phase.STARTING:  # a new attempt begins without
-        status = status.model_copy(update={"analysis": _analysis(s)})
-    return replace(move, status=status)
+        judged = move.status.model_copy(update={"analysis": _analysis(s)})
+        after = _after(s, replace(move, status=judged))
+    status = _seen(after, obstacle)
+    return replace(move, status=status, notes=(*move.notes, *_recommended(s, status)))
 
 
 def _obstacle(s: Situation) -> Stall | None:
@@ -179,12 +193,14 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
         "selector": selector(name, s.stable),
     }
     seen = status.model_copy(update=looked)
+    rollout = status.rollout.model_copy(update={"recommendation": recommendation(s, analysis)})
+    seen = seen.model_copy(update={"rollout": rollout})
     told = Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=seen)))
     written = conditions(told, _stall(told, obstacle))
     waiting = next(c for c in written if c.type == ConditionType.RECONCILING)
     told_before = status.rollout.message if s.rollout.phase is Phase.ROLLING_BACK else ""
     message = waiting.message if waiting.status == "True" else told_before
-    rollout = status.rollout.model_copy(update={"message": message})
+    rollout = rollout.model_copy(update={"message": message})
     return seen.model_copy(update={"conditions": written, "rollout": rollout})
 
 
@@ -302,7 +318,9 @@ def _wake_at(s: Situation) -> datetime | None:
     moments = [rollout.drained_at, s.retire_at, s.released_at if s.leftovers else None]
     if rollout.phase is Phase.STARTING:
         moments += [s.deadline_at, s.reachable_at]
-    if rollout.phase in JUDGING_PHASES:
+    if s.awaits_approval and s.is_short:
+        moments.append(s.deadline_at)
+    if rollout.phase in JUDGING_PHASES and not (s.awaits_approval and rollout.evidence_started_at is None):
         moments.append(s.now + timedelta(seconds=s.spec.analysis.interval_seconds))
     if rollout.phase is Phase.WATCHING:
         moments.append(s.watch_ends_at)

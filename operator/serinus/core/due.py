@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from serinus.api.reasons import Phase
 from serinus.core.observation import PodState
 from serinus.core.rollout.situation import Situation
+from serinus.core.traffic import SHARE_PHASES
 
-JUDGING_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.PROMOTING, Phase.WATCHING})
+JUDGING_PHASES = frozenset({*SHARE_PHASES, Phase.PROMOTING, Phase.WATCHING})
 
 
 @dataclass(frozen=True, slots=True)

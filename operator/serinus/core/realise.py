@@ -93,7 +93,7 @@ def _candidate_target(s: Situation, candidate: str) -> int:
         case Phase.PROMOTING:
             wanted = pods_for_share(s.replicas, 100)
         case _:
-            wanted = pods_for_share(s.replicas, s.rollout.weight_percent)
+            wanted = s.needed_pods
     carries = pods_for_share(s.replicas, s.in_force.get(candidate, 0))
     if s.split_confirmed or s.replicas == 0:
         return max(wanted, carries)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from serinus.api import defaults
 from serinus.api.kinds import LABEL_REVISION
 from serinus.api.reasons import Phase
+from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.observation import Children
@@ -23,23 +24,56 @@ SHARE_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
-class WeightStep:
-    """A canary step that gives the candidate a share of the requests."""
+class PlannedStep:
+    """A step that a rollout goes through: one that the spec writes, or an approval that its automation asks for."""
 
     name: str
     weight_percent: int
-    hold_seconds: int
+    """Share of the requests that the candidate has in it: for an approval, that of the step before it."""
+    hold_seconds: int = 0
+    approval: bool = False
+    """Whether it ends when a person approves it, and only then."""
 
 
-def weight_steps(spec: ModelDeploymentSpec) -> tuple[WeightStep, ...]:
-    """The canary's weight steps in order; none for blue-green, which switches in one write."""
-    if spec.rollout.canary is None:
-        return ()
-    return tuple(
-        WeightStep(step.name, step.weight_percent, step.hold_seconds)
-        for step in spec.rollout.canary.steps
-        if step.weight_percent is not None
-    )
+def planned_steps(spec: ModelDeploymentSpec) -> tuple[PlannedStep, ...]:
+    """The steps in order; none for an automatic blue-green rollout, which switches in one write.
+
+    `Manual` asks before every change of the candidate's share, `Supervised` before the one that gives it all requests.
+    An approval that the spec writes there is enough; else one is put in, with the name of what it stands before.
+    """
+    written = spec.rollout.canary.steps if spec.rollout.canary is not None else ()
+    taken = {step.name for step in written}
+    steps: list[PlannedStep] = []
+    weight = 0
+    for step in written:
+        if step.approval is not None:
+            steps.append(PlannedStep(step.name, weight, approval=True))
+        elif step.weight_percent is not None:
+            if _asks_before(spec.rollout.automation, step.weight_percent) and not _ends_with_approval(steps):
+                steps.append(PlannedStep(_name_before(step.name, taken), weight, approval=True))
+            weight = step.weight_percent
+            steps.append(PlannedStep(step.name, weight, step.hold_seconds))
+    asked = _ends_with_approval(steps) or (weight == 100 and spec.rollout.automation is Automation.SUPERVISED)
+    if _asks_before(spec.rollout.automation, 100) and not asked:
+        steps.append(PlannedStep(_name_before("promotion", taken), weight, approval=True))
+    return tuple(steps)
+
+
+def _asks_before(automation: Automation, weight_percent: int) -> bool:
+    return automation is Automation.MANUAL or (automation is Automation.SUPERVISED and weight_percent == 100)
+
+
+def _ends_with_approval(steps: Sequence[PlannedStep]) -> bool:
+    return bool(steps) and steps[-1].approval
+
+
+def _name_before(name: str, taken: set[str]) -> str:
+    """`before-half`, or where there is a step of that name, one that there is not; it is taken then."""
+    before = f"before-{name}"
+    if before in taken:
+        return _name_before(before, taken)
+    taken.add(before)
+    return before
 
 
 def wanted_replicas(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> int:
@@ -62,7 +96,7 @@ def pods_for_share(replicas: int, weight_percent: int) -> int:
     return math.ceil(replicas * min(weight_percent, 100) / 100)
 
 
-def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[WeightStep]) -> tuple[int, ...]:
+def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[PlannedStep]) -> tuple[int, ...]:
     """The candidate's weights so far in this rollout, rising; the last one is the weight that it is meant to have."""
     rollout = status.rollout
     if rollout.withdrawn:
@@ -74,7 +108,7 @@ def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[WeightStep]) 
     return (0, *below, rollout.weight_percent, *switched)
 
 
-def candidate_weight(status: ModelDeploymentStatus, steps: Sequence[WeightStep], replicas: int, ready: int) -> int:
+def candidate_weight(status: ModelDeploymentStatus, steps: Sequence[PlannedStep], replicas: int, ready: int) -> int:
     """The largest weight, up to the one it is meant to have, that the candidate's `ready` pods can carry."""
     return max(w for w in allowed_weights(status, steps) if pods_for_share(replicas, w) <= ready)
 
@@ -96,7 +130,7 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
         return {lender: 100}
     if candidate is None:
         return {stable: 100}
-    weight = candidate_weight(status, weight_steps(spec), replicas, children.ready(candidate))
+    weight = candidate_weight(status, planned_steps(spec), replicas, children.ready(candidate))
     split = {stable: 100 - weight, candidate: weight}
     return {revision: share for revision, share in split.items() if share > 0}
 

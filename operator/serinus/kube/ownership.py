@@ -6,8 +6,9 @@ API servers book that as an `Update`; and what somebody added by hand. A Service
 one with a selector that was added to would select no pod. So before an apply, all of the spec is booked as applied by
 us, as client-go's `csaupgrade` does with its own fields. What others put into metadata and status stays theirs.
 
-Called by `serinus.kube.client`; the caches keep what they see of it (`only_whether_booked`). Most applies take nothing
-out of the object, and need no books at all (`takes_nothing_out`).
+Called by `serinus.kube.client`; the caches keep what they see of it (`only_whether_booked`), and of a ModelDeployment
+who asks for an action (`only_who_asked`). Most applies take nothing out of the object, and need no books at all
+(`takes_nothing_out`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from serinus.api.deployment import owned_annotations
 from serinus.api.kinds import FIELD_MANAGER, GROUP, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
 from serinus.core.plan import Manifest
 
@@ -93,6 +95,22 @@ def only_whether_booked(kind: Kind, manifest: dict[str, Any]) -> Manifest:
     if any(map(_is_applied_by_us, fields)) and booked_as_apply(kind, fields) is None:
         metadata["managedFields"] = []
     return {**manifest, "metadata": metadata}
+
+
+def only_who_asked(manifest: dict[str, Any]) -> Manifest:
+    """The ModelDeployment with as much of `metadata.managedFields` as says who set the annotations that are ours."""
+    metadata = dict(manifest["metadata"])
+    entries = metadata.pop("managedFields", None) or ()
+    asked = [kept for entry in entries if (kept := _of_our_annotations(entry)) is not None]
+    if asked:
+        metadata["managedFields"] = asked
+    return {**manifest, "metadata": metadata}
+
+
+def _of_our_annotations(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    ours: dict[str, Any] = {key: {} for key in owned_annotations(entry) if key.startswith(f"f:{GROUP}/")}
+    fields = {"f:metadata": {"f:annotations": ours}}
+    return {**entry, "fieldsV1": fields} if ours else None
 
 
 def is_booked(manifest: Manifest) -> bool:

@@ -36,7 +36,7 @@ from serinus.kube.observation import (
     only_ready_endpoints,
     only_what_is_observed,
 )
-from serinus.kube.ownership import only_whether_booked
+from serinus.kube.ownership import only_whether_booked, only_who_asked
 from serinus.kube.store import Store, object_key
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
@@ -138,7 +138,7 @@ class DeploymentCache:
         """Whether that was news."""
         if self._deployments.has(manifest):
             return False
-        self._deployments.put(without_managed_fields(manifest))
+        self._deployments.put(only_who_asked(manifest))
         self._on_change(object_key(manifest))
         return True
 

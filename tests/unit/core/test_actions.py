@@ -9,7 +9,9 @@ from serinus.api.status import HandledAction, ModelDeploymentStatus, RejectedRev
 from serinus.core.decide import decide
 from serinus.core.observation import Refusal
 from serinus.core.plan import Move
+from serinus.core.rollout import next_move
 from serinus.core.rollout.actions import action_move
+from serinus.core.verdicts import Fail, FailReason
 from tests.unit.core.situations import (
     CANDIDATE,
     NOW,
@@ -17,8 +19,10 @@ from tests.unit.core.situations import (
     STABLE,
     children,
     deployment,
+    evidence,
     holding,
     observation,
+    seconds,
     situation,
     status,
 )
@@ -64,7 +68,68 @@ def test_what_an_action_does(
     assert move is not None
     assert move.status.rollout.phase is phase
     assert move.notes[0].happening is happening
-    assert move.status.actions == (HandledAction(action=action, value=f"{revision}#1"),)
+    (handled,) = move.status.actions
+    assert (handled.action, handled.value) == (action, f"{revision}#1")
+    assert handled.carried_out is (happening is not IGNORED)
+    assert handled.message == move.notes[0].message
+
+
+AWAITING_SPEC = {
+    "rollout": {
+        "canary": {
+            "steps": [
+                {"name": "five", "weightPercent": 5, "holdSeconds": 60},
+                {"name": "sign-off", "approval": {}},
+                {"name": "half", "weightPercent": 50, "holdSeconds": 60},
+            ]
+        }
+    }
+}
+AWAITING = status(
+    Phase.AWAITING_APPROVAL,
+    candidate=CANDIDATE,
+    step="sign-off",
+    step_index=1,
+    step_count=3,
+    weight_percent=5,
+    evidence_started_at=NOW - seconds(100),
+    judged_by=JudgedBy.METRICS,
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "value", "step", "happening"),
+    [
+        ("approve", f"{CANDIDATE}/sign-off", "half", Happening.APPROVED),
+        ("approve", f"{CANDIDATE}/sign-off#7", "half", Happening.APPROVED),
+        ("approve", f"{CANDIDATE}/five", "sign-off", IGNORED),
+        ("approve", f"{STABLE}/sign-off", "sign-off", IGNORED),
+        ("approve", CANDIDATE, "sign-off", IGNORED),
+        ("approve", "sign-off", "sign-off", IGNORED),
+        ("approve", f"{CANDIDATE}/sign-off/half", "sign-off", IGNORED),
+        ("skip-step", f"{CANDIDATE}/sign-off", "sign-off", IGNORED),
+        ("skip-step", f"{CANDIDATE}/half", "sign-off", IGNORED),
+    ],
+)
+def test_only_the_approval_of_the_step_that_waits_goes_on(action: str, value: str, step: str, happening: Happening):
+    move = action_move(situation(AWAITING, SEEN, deployment({f"serinus.dev/{action}": value}, **AWAITING_SPEC)))
+    assert move is not None
+    assert move.status.rollout.step == step
+    assert move.notes[0].happening is happening
+    assert move.status.actions[0].carried_out is (happening is not IGNORED)
+    if happening is Happening.APPROVED:
+        assert move.status.rollout.judged_by is JudgedBy.METRICS
+        assert (move.status.rollout.phase, move.status.rollout.weight_percent) == (Phase.HOLDING, 50)
+        assert (move.status.history[0].by, move.status.history[0].event) == ("person", Happening.APPROVED)
+
+
+def test_an_approval_waits_while_a_metric_fails_as_the_rollback_comes_first():
+    of = deployment({"serinus.dev/approve": f"{CANDIDATE}/sign-off"}, **AWAITING_SPEC)
+    failing = situation(AWAITING, SEEN, of, evidence=evidence(Fail(FailReason.ABOVE_LIMIT)))
+    assert action_move(failing) is None
+    rolled_back = next_move(failing)
+    assert rolled_back is not None
+    assert rolled_back.status.rollout.phase is Phase.ROLLING_BACK
 
 
 @pytest.mark.parametrize("action", ["abort", "promote", "retry"])

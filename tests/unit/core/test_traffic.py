@@ -6,15 +6,15 @@ from serinus.api.reasons import Phase
 from serinus.core.traffic import (
     candidate_weight,
     desired_split,
+    planned_steps,
     pods_for_share,
     split_is_confirmed,
-    weight_steps,
     weights_in_force,
 )
 from tests.unit.core.situations import CANDIDATE, OLDER, STABLE, children, deployment, holding, status
 
 SPEC = deployment().spec
-STEPS = weight_steps(SPEC)
+STEPS = planned_steps(SPEC)
 
 
 @pytest.mark.parametrize(

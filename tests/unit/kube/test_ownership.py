@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
+from serinus.api.deployment import ObjectMeta
 from serinus.api.kinds import CONTROLLER_REVISION, HTTP_ROUTE, REPLICA_SET, SERVICE
-from serinus.kube.ownership import booked_as_apply, is_booked, only_whether_booked, takes_nothing_out
+from serinus.kube.ownership import (
+    booked_as_apply,
+    is_booked,
+    only_whether_booked,
+    only_who_asked,
+    takes_nothing_out,
+)
 
 
 def entry(manager: str, operation: str, fields: dict[str, Any], subresource: str | None = None) -> dict[str, Any]:
@@ -128,3 +135,23 @@ def test_labels_of_others_do_not_matter():
 
 def test_of_other_kinds_nothing_is_known():
     assert not takes_nothing_out(CONTROLLER_REVISION, service(), service())
+
+
+def annotations(*names: str) -> dict[str, Any]:
+    return {"f:metadata": {"f:annotations": {f"f:{name}": {} for name in names}}}
+
+
+def test_of_a_model_deployment_only_who_asked_for_something_is_kept_and_the_newest_is_named():
+    abort, owner = "serinus.dev/abort", "example.com/owner"
+    applied = entry("argocd", "Apply", annotations(owner) | PORT)
+    older = entry("kubectl-edit", "Update", annotations(abort)) | {"time": "2026-03-01T11:00:00Z"}
+    newer = entry("kubectl-annotate", "Update", annotations(abort, owner)) | {"time": "2026-03-01T12:00:00Z"}
+    metadata = {"name": "iris", "managedFields": [applied, newer, older]}
+
+    kept = only_who_asked({"metadata": metadata})["metadata"]
+
+    assert [each["manager"] for each in kept["managedFields"]] == ["kubectl-annotate", "kubectl-edit"]
+    assert all(each["fieldsV1"] == annotations(abort) for each in kept["managedFields"])
+    assert ObjectMeta.model_validate(kept).manager_of(abort) == "kubectl-annotate"
+    assert ObjectMeta.model_validate(kept).manager_of("serinus.dev/retry") == ""
+    assert "managedFields" not in only_who_asked({"metadata": {"name": "iris", "managedFields": [applied]}})["metadata"]

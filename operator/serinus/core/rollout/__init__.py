@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from serinus.core.plan import Move
-from serinus.core.rollout.actions import action_move
+from serinus.core.rollout.actions import action_move, tell_unknown
 from serinus.core.rollout.policies import POLICIES, PROTECTIVE, recover_lost_status
 from serinus.core.rollout.recording import overtake, return_to_the_present
 from serinus.core.rollout.situation import Situation
@@ -22,7 +22,8 @@ def next_move(s: Situation, *, frozen: bool = False) -> Move | None:
     recovered = recover_lost_status(s) or overtake(s) or return_to_the_present(s)
     if recovered is not None:
         return recovered
-    if (acted := action_move(s, only_abort=frozen)) is not None:
+    acted = action_move(s, only_abort=frozen) or tell_unknown(s)
+    if acted is not None:
         return acted
     policies = (PROTECTIVE if frozen else POLICIES).get(s.rollout.phase, ())
     return next((found for policy in policies if (found := policy(s)) is not None), None)

@@ -59,7 +59,7 @@ def _note_pods(s: Situation) -> Move | None:
 
 
 def _start(s: Situation) -> Move | None:
-    if _obstacle(s) is not None or s.paused_by_person:
+    if s.awaits_approval or s.paused_by_person or _obstacle(s) is not None:
         return None
     waits_for_evidence = s.rollout.missing_since is not None and not s.spec.analysis.disabled
     if waits_for_evidence and (s.verdict is None or s.evidence_missing):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
-from serinus.api.status import RejectedRevision, RevisionStatus, RolloutStatus
+from serinus.api.status import RejectedRevision, RetiredRevision, RevisionStatus, RolloutStatus
 from serinus.core.plan import Move
-from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, Telling, move
+from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, PERSON, Telling, move
 from serinus.core.rollout.restarts import restarts_of_attempt, restarts_of_watch
 from serinus.core.rollout.situation import Situation
 from serinus.core.traffic import pods_for_share
@@ -42,7 +43,7 @@ def start(s: Situation) -> Move:
 
 def take_over_first(s: Situation) -> Move:
     """Make the candidate stable because nothing serves that it could be compared with."""
-    candidate = _candidate(s)
+    candidate = candidate_of(s)
     message = f"Revision {candidate.revision} is ready and takes over: there was no revision that served before it"
     served = s.children.ready(candidate.revision) > 0  # a resource that is scaled to zero settles without
     return move(
@@ -51,22 +52,40 @@ def take_over_first(s: Situation) -> Move:
         stable=candidate.model_copy(update={"since": s.now, "ever_ready": served}),
         candidate=None,
         previous=None,
-        rollout=RolloutStatus(judged_by=JudgedBy.READINESS, started_at=s.rollout.started_at),
+        rollout=RolloutStatus(
+            phase=Phase.REJECTED if s.is_rejected else Phase.IDLE,  # a person returned to another than the spec's
+            judged_by=JudgedBy.READINESS,
+            started_at=s.rollout.started_at,
+        ),
     )
 
 
 def enter_step(
-    s: Situation, index: int, judged_by: JudgedBy | None, because: str, happening: Happening = Happening.STEP_PASSED
+    s: Situation,
+    index: int,
+    judged_by: JudgedBy | None,
+    because: str,
+    *,
+    happening: Happening = Happening.STEP_PASSED,
+    by: str = "serinus",
 ) -> Move:
-    """Give the candidate the weight of step `index`; hold and Pass evidence start anew, Fail evidence goes on."""
+    """Give the candidate the weight of step `index`; hold and Pass evidence start anew, Fail evidence goes on.
+
+    An approval has neither a hold nor a share of its own: the evidence of the step before it stands.
+    """
     step = s.steps[index]
     message = f"Step {step.name} ({step.weight_percent} %): {because}"
-    short = s.children.ready(s.candidate) < pods_for_share(s.replicas, step.weight_percent)
+    pods = pods_for_share(s.replicas, step.weight_percent) if step.weight_percent else s.first_share_pods
+    short = s.children.ready(s.candidate) < pods
+    waits = step.approval
+    if waits:
+        message += f"; it waits for the annotation {GROUP}/approve: {s.candidate}/{step.name}"
+    happening = Happening.AWAITING_APPROVAL if waits and happening is Happening.STEP_PASSED else happening
     return move(
         s,
-        Telling(happening, message, s.candidate),
+        Telling(happening, message, s.candidate, by=by),
         rollout=RolloutStatus(
-            phase=Phase.HOLDING,
+            phase=Phase.AWAITING_APPROVAL if waits else Phase.HOLDING,
             step=step.name,
             step_index=index,
             step_count=len(s.steps),
@@ -74,19 +93,44 @@ def enter_step(
             started_at=s.rollout.started_at,
             step_started_at=s.now,
             evidence_started_at=s.rollout.evidence_started_at,
+            pass_evidence_since=s.rollout.pass_evidence_since if waits else None,
             short_since=s.now if short else None,
             restarts=restarts_of_attempt(s),
             judged_by=judged_by,
+            return_from=s.rollout.return_from,
         ),
     )
 
 
-def begin_promotion(s: Situation, judged_by: JudgedBy, because: str, by: str = "serinus") -> Move:
+def end_step(
+    s: Situation,
+    judged_by: JudgedBy,
+    because: str,
+    *,
+    happening: Happening = Happening.STEP_PASSED,
+    by: str = "serinus",
+) -> Move:
+    """Go on to the step after the current one, or after the last one to the promotion."""
+    index = (s.rollout.step_index or 0) + 1
+    strongest = JudgedBy.POLICY if s.rollout.judged_by is JudgedBy.POLICY else judged_by
+    if index < len(s.steps):
+        return enter_step(s, index, strongest, because, happening=happening, by=by)
+    return begin_promotion(s, strongest, because, happening=happening, by=by)
+
+
+def begin_promotion(
+    s: Situation,
+    judged_by: JudgedBy,
+    because: str,
+    *,
+    happening: Happening = Happening.STEP_PASSED,
+    by: str = "serinus",
+) -> Move:
     """Scale the candidate to full size and give it all traffic once it can carry it."""
-    telling = Telling(Happening.STEP_PASSED, f"Revision {s.candidate} is to take all traffic: {because}", None, by=by)
+    message = f"Revision {s.candidate} is to take all traffic: {because}"
     return move(
         s,
-        telling,
+        Telling(happening, message, s.candidate if by == PERSON else None, by=by),
         rollout=s.rollout.model_copy(
             update={
                 "phase": Phase.PROMOTING,
@@ -129,12 +173,12 @@ def halt_promotion(s: Situation) -> Move:
 
 def promote(s: Situation) -> Move:
     """Make the candidate stable: all traffic is confirmed to go there. The old one stays warm, and the watch begins."""
-    candidate, stable = _candidate(s), s.status.stable
+    candidate, stable = candidate_of(s), s.status.stable
     watched = s.spec.rollout.watch_seconds > 0
     judged_by = s.rollout.judged_by or JudgedBy.READINESS
     undecided = judged_by is JudgedBy.POLICY and not s.spec.analysis.disabled
     happening = Happening.PROMOTED_UNDECIDED if undecided else Happening.PROMOTED
-    by = "person" if judged_by is JudgedBy.PERSON else "serinus"
+    by = PERSON if judged_by is JudgedBy.PERSON else "serinus"
     message = f"Revision {candidate.revision} serves all requests, judged by {judged_by}: {s.rollout.reason or ''}"
     return move(
         s,
@@ -142,6 +186,7 @@ def promote(s: Situation) -> Move:
         stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
         candidate=None,
         previous=stable.model_copy(update={"since": s.now}) if stable else None,
+        retired=retired_after(s),
         rollout=RolloutStatus(
             phase=Phase.WATCHING if watched else Phase.IDLE,
             started_at=s.rollout.started_at,
@@ -158,13 +203,15 @@ def promote(s: Situation) -> Move:
 
 def reject(s: Situation, reason: Reason, message: str, by: str = "serinus") -> Move:
     """Roll the candidate back and remember that it was worse; its traffic goes off first."""
-    candidate = _candidate(s)
+    candidate = candidate_of(s)
     rejected = RejectedRevision(revision=candidate.revision, reason=reason, message=message[:MESSAGE_LENGTH], at=s.now)
+    # A return that fails does not try again what it set aside, unless that still serves.
+    set_aside = tuple(each for each in s.status.rejected if each.revision not in {candidate.revision, s.stable})
     return move(
         s,
         Telling(Happening.ROLLED_BACK, f"{reason}: {message}", candidate.revision, warning=True, by=by),
-        rejected=(rejected,),
-        rollout=_rolling_back(s, reason, message),
+        rejected=(rejected, *set_aside),
+        rollout=rolling_back(s, reason, message),
     )
 
 
@@ -174,27 +221,18 @@ def supersede(s: Situation) -> Move:
     return move(
         s,
         Telling(Happening.SUPERSEDED, message, s.candidate),
-        rollout=_rolling_back(s, Reason.SUPERSEDED, message),
+        rollout=rolling_back(s, Reason.SUPERSEDED, message),
     )
 
 
-def return_to_previous(s: Situation, reason: Reason, message: str, by: str = "serinus") -> Move:
-    """During the watch: make the revision that served before stable again, and roll back the one that replaced it."""
-    failed, previous = s.status.stable, s.status.previous
-    assert failed is not None  # noqa: S101 -- only called while watching, when both are there
-    assert previous is not None  # noqa: S101
-    worse = reason is not Reason.SUPERSEDED
-    rejected = RejectedRevision(revision=failed.revision, reason=reason, message=message[:MESSAGE_LENGTH], at=s.now)
-    because = f"{reason}: back to {previous.revision}: {message}"
-    return move(
-        s,
-        Telling(Happening.RETURNED, because, failed.revision, warning=worse, by=by),
-        stable=previous.model_copy(update={"since": s.now}),
-        candidate=failed.model_copy(update={"since": s.now}),
-        previous=None,
-        rejected=(rejected,) if worse else (),
-        rollout=_rolling_back(s, reason, message),
-    )
+def retired_after(s: Situation) -> tuple[RetiredRevision, ...]:
+    """The revisions that were stable before, now that the candidate replaces the one that is."""
+    stable = s.status.stable
+    if stable is None or not stable.ever_ready:
+        return s.status.retired
+    newest = RetiredRevision(revision=stable.revision, version=stable.version, served_until=s.now)
+    others = (each for each in s.status.retired if each.revision not in {stable.revision, s.candidate})
+    return (newest, *others)[: max(1, s.spec.rollout.revision_history_limit)]
 
 
 def drain(s: Situation) -> Move:
@@ -234,7 +272,7 @@ def lend_on(s: Situation) -> Move:
         s,
         Telling(Happening.ROLLBACK_FINISHED, message, s.candidate, warning=True),
         candidate=None,
-        previous=_candidate(s).model_copy(update={"since": s.now}),
+        previous=candidate_of(s).model_copy(update={"since": s.now}),
         rollout=RolloutStatus(started_at=s.rollout.started_at),
     )
 
@@ -272,7 +310,13 @@ def start_over(s: Situation) -> Move:
     return move(
         s,
         Telling(Happening.STEPS_CHANGED, f"The steps changed {there}: the rollout starts over", s.candidate),
-        rollout=RolloutStatus(phase=Phase.STARTING, step_count=len(s.steps), started_at=s.now, step_started_at=s.now),
+        rollout=RolloutStatus(
+            phase=Phase.STARTING,
+            step_count=len(s.steps),
+            started_at=s.now,
+            step_started_at=s.now,
+            return_from=s.rollout.return_from,
+        ),
         analysis=(),
     )
 
@@ -286,12 +330,14 @@ def renumber_step(s: Situation, index: int) -> Move:
     )
 
 
-def _candidate(s: Situation) -> RevisionStatus:
+def candidate_of(s: Situation) -> RevisionStatus:
+    """The candidate, where there is one."""
     assert s.status.candidate is not None  # noqa: S101 -- called only in phases that have one
     return s.status.candidate
 
 
-def _rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
+def rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
+    """The rollout of a candidate that goes: its traffic first."""
     never_had_traffic = s.rollout.phase is Phase.STARTING and s.candidate not in s.in_force
     return s.rollout.model_copy(
         update={

@@ -13,12 +13,12 @@ from serinus.api.analysis import MissingAction, UndecidedAction
 from serinus.api.kinds import LABEL_REVISION
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.core.plan import Move
-from serinus.core.rollout import holds, moves, recording
+from serinus.core.rollout import holds, moves, recording, returns
 from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
 from serinus.core.sentences import counted
-from serinus.core.traffic import WeightStep
+from serinus.core.traffic import PlannedStep
 from serinus.core.verdicts import Undecided, VerdictKind
 
 Policy = Callable[[Situation], Move | None]
@@ -62,9 +62,10 @@ def begin(s: Situation) -> Move | None:
 def follow_the_spec(s: Situation) -> Move | None:
     """The spec asks for another revision than the candidate.
 
-    A first revision that is ready becomes stable before that, whatever the gateway says: it may serve users.
+    A first revision that is ready becomes stable before that, whatever the gateway says: it may serve users. A return
+    by a person goes on while the spec is the one that it sets aside.
     """
-    if s.revision == s.candidate:
+    if s.revision in {s.candidate, s.rollout.return_from}:
         return None
     if s.stable is None:
         return moves.take_over_first(s) if s.children.ready(s.candidate) else moves.start(s)
@@ -73,6 +74,8 @@ def follow_the_spec(s: Situation) -> Move | None:
 
 def reject_failing(s: Situation) -> Move | None:
     """A metric fails, the candidate's container keeps restarting, or it keeps losing its last ready pod."""
+    if s.only_recommends:
+        return None
     if s.fails:
         return moves.reject(s, Reason.METRIC_FAILED, s.evidence_in_words(VerdictKind.FAIL))
     if s.restarts >= MAX_RESTARTS:
@@ -86,7 +89,7 @@ def reject_failing(s: Situation) -> Move | None:
 
 def reject_late(s: Situation) -> Move | None:
     """The candidate does not get its pods ready within the progress deadline."""
-    if s.stable is None or not s.deadline_passed or s.replicas == 0:
+    if s.stable is None or not s.deadline_passed or s.replicas == 0 or s.only_recommends:
         return None
     seconds = s.spec.rollout.progress_deadline_seconds
     message = f"not ready within rollout.progressDeadlineSeconds ({seconds} s): {s.trouble}"
@@ -105,7 +108,8 @@ def reject_late_growth(s: Situation) -> Move | None:
 
 def give_up_refused(s: Situation) -> Move | None:
     """A write was refused, and the spec asks for another revision by now: what was refused is no longer needed."""
-    wants_another = s.stable is not None and s.revision != s.candidate and s.observation.unreadable is None
+    another = s.revision not in {s.candidate, s.rollout.return_from}
+    wants_another = s.stable is not None and another and s.observation.unreadable is None
     return moves.supersede(s) if s.observation.refusal is not None and wants_another else None
 
 
@@ -130,7 +134,7 @@ def enter_first_step(s: Situation) -> Move | None:
     count = s.children.ready(s.candidate)
     ready = f"{counted(count, 'pod')} {'is' if count == 1 else 'are'} ready"
     if s.steps:
-        return moves.enter_step(s, 0, None, ready, Happening.STEP_ENTERED)
+        return moves.enter_step(s, 0, None, ready, happening=Happening.STEP_ENTERED)
     return moves.begin_promotion(s, JudgedBy.READINESS, ready)
 
 
@@ -138,12 +142,23 @@ def enter_first_step(s: Situation) -> Move | None:
 
 
 def follow_the_steps(s: Situation) -> Move | None:
-    """The steps were edited: the current one is found by its name, or the rollout starts over."""
+    """The steps were edited: the current one is found by its name, or the rollout starts over.
+
+    Where an approval is not asked for any more, the step before it is held again.
+    """
     index = next((i for i, step in enumerate(s.steps) if step.name == s.rollout.step), None)
     if index is None:
-        return moves.start_over(s)
+        held = next((i for i, step in enumerate(s.steps) if step.weight_percent == s.rollout.weight_percent), None)
+        if not s.awaits_approval or not s.rollout.weight_percent or held is None:
+            return moves.start_over(s)
+        because = f"the approval {s.rollout.step} is not asked for any more"
+        return moves.enter_step(s, held, s.rollout.judged_by, because, happening=Happening.STEPS_CHANGED)
+    if s.steps[index].approval != s.awaits_approval:
+        return moves.enter_step(s, index, s.rollout.judged_by, "it was edited", happening=Happening.STEPS_CHANGED)
     if s.steps[index].weight_percent != s.rollout.weight_percent:
-        return moves.enter_step(s, index, s.rollout.judged_by, "its weight was edited", Happening.STEPS_CHANGED)
+        return moves.enter_step(
+            s, index, s.rollout.judged_by, "its weight was edited", happening=Happening.STEPS_CHANGED
+        )
     unchanged = index == s.rollout.step_index and s.rollout.step_count == len(s.steps)
     return None if unchanged else moves.renumber_step(s, index)
 
@@ -165,9 +180,9 @@ def act_on_missing(s: Situation) -> Move | None:
     if not s.evidence_missing:
         return None
     message = f"evidence has been missing since {since:%H:%M:%S} UTC, longer than analysis.missing.afterSeconds"
-    if policy.action is MissingAction.ROLLBACK or s.rollout.withdrawn:
+    if (policy.action is MissingAction.ROLLBACK or s.rollout.withdrawn) and not s.only_recommends:
         return moves.reject(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
-    already = s.rollout.phase is Phase.PAUSED
+    already = s.rollout.phase in {Phase.PAUSED, Phase.AWAITING_APPROVAL}
     return None if already else holds.pause(s, Reason.EVIDENCE_MISSING_TOO_LONG, message)
 
 
@@ -179,21 +194,21 @@ def advance(s: Situation) -> Move | None:
     if s.passes:
         judged_by = JudgedBy.POLICY if s.spec.analysis.disabled else JudgedBy.METRICS
         because = "analysis is disabled" if s.spec.analysis.disabled else s.evidence_in_words()
-        return _next_step(s, judged_by, f"step {step.name} passed: {because}")
+        return moves.end_step(s, judged_by, f"step {step.name} passed: {because}")
     return _act_on_undecided(s, step)
 
 
-def _act_on_undecided(s: Situation, step: WeightStep) -> Move | None:
+def _act_on_undecided(s: Situation, step: PlannedStep) -> Move | None:
     policy = s.spec.analysis.undecided
     if s.held_seconds < step.hold_seconds + policy.after_seconds or not isinstance(s.verdict, Undecided):
         return None
     message = f"undecided for longer than analysis.undecided.afterSeconds ({policy.after_seconds} s): "
     message += s.evidence_in_words(VerdictKind.UNDECIDED)
     match policy.action:
-        case UndecidedAction.ROLLBACK:
+        case UndecidedAction.ROLLBACK if not s.only_recommends:
             return moves.reject(s, Reason.UNDECIDED_TOO_LONG, message)
         case UndecidedAction.PROMOTE if _has_min_samples(s):
-            return _next_step(s, JudgedBy.POLICY, message)
+            return moves.end_step(s, JudgedBy.POLICY, message)
         case _:
             already = s.rollout.phase is Phase.PAUSED
             return None if already else holds.pause(s, Reason.UNDECIDED_TOO_LONG, message)
@@ -204,21 +219,15 @@ def _has_min_samples(s: Situation) -> bool:
     return all(verdict.samples >= counted.get(verdict.name, 0) for verdict in s.judged_metrics if verdict.enforced)
 
 
-def _next_step(s: Situation, judged_by: JudgedBy, because: str) -> Move:
-    index = (s.rollout.step_index or 0) + 1
-    strongest = JudgedBy.POLICY if s.rollout.judged_by is JudgedBy.POLICY else judged_by
-    if index < len(s.steps):
-        return moves.enter_step(s, index, strongest, because)
-    return moves.begin_promotion(s, strongest, because)
-
-
 # Promoting, Watching, RollingBack -------------------------------------------------------------------------------------
 
 
 def complete_promotion(s: Situation) -> Move | None:
     """All traffic is confirmed to go to the candidate, which has the pods for it."""
     all_traffic = s.split == {s.candidate: 100} and s.split_confirmed
-    return moves.promote(s) if all_traffic and s.has_full_size else None
+    if not all_traffic or not s.has_full_size:
+        return None
+    return moves.promote(s) if s.rollout.return_from is None else returns.complete_return(s)
 
 
 def halt_promotion(s: Situation) -> Move | None:
@@ -229,8 +238,18 @@ def halt_promotion(s: Situation) -> Move | None:
     one whose route is written, because to take that back would be a rollback, which is `serinus.dev/abort`; and one
     that a person asked for by its name, before the pause or during it.
     """
-    final = s.has_all_traffic or s.rollout.judged_by is JudgedBy.PERSON
-    return moves.halt_promotion(s) if wants_pause(s) and not final else None
+    return None if s.has_all_traffic or s.promoted_by_person or not wants_pause(s) else moves.halt_promotion(s)
+
+
+def ask_after_all(s: Situation) -> Move | None:
+    """On the way to all traffic, the spec was given an approval before it: a person is asked first."""
+    last = s.steps[-1] if s.steps else None
+    if last is None or not last.approval or last.name == s.rollout.step:
+        return None
+    if s.has_all_traffic or s.promoted_by_person:
+        return None
+    because = "it is to be approved before the promotion"
+    return moves.enter_step(s, len(s.steps) - 1, s.rollout.judged_by, because, happening=Happening.STEPS_CHANGED)
 
 
 def judge_after_all(s: Situation) -> Move | None:
@@ -248,13 +267,13 @@ def note_size(s: Situation) -> Move | None:
 
 def return_failing(s: Situation) -> Move | None:
     """During the watch a metric fails or the container keeps restarting: the old revision serves again."""
-    if s.previous is None:
+    if s.previous is None or s.only_recommends:
         return None
     if s.fails:
-        return moves.return_to_previous(s, Reason.METRIC_FAILED, s.evidence_in_words(VerdictKind.FAIL))
+        return returns.return_to_previous(s, Reason.METRIC_FAILED, s.evidence_in_words(VerdictKind.FAIL))
     if s.restarts >= MAX_RESTARTS:
         message = f"the model's container restarted {s.restarts} times after it was ready"
-        return moves.return_to_previous(s, Reason.CONTAINER_RESTARTED, message)
+        return returns.return_to_previous(s, Reason.CONTAINER_RESTARTED, message)
     return None
 
 
@@ -262,7 +281,7 @@ def return_by_spec(s: Situation) -> Move | None:
     """During the watch the spec was put back to the revision that served before: it serves again at once."""
     if s.previous is None or s.revision != s.previous:
         return None
-    return moves.return_to_previous(s, Reason.SUPERSEDED, "the spec asks for it again")
+    return returns.return_to_previous(s, Reason.SUPERSEDED, "the spec asks for it again")
 
 
 def finish_watch(s: Situation) -> Move | None:
@@ -272,7 +291,7 @@ def finish_watch(s: Situation) -> Move | None:
     if s.stable_serves or not s.children.ready(s.previous):
         return moves.end_watch(s)
     message = f"{s.stable} has no ready pod at the end of the watch, and {s.previous} serves its requests"
-    return moves.return_to_previous(s, Reason.READINESS_LOST, message)
+    return returns.return_to_previous(s, Reason.READINESS_LOST, message)
 
 
 def lend_on(s: Situation) -> Move | None:
@@ -281,7 +300,8 @@ def lend_on(s: Situation) -> Move | None:
     To wait for stable would keep the third from ever starting.
     """
     lends = s.split == {s.candidate: 100} and s.split_confirmed and not s.stable_serves
-    return moves.lend_on(s) if lends and s.revision not in {s.candidate, s.stable} else None
+    waits = s.revision not in {s.candidate, s.stable} and not s.is_rejected
+    return moves.lend_on(s) if lends and waits else None
 
 
 def finish_rollback(s: Situation) -> Move | None:
@@ -297,6 +317,7 @@ PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
     Phase.STARTING: (give_up_refused,),
     Phase.HOLDING: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
     Phase.PAUSED: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
+    Phase.AWAITING_APPROVAL: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
     Phase.PROMOTING: (give_up_refused, reject_failing, halt_promotion, note_size, reject_late_growth),
     Phase.WATCHING: (return_failing, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
@@ -318,10 +339,20 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
         advance,
         retire_previous,
     ),
+    Phase.AWAITING_APPROVAL: (
+        follow_the_spec,
+        reject_failing,
+        follow_the_steps,
+        reject_late_growth,
+        act_on_missing,
+        clock_move,
+        retire_previous,
+    ),
     Phase.PROMOTING: (
         follow_the_spec,
         judge_after_all,
         reject_failing,
+        ask_after_all,
         halt_promotion,
         complete_promotion,
         note_size,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening
 from serinus.api.status import HandledAction, HistoryEntry, ModelDeploymentStatus, RevisionStatus
 from serinus.core.plan import Move, Note
@@ -17,6 +18,10 @@ from serinus.core.rollout.situation import Situation
 HISTORY_LENGTH = 20
 BECAUSE_LENGTH = 700
 MESSAGE_LENGTH = 1000
+VALUE_LENGTH = 256
+"""Of an action's value, so much is remembered."""
+PERSON = "person"
+"""In the history: who decided, where an action asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,23 @@ def move(s: Situation, telling: Telling, **changes: Any) -> Move:
     return Move(status, (note,))
 
 
-def handled(s: Situation, action: str, value: str, done: Move) -> Move:
-    """`done`, with the action's value recorded in the same write, so that it takes effect once."""
+def handled(s: Situation, action: str, value: str, done: Move, *, carried_out: bool) -> Move:
+    """`done`, with the action's value and who set it recorded in the same write, so that it takes effect once."""
+    manager = s.observation.deployment.metadata.manager_of(f"{GROUP}/{action}")
+    record = HandledAction(
+        action=action,
+        value=value[:VALUE_LENGTH],
+        carried_out=carried_out,
+        message=done.notes[0].message,
+        field_manager=manager,
+        at=s.now,
+    )
     others = tuple(each for each in s.status.actions if each.action != action)
-    record = HandledAction(action=action, value=value[:256])
-    return Move(done.status.model_copy(update={"actions": (*others, record)}), done.notes)
+    newest, *older = done.status.history or (None,)
+    if newest is not None and newest.by == PERSON and done.status.history != s.status.history:
+        newest = newest.model_copy(update={"field_manager": manager})
+    history = (newest, *older) if newest is not None else ()
+    return Move(done.status.model_copy(update={"actions": (*others, record), "history": history}), done.notes)
 
 
 def recover(s: Situation, stable: str, old_actions: tuple[HandledAction, ...] = ()) -> Move:

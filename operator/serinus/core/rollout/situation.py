@@ -12,19 +12,20 @@ from functools import cached_property
 
 from serinus.api import defaults
 from serinus.api.analysis import Metric, MetricMode
-from serinus.api.reasons import Phase, Reason
+from serinus.api.reasons import JudgedBy, Phase, Reason
+from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.observation import Children, Evidence, Observation, PodState
 from serinus.core.readings import Missing, MissingReason
 from serinus.core.sentences import counted
 from serinus.core.traffic import (
-    WeightStep,
+    PlannedStep,
     desired_split,
+    planned_steps,
     pods_for_share,
     split_is_confirmed,
     wanted_replicas,
-    weight_steps,
     weights_in_force,
 )
 from serinus.core.verdicts import Fail, MetricVerdict, Pass, Verdict, VerdictKind, combine
@@ -97,9 +98,9 @@ class Situation:
         return self.status.previous.revision if self.status.previous else None
 
     @cached_property
-    def steps(self) -> tuple[WeightStep, ...]:
-        """The canary's weight steps."""
-        return weight_steps(self.spec)
+    def steps(self) -> tuple[PlannedStep, ...]:
+        """The steps of a rollout, in order."""
+        return planned_steps(self.spec)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -107,7 +108,7 @@ class Situation:
         return self.spec.analysis.metrics or defaults.METRICS
 
     @property
-    def step(self) -> WeightStep | None:
+    def step(self) -> PlannedStep | None:
         """The current step, if the rollout is in one that the spec still has."""
         index = self.rollout.step_index
         return self.steps[index] if index is not None and index < len(self.steps) else None
@@ -151,7 +152,7 @@ class Situation:
     @property
     def first_share_pods(self) -> int:
         """Pods that the candidate needs before it gets any traffic."""
-        first = self.steps[0].weight_percent if self.steps else 100
+        first = next((step.weight_percent for step in self.steps if step.weight_percent), 100)
         return pods_for_share(self.replicas, first)
 
     @property
@@ -236,6 +237,22 @@ class Situation:
         return self.rollout.phase is Phase.PAUSED and self.rollout.reason == Reason.PAUSED_BY_PERSON
 
     @property
+    def awaits_approval(self) -> bool:
+        """Whether a step waits for a person's approval."""
+        return self.rollout.phase is Phase.AWAITING_APPROVAL
+
+    @property
+    def promoted_by_person(self) -> bool:
+        """Whether the promotion under way was asked for by its name: by `promote`, or by the approval before it."""
+        approved = self.step is not None and self.step.approval and self.step.name == self.rollout.step
+        return approved or self.rollout.judged_by is JudgedBy.PERSON
+
+    @property
+    def only_recommends(self) -> bool:
+        """Whether judgements are for people to act on: nothing is rolled back for them."""
+        return self.spec.rollout.automation is Automation.MANUAL
+
+    @property
     def held_seconds(self) -> float:
         """Seconds that the step's hold has counted until now."""
         return self.rollout.held_seconds + self.vouched_seconds
@@ -273,9 +290,12 @@ class Situation:
 
     @property
     def needed_pods(self) -> int:
-        """Ready pods that the candidate's share of the requests needs; on the way to all traffic, that of all."""
+        """Ready pods that the candidate's share of the requests needs; on the way to all traffic, that of all.
+
+        Without a share yet (it waits for an approval) those of its first one, so that it gets that at once.
+        """
         share = 100 if self.rollout.phase is Phase.PROMOTING else self.rollout.weight_percent
-        return pods_for_share(self.replicas, share)
+        return pods_for_share(self.replicas, share) if share else self.first_share_pods
 
     @property
     def is_short(self) -> bool:
