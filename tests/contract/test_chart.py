@@ -204,6 +204,20 @@ def test_user_roles_join_the_default_ones_only_when_wanted() -> None:
     assert labels({"rbac": {"aggregateToDefaultRoles": False}}) == set()
 
 
+def test_approvals_ask_for_a_verb_only_when_wanted_and_only_where_the_operator_watches() -> None:
+    assert "ValidatingAdmissionPolicy" not in {each["kind"] for each in rendered()}
+    manifests = rendered({"approvalPolicy": {"enabled": True}, "watchNamespaces": ["team-a", "team-b"]})
+    policy = only(manifests, "ValidatingAdmissionPolicy")
+    binding = only(manifests, "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    (expression,) = policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert expression["values"] == ["team-a", "team-b"]
+    role = only(manifests, "ClusterRole", "serinus-approve")
+    assert role["rules"] == [{"apiGroups": ["serinus.dev"], "resources": ["modeldeployments"], "verbs": ["approve"]}]
+    everywhere = only(rendered({"approvalPolicy": {"enabled": True}}), "ValidatingAdmissionPolicy")
+    assert "namespaceSelector" not in everywhere["spec"]["matchConstraints"]
+
+
 def test_single_replica_gets_no_disruption_budget() -> None:
     assert only(rendered(), "PodDisruptionBudget")["spec"]["minAvailable"] == 1
     assert "PodDisruptionBudget" not in {each["kind"] for each in rendered({"replicas": 1})}
