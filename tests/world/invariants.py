@@ -166,8 +166,8 @@ def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
     """A revision never shrinks below what its share needs, as the route had it a second ago."""
     if after.replicas is None or after.replicas < 0 or before.replicas != after.replicas:
         return
-    if before.status.stable is None:
-        return  # nothing was promised yet
+    if before.status.stable is None or after.status.rollout.recreates:
+        return  # nothing was promised yet, or a gap was asked for
     for revision, weight in before.weights.items():
         shrank = after.wanted.get(revision, 0) < before.wanted.get(revision, 0)
         share = 100 * weight // max(1, sum(before.weights.values()))
@@ -254,7 +254,7 @@ def dead_pods_have_weight(after: Moment) -> str:
 def stable_is_too_small(after: Moment) -> str:
     """The stable revision's ReplicaSet is smaller than promised."""
     stable = _stable(after.status)
-    if stable is None or after.replicas is None or after.replicas < 0:
+    if stable is None or after.replicas is None or after.replicas < 0 or after.status.rollout.recreates:
         return ""
     if stable not in after.wanted and stable not in after.recorded:
         return ""  # somebody has deleted both: nobody knows any more what it was
@@ -284,7 +284,7 @@ def capacity_is_never_under_the_promise(world: World, replicas: int) -> None:
     for moment in world.moments:
         stable = _stable(moment.status)
         grown |= {revision for revision, ready in moment.ready.items() if ready >= replicas}
-        if stable is None or stable not in grown:
+        if stable is None or stable not in grown or moment.status.rollout.recreates:
             continue
         for revision, weight in moment.weights.items():
             needed = pods_for_share(replicas, weight)

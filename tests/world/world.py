@@ -85,6 +85,7 @@ class Pod:
     scheduled: datetime
     started: datetime
     restarts: int = 0
+    has_node: bool = True
     shown: tuple[Any, ...] = ()
     """What its status was made from."""
 
@@ -98,6 +99,8 @@ class World:
     """By image; others start in 4 s and never fail."""
     gateway_accepts: bool = True
     gateway_delay_seconds: float = 1
+    room: int | None = None
+    """Pods for which the cluster has nodes; None: for all."""
     endpoints_delay_seconds: int = 0
     """From when a pod is ready, or is not any more, until gateways can know of it."""
     lag_seconds: int = 0
@@ -490,12 +493,22 @@ class World:
         metadata = {"name": name, "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         pod["status"] = _pod_status(self.now, self.now, ready=False, restarts=0, trouble=None)
-        self._pods_known[_uid(self.api.put("Pod", NAMESPACE, pod))] = Pod(self.now, self.now)
+        self._pods_known[_uid(self.api.put("Pod", NAMESPACE, pod))] = Pod(self.now, self.now, has_node=False)
         self._counters[name] = PodCounters()
 
+    def _schedule(self, pods: list[dict[str, Any]]) -> None:
+        """Pods get nodes in the order in which they were made, as long as there is room."""
+        known = [self._pods_known[_uid(pod)] for pod in pods]
+        taken = sum(each.has_node for each in known)
+        for each in known:
+            if not each.has_node and (self.room is None or taken < self.room):
+                each.has_node, each.scheduled, each.started = True, self.now, self.now
+                taken += 1
+
     def _pods(self) -> None:
-        """The kubelet."""
+        """The scheduler and the kubelet."""
         pods = list(self.api.of("Pod"))
+        self._schedule(pods)
         if not self._found_quiet("names of pods", self.api.version):
             names = {pod["metadata"]["name"] for pod in pods}
             self._counters = {name: counted for name, counted in self._counters.items() if name in names}
@@ -507,8 +520,9 @@ class World:
                 self._to_restart.discard(name)
                 known.started, age, known.restarts = self.now, 0.0, known.restarts + 1
                 self._counters[name] = PodCounters()
-            ready = age >= behaviour.startup_seconds and not behaviour.never_ready
-            shows = (ready, known.started, behaviour.trouble, behaviour.unschedulable, behaviour.startup_seconds)
+            homeless = behaviour.unschedulable or not known.has_node
+            ready = age >= behaviour.startup_seconds and not behaviour.never_ready and not homeless
+            shows = (ready, known.started, behaviour.trouble, homeless, behaviour.startup_seconds)
             if shows == known.shown:
                 continue
             known.shown = shows
@@ -518,7 +532,7 @@ class World:
             if ready:
                 since = known.started + timedelta(seconds=behaviour.startup_seconds)
                 status["conditions"][0]["lastTransitionTime"] = format_instant(since)
-            if behaviour.unschedulable:
+            if homeless:
                 status = _waiting_for_a_node(known.scheduled)
             if status != pod["status"]:
                 self.api.edit("Pod", NAMESPACE, name, lambda m, s=status: m.update(status=s))

@@ -123,8 +123,8 @@ class BlueGreen(ApiModel):
     Default 0: no evidence before the switch, which then rests on readiness. Not carried out by this version."""
 
     hold_seconds: Seconds = 0
-    """Least time between the candidate's readiness and the switch, in seconds. Default 0. Not carried out by this
-    version."""
+    """Least time between the candidate's readiness and the switch, in seconds, in which all its pods are ready; it
+    answers at the Service `<name>-candidate` meanwhile. Default 0."""
 
 
 class Recreate(ApiModel):
@@ -156,8 +156,9 @@ class Rollout(ApiModel):
     """All requests at once, when the candidate is ready. At most one of canary, blueGreen and recreate."""
 
     recreate: Recreate | None = None
-    """`{}`: stop the old pods first, for models that can't run twice; users are without service meanwhile. At most one
-    of canary, blueGreen and recreate. Not carried out by this version."""
+    """`{}`: stop the old pods first, where there is room for one revision only; users are without service until the
+    candidate is ready. When it fails the old revision comes back by itself. At most one of canary, blueGreen and
+    recreate."""
 
     preflight: Preflight | None = None
     """A Job against the candidate before it gets any traffic, such as an evaluation set or a smoke test. When unset,

@@ -100,6 +100,10 @@ class RolloutStatus(StatusModel):
     withdrawn: bool = Field(
         default=False, description="Whether the candidate's weight is off because none of its pods reports any more."
     )
+    recreates: bool = Field(
+        default=False,
+        description="Whether the pods of one revision go before those of the other come: nobody is served in between.",
+    )
     drained_at: Instant | None = Field(
         default=None, description="During a rollback: when the candidate's pods may go, its traffic being off."
     )

@@ -74,10 +74,6 @@ def _blue_green_shadow(spec: ModelDeploymentSpec) -> bool:
     return spec.rollout.blue_green is not None and spec.rollout.blue_green.shadow_percent > 0
 
 
-def _blue_green_hold(spec: ModelDeploymentSpec) -> bool:
-    return spec.rollout.blue_green is not None and spec.rollout.blue_green.hold_seconds > 0
-
-
 def _canary_without_gateway(spec: ModelDeploymentSpec) -> bool:
     return spec.rollout.canary is not None and spec.traffic.gateway is None
 
@@ -94,16 +90,6 @@ _GAPS: Final = (
         "a shadow before a blue-green switch is",
         "remove it or set it to 0",
         _when("spec.rollout.blueGreen.shadowPercent", _blue_green_shadow),
-    ),
-    _Gap(
-        "a hold before a blue-green switch is",
-        "remove it or set it to 0",
-        _when("spec.rollout.blueGreen.holdSeconds", _blue_green_hold),
-    ),
-    _Gap(
-        "recreate is",
-        "remove it or use blueGreen",
-        _when("spec.rollout.recreate", lambda spec: spec.rollout.recreate is not None),
     ),
     _Gap(
         "a preflight Job is",

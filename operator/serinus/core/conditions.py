@@ -13,8 +13,10 @@ from typing import Literal
 
 from serinus.api.kinds import GROUP, LABEL_DEPLOYMENT, LABEL_REVISION
 from serinus.api.reasons import ConditionType, Phase, Reason
+from serinus.api.revision import candidate_service_name
 from serinus.api.status import Condition
 from serinus.core.recommendation import in_words
+from serinus.core.rollout import recreate
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
 from serinus.core.sentences import counted, ready_of
@@ -81,6 +83,9 @@ def _available(s: Situation) -> _Draft:
     if any(serving.values()):
         told = ", ".join(f"{counted(ready, 'ready pod')} of {revision}" for revision, ready in serving.items() if ready)
         return _Draft(ConditionType.AVAILABLE, True, Reason.SERVING, f"Requests are answered by {told}")
+    if s.rollout.recreates:
+        message = f"rollout.recreate: nobody is served meanwhile; {recreate.progress(s)}"
+        return _Draft(ConditionType.AVAILABLE, False, Reason.RECREATING, message)
     message = f"No pod that gets requests is ready; {s.trouble if s.candidate else 'see the pods of the ReplicaSet'}"
     return _Draft(ConditionType.AVAILABLE, False, Reason.NO_READY_PODS, message)
 
@@ -145,6 +150,8 @@ def _goes_on_in_spite_of_it(s: Situation) -> str:
     match s.rollout.phase:
         case Phase.STARTING:
             return f"{pause} does not keep {s.candidate} from serving: no revision served before it"
+        case Phase.PROMOTING if s.rollout.recreates:
+            return f"{pause} comes too late: the pods of {s.stable} make room; {abort} brings them back"
         case Phase.PROMOTING if s.promoted_by_person:
             return f"{pause} does not stop a promotion that a person asked for; {abort} does"
         case Phase.PROMOTING:
@@ -180,9 +187,7 @@ def _progress_of_phase(s: Situation) -> Stall:
         case Phase.HOLDING | Phase.PAUSED | Phase.AWAITING_APPROVAL:
             return _awaiting(s) if s.awaits_approval else _holding(s)
         case Phase.PROMOTING:
-            message = f"{s.candidate} is taking all traffic: {ready_of(s.children.ready(s.candidate), s.replicas)}"
-            message += "" if s.has_full_size else f" ({s.trouble})"
-            return Stall(Reason.PROMOTING, f"{message}; {s.route_trouble}" if s.route_trouble else message)
+            return _promoting(s)
         case Phase.ROLLING_BACK:
             message = s.rollout.message.split(_WAITS_FOR)[0] or f"{s.candidate} goes, its traffic first"
             return Stall(Reason.ROLLING_BACK, f"{message}{_WAITS_FOR}{s.route_trouble}" if s.route_trouble else message)
@@ -190,6 +195,15 @@ def _progress_of_phase(s: Situation) -> Stall:
             return Stall(Reason.WATCHING, f"{s.stable} is watched first; then revision {s.revision} starts")
         case _:
             return Stall(Reason.STARTING, f"Revision {s.revision} is about to start")
+
+
+def _promoting(s: Situation) -> Stall:
+    reason, message = Reason.PROMOTING, ready_of(s.children.ready(s.candidate), s.replicas)
+    message = f"{s.candidate} is taking all traffic: {message}"
+    if s.rollout.recreates:
+        reason, message = Reason.RECREATING, f"{s.candidate} takes the place of {s.stable}: {recreate.progress(s)}"
+    message += "" if s.has_full_size else f" ({s.trouble})"
+    return Stall(reason, f"{message}; {s.route_trouble}" if s.route_trouble else message)
 
 
 def _starting(s: Situation) -> Stall:
@@ -243,6 +257,9 @@ def _holding(s: Situation) -> Stall:
             return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{where}: {s.route_trouble}")
     hold = step.hold_seconds if step else 0
     held = f"held {min(s.held_seconds, hold):.0f} of {hold} s"
+    if step is not None and not step.weight_percent:
+        address = candidate_service_name(s.observation.deployment.metadata.name)
+        return Stall(Reason.HOLDING, f"{where}: {held}; {s.candidate} gets no traffic yet, and answers at {address}")
     not_passed = set(VerdictKind) - {VerdictKind.PASS}
     told = s.evidence_in_words(*not_passed) or s.evidence_in_words(VerdictKind.PASS)
     return Stall(Reason.HOLDING, f"{where}: {held}; {told or 'no verdict yet'}{in_words(s)}")

@@ -28,6 +28,7 @@ from serinus.core import render
 from serinus.core.diff import covers
 from serinus.core.observation import ChildObject
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Scale
+from serinus.core.rollout import recreate
 from serinus.core.rollout.situation import Situation
 from serinus.core.traffic import pods_for_share
 
@@ -78,7 +79,7 @@ def target_replicas(s: Situation) -> dict[str, int]:
         targets[s.stable] = s.replicas
     if s.candidate:
         targets[s.candidate] = _candidate_target(s, s.candidate)
-    return targets
+    return targets | recreate.targets(s) if s.rollout.recreates else targets
 
 
 def _candidate_target(s: Situation, candidate: str) -> int:

@@ -21,11 +21,16 @@ from serinus.core.observation import Children
 
 SHARE_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 """Phases in which the candidate has the weight of its step."""
+PREVIEW = "preview"
+"""Name of the step in which a blue-green candidate is held at full size before the switch."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step that a rollout goes through: one that the spec writes, or an approval that its automation asks for."""
+    """A step that a rollout goes through: one that the spec writes, or an approval that its automation asks for.
+
+    A canary's gives the candidate a share of the requests; the preview before a blue-green switch gives it none.
+    """
 
     name: str
     weight_percent: int
@@ -36,14 +41,15 @@ class PlannedStep:
 
 
 def planned_steps(spec: ModelDeploymentSpec) -> tuple[PlannedStep, ...]:
-    """The steps in order; none for an automatic blue-green rollout, which switches in one write.
+    """The steps in order; for an automatic blue-green rollout, which switches in one write, its preview if it has one.
 
     `Manual` asks before every change of the candidate's share, `Supervised` before the one that gives it all requests.
     An approval that the spec writes there is enough; else one is put in, with the name of what it stands before.
     """
     written = spec.rollout.canary.steps if spec.rollout.canary is not None else ()
     taken = {step.name for step in written}
-    steps: list[PlannedStep] = []
+    hold_seconds = spec.rollout.blue_green.hold_seconds if spec.rollout.blue_green is not None else 0
+    steps = [PlannedStep(PREVIEW, 0, hold_seconds)] if hold_seconds else []
     weight = 0
     for step in written:
         if step.approval is not None:

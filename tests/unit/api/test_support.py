@@ -31,6 +31,8 @@ METRIC = {"name": "a", "errors": {}, "limit": {"maxPercent": "1"}}
         {"scaling": {"replicas": 3}},
         {"rollout": {"blueGreen": {}}},
         {"rollout": {"blueGreen": {}}, "traffic": GATEWAY},
+        {"rollout": {"blueGreen": {"holdSeconds": 5}}},
+        {"rollout": {"recreate": {}}},
         {"rollout": {"capacity": "Surge"}},
         {"rollout": {"automation": "Automatic"}},
         {"rollout": {"automation": "Supervised"}},
@@ -55,8 +57,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"rollout": canary({"weightPercent": 5})}, "spec.rollout.canary"),
     ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
-    ({"rollout": {"blueGreen": {"holdSeconds": 5}}}, "spec.rollout.blueGreen.holdSeconds"),
-    ({"rollout": {"recreate": {}}}, "spec.rollout.recreate"),
     ({"rollout": {"rollbackWindowSeconds": 60}}, "spec.rollout.rollbackWindowSeconds"),
     ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
     ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
@@ -84,10 +84,11 @@ def test_what_is_not_carried_out_says_so_in_its_description(sections: dict[str, 
 
 
 def test_a_refusal_says_what_to_do():
-    spec = ModelDeploymentSpec.model_validate({"serving": {"image": IMAGE}, "rollout": {"recreate": {}}})
+    spec = ModelDeploymentSpec.model_validate({"serving": {"image": IMAGE}, "rollout": {"capacity": "InPlace"}})
 
     (refusal,) = unsupported(spec)
 
-    assert (
-        str(refusal) == "spec.rollout.recreate: recreate is not carried out by this version; remove it or use blueGreen"
+    assert str(refusal) == (
+        "spec.rollout.capacity: an in-place rollout is not carried out by this version; remove it, or set Auto or "
+        "Surge, which both put the candidate beside the stable revision"
     )

@@ -76,8 +76,9 @@ def _obstacle(s: Situation) -> str | None:
         return f"stable {s.stable} has no ready pod; nothing advances while its traffic is on loan"
     if s.children.ready(s.candidate) == 0:
         return f"candidate {s.candidate} has no ready pod ({s.trouble})"
-    if s.split.get(s.candidate or "", 0) != step.weight_percent:
-        return f"candidate {s.candidate} has too few ready pods for {step.weight_percent} %"
+    if s.is_short or s.split.get(s.candidate or "", 0) != step.weight_percent:
+        share = f"{step.weight_percent} %" if step.weight_percent else "the switch"
+        return f"candidate {s.candidate} has too few ready pods for {share}"
     if not s.split_confirmed:
         return s.route_trouble or "the weights are not in force yet"
     return None

@@ -17,8 +17,9 @@ from serinus.core.sentences import ready_of
 
 
 def start_clock(s: Situation) -> Move:
-    """The step's weight is confirmed: hold and evidence count after the data plane's margin."""
+    """The step's weight is confirmed: hold and evidence count after the data plane's margin. No share, no evidence."""
     begins = s.now + s.route_margin
+    evidence_from = begins if s.rollout.weight_percent else None
     return move(
         s,
         Telling(Happening.COUNTING_STARTED, f"The weights {_weights(s)} are in force: the hold counts"),
@@ -29,8 +30,8 @@ def start_clock(s: Situation) -> Move:
                 "missing_since": None,
                 "short_since": None,
                 "restarts": restarts_of_attempt(s),
-                "evidence_started_at": s.rollout.evidence_started_at or begins,
-                "pass_evidence_since": s.rollout.pass_evidence_since or begins,
+                "evidence_started_at": s.rollout.evidence_started_at or evidence_from,
+                "pass_evidence_since": s.rollout.pass_evidence_since or evidence_from,
             }
         ),
     )

@@ -128,9 +128,10 @@ def begin_promotion(
 ) -> Move:
     """Scale the candidate to full size and give it all traffic once it can carry it."""
     message = f"Revision {s.candidate} is to take all traffic: {because}"
+    notable = by == PERSON or happening is Happening.MAKING_ROOM
     return move(
         s,
-        Telling(happening, message, s.candidate if by == PERSON else None, by=by),
+        Telling(happening, message, s.candidate if notable else None, by=by),
         rollout=s.rollout.model_copy(
             update={
                 "phase": Phase.PROMOTING,
@@ -139,6 +140,7 @@ def begin_promotion(
                 "counting_since": None,
                 "missing_since": None,
                 "short_since": None if s.has_full_size else s.now,
+                "recreates": s.makes_room_first,
                 "withdrawn": False,
                 "restarts": restarts_of_attempt(s),
                 "judged_by": judged_by,
@@ -172,9 +174,12 @@ def halt_promotion(s: Situation) -> Move:
 
 
 def promote(s: Situation) -> Move:
-    """Make the candidate stable: all traffic is confirmed to go there. The old one stays warm, and the watch begins."""
+    """Make the candidate stable: all traffic is confirmed to go there. The old one stays warm, and the watch begins.
+
+    Where the old one has made room, it is only remembered for as long as it may have to come back.
+    """
     candidate, stable = candidate_of(s), s.status.stable
-    watched = s.spec.rollout.watch_seconds > 0
+    watched, recreates = s.spec.rollout.watch_seconds > 0, s.rollout.recreates
     judged_by = s.rollout.judged_by or JudgedBy.READINESS
     undecided = judged_by is JudgedBy.POLICY and not s.spec.analysis.disabled
     happening = Happening.PROMOTED_UNDECIDED if undecided else Happening.PROMOTED
@@ -185,7 +190,7 @@ def promote(s: Situation) -> Move:
         Telling(happening, message.rstrip(": "), candidate.revision, by=by),
         stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
         candidate=None,
-        previous=stable.model_copy(update={"since": s.now}) if stable else None,
+        previous=stable.model_copy(update={"since": s.now}) if stable and (watched or not recreates) else None,
         retired=retired_after(s),
         rollout=RolloutStatus(
             phase=Phase.WATCHING if watched else Phase.IDLE,
@@ -196,6 +201,7 @@ def promote(s: Situation) -> Move:
             baseline_started_at=s.rollout.evidence_started_at or s.now - timedelta(seconds=BASELINE_SECONDS),
             baseline_ended_at=s.now,
             restarts=restarts_of_watch(s),
+            recreates=recreates and watched,
             judged_by=judged_by,
         ),
     )
@@ -288,11 +294,11 @@ def end_watch(s: Situation) -> Move:
     message = f"Revision {s.stable} was watched for {s.spec.rollout.watch_seconds} s without a failing metric"
     unread = [metric.name for metric in s.status.analysis if metric.verdict == VerdictKind.MISSING]
     message += f"; not measured in the end: {', '.join(unread)}" if unread else ""
-    message += f"; revision {s.previous} is no longer kept warm" if s.may_retire else ""
+    message += f"; revision {s.previous} is no longer kept warm" if s.may_retire and not s.rollout.recreates else ""
     return move(
         s,
         Telling(Happening.WATCH_ENDED, message, s.stable),
-        previous=None if s.may_retire else s.status.previous,
+        previous=None if s.may_retire or s.rollout.recreates else s.status.previous,
         rollout=RolloutStatus(started_at=s.rollout.started_at, judged_by=s.rollout.judged_by),
     )
 

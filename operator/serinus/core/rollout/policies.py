@@ -13,7 +13,7 @@ from serinus.api.analysis import MissingAction, UndecidedAction
 from serinus.api.kinds import LABEL_REVISION
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.core.plan import Move
-from serinus.core.rollout import holds, moves, recording, returns
+from serinus.core.rollout import holds, moves, recording, recreate, returns
 from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
@@ -128,8 +128,12 @@ def take_over(s: Situation) -> Move | None:
 
 def enter_first_step(s: Situation) -> Move | None:
     """The candidate has the pods for its first share, and there is somebody to serve."""
-    waits = wants_pause(s) or s.replicas == 0 or not s.stable_serves
-    if waits or s.children.ready(s.candidate) < s.first_share_pods:
+    if wants_pause(s) or s.replicas == 0:
+        return None
+    if s.makes_room_first and not s.steps:
+        return recreate.make_room(s)
+    someone_serves = s.stable_serves or s.makes_room_first
+    if not someone_serves or s.children.ready(s.candidate) < s.first_share_pods:
         return None
     count = s.children.ready(s.candidate)
     ready = f"{counted(count, 'pod')} {'is' if count == 1 else 'are'} ready"
@@ -191,6 +195,9 @@ def advance(s: Situation) -> Move | None:
     step = s.step
     if step is None or s.paused_by_person or s.rollout.counting_since is None or s.held_seconds < step.hold_seconds:
         return None
+    if not step.weight_percent:
+        because = f"step {step.name} passed: {counted(s.children.ready(s.candidate), 'pod')} stayed ready"
+        return moves.end_step(s, JudgedBy.READINESS, because)
     if s.passes:
         judged_by = JudgedBy.POLICY if s.spec.analysis.disabled else JudgedBy.METRICS
         because = "analysis is disabled" if s.spec.analysis.disabled else s.evidence_in_words()
@@ -238,7 +245,8 @@ def halt_promotion(s: Situation) -> Move | None:
     one whose route is written, because to take that back would be a rollback, which is `serinus.dev/abort`; and one
     that a person asked for by its name, before the pause or during it.
     """
-    return None if s.has_all_traffic or s.promoted_by_person or not wants_pause(s) else moves.halt_promotion(s)
+    final = s.has_all_traffic or s.promoted_by_person or s.rollout.recreates
+    return moves.halt_promotion(s) if wants_pause(s) and not final else None
 
 
 def ask_after_all(s: Situation) -> Move | None:
@@ -246,7 +254,7 @@ def ask_after_all(s: Situation) -> Move | None:
     last = s.steps[-1] if s.steps else None
     if last is None or not last.approval or last.name == s.rollout.step:
         return None
-    if s.has_all_traffic or s.promoted_by_person:
+    if s.has_all_traffic or s.promoted_by_person or s.rollout.recreates:
         return None
     because = "it is to be approved before the promotion"
     return moves.enter_step(s, len(s.steps) - 1, s.rollout.judged_by, because, happening=Happening.STEPS_CHANGED)
@@ -254,7 +262,8 @@ def ask_after_all(s: Situation) -> Move | None:
 
 def judge_after_all(s: Situation) -> Move | None:
     """On the way to a switch on readiness, the spec was given steps: the rollout starts over with them."""
-    return moves.start_over(s) if s.rollout.judged_by is JudgedBy.READINESS and s.steps else None
+    judges = any(step.weight_percent for step in s.steps)
+    return moves.start_over(s) if s.rollout.judged_by is JudgedBy.READINESS and judges else None
 
 
 def note_size(s: Situation) -> Move | None:
@@ -288,9 +297,10 @@ def finish_watch(s: Situation) -> Move | None:
     """The watch is over. What has no ready pod then has not stood it, if the old revision has some."""
     if s.watch_ends_at is None or s.now < s.watch_ends_at:
         return None
-    if s.stable_serves or not s.children.ready(s.previous):
+    if s.stable_serves or not (s.children.ready(s.previous) or recreate.may_come_back(s)):
         return moves.end_watch(s)
-    message = f"{s.stable} has no ready pod at the end of the watch, and {s.previous} serves its requests"
+    instead = "comes back" if s.rollout.recreates else "serves its requests"
+    message = f"{s.stable} has no ready pod at the end of the watch, and {s.previous} {instead}"
     return returns.return_to_previous(s, Reason.READINESS_LOST, message)
 
 
@@ -299,13 +309,15 @@ def lend_on(s: Situation) -> Move | None:
 
     To wait for stable would keep the third from ever starting.
     """
-    lends = s.split == {s.candidate: 100} and s.split_confirmed and not s.stable_serves
+    lends = s.split == {s.candidate: 100} and s.split_confirmed and not s.stable_serves and not s.rollout.recreates
     waits = s.revision not in {s.candidate, s.stable} and not s.is_rejected
     return moves.lend_on(s) if lends and waits else None
 
 
 def finish_rollback(s: Situation) -> Move | None:
     """First the traffic, confirmed; then a drain; then the pods."""
+    if s.rollout.recreates:
+        return recreate.finish_rollback(s)
     if s.candidate in s.split or not s.split_confirmed:
         return None
     if s.rollout.drained_at is None:

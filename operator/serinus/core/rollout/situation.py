@@ -152,8 +152,15 @@ class Situation:
     @property
     def first_share_pods(self) -> int:
         """Pods that the candidate needs before it gets any traffic."""
+        if self.makes_room_first:
+            return 0
         first = next((step.weight_percent for step in self.steps if step.weight_percent), 100)
         return pods_for_share(self.replicas, first)
+
+    @property
+    def makes_room_first(self) -> bool:
+        """Whether the spec asks to stop the pods that serve before those of the candidate start."""
+        return self.spec.rollout.recreate is not None and self.stable is not None
 
     @property
     def reachable_at(self) -> datetime | None:
@@ -307,13 +314,15 @@ class Situation:
         """When the candidate has to have its pods ready: `progressDeadlineSeconds` after the last progress.
 
         Progress is, as of a Deployment, that pods are wanted or lost, and that one of them got a node or became ready.
-        None while a pod waits for a node, and while there is none and nothing keeps them from being made.
+        None while a pod waits for a node (but not where the pods that served have gone for it), and while there is none
+        and nothing keeps them from being made.
         """
         replica_set = self.children.replica_sets.get(self.candidate) if self.candidate else None
         if self.candidate is None or replica_set is None:
             return None
         pods = self.children.pods_of(self.candidate)
-        if any(pod.scheduled_at is None for pod in pods) or not (pods or replica_set.failure):
+        waits_for_node = any(pod.scheduled_at is None for pod in pods) and not self.rollout.recreates
+        if waits_for_node or not (pods or replica_set.failure):
             return None
         entered = self.rollout.short_since or self.rollout.step_started_at or self.rollout.started_at or self.now
         last_progress = max([entered, *(at for pod in pods for at in self._progress_of(pod))])

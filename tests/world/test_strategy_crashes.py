@@ -1,0 +1,81 @@
+"""The operator is killed after every write of every strategy, and loses every answer: the end is the same."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.world.api_server import Faults
+from tests.world.invariants import check
+from tests.world.test_crashes import end_of
+from tests.world.traffic import Behaviour
+from tests.world.world import World, spec_of
+
+HOLD_SECONDS = 10
+TIMES = {"watchSeconds": 40, "scaleDownDelaySeconds": 40, "progressDeadlineSeconds": 90}
+PLAIN: dict[str, Any] = {"traffic": {}}
+STORIES: dict[str, dict[str, Any]] = {
+    "blue-green": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": HOLD_SECONDS}}},
+    "blue-green behind a plain Service": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": HOLD_SECONDS}}, **PLAIN},
+    "recreate": {"rollout": {**TIMES, "recreate": {}}},
+    "recreate behind a plain Service": {"rollout": {**TIMES, "recreate": {}}, **PLAIN},
+}
+
+
+def played(story: str, faults: Faults) -> World:
+    """A first revision, a good one that takes over, and a bad one that is taken back."""
+    world = World(requests_per_second=400, behaviours={"model:3": Behaviour(error_share=0.3)})
+    world.api.faults = faults
+    for image in ("model:1", "model:2", "model:3"):
+        world.deploy(spec_of(image, **STORIES[story]))
+        world.run(40 if image == "model:1" else 130)
+    return world
+
+
+@cache
+def fault_free(story: str) -> World:
+    return played(story, Faults())
+
+
+def every_write() -> list[tuple[str, int]]:
+    return [(story, number) for story in STORIES for number in range(1, len(fault_free(story).api.writes) + 1)]
+
+
+def checked(story: str, world: World) -> None:
+    check(world, hold_seconds=HOLD_SECONDS, pods_crash="recreate" in story)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_story_ends_as_told(story: str) -> None:
+    world = fault_free(story)
+    end = end_of(world)
+    assert end["weights"] == {world.revision_of("model:2"): 100}
+    assert end["replicas"][world.revision_of("model:2")] == 3
+    assert end["phase"] == "Rejected"
+    checked(story, world)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_killed_after_every_third_write_the_end_is_the_same(story: str) -> None:
+    world = played(story, Faults(kill_after=frozenset(range(1, 400, 3)))).run(200)
+    assert world.kills >= 10
+    assert {**end_of(world), "events": []} == {**end_of(fault_free(story)), "events": []}
+    checked(story, world)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("story", "number"), every_write())
+def test_killed_after_a_write_the_end_is_the_same(story: str, number: int) -> None:
+    world = played(story, Faults(kill_after=frozenset({number})))
+    assert end_of(world.run(30)) == end_of(fault_free(story))
+    checked(story, world)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("story", "number"), every_write())
+def test_with_the_answer_to_a_write_lost_the_end_is_the_same(story: str, number: int) -> None:
+    world = played(story, Faults(lose_response_of=frozenset({number})))
+    assert end_of(world.run(30)) == end_of(fault_free(story))
+    checked(story, world)
