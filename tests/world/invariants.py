@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
+from serinus.core.pod_ratio import pods_beside
 from serinus.core.traffic import SHARE_PHASES, pods_for_share
 from tests.world.people import HOLD_SECONDS
 from tests.world.random_walk import BROKEN, IMAGES, Walk
@@ -21,6 +22,8 @@ from tests.world.world import Moment, World
 
 REACTION_SECONDS = 2
 """Time in which the operator may answer to pods that die."""
+MARGIN_SECONDS = 4
+"""Until all requests can find pods that have just become ready."""
 CLOCK_SLACK_SECONDS = 0
 """Of a hold, for each step of the operator's clock."""
 LONGEST_REACTION_SECONDS = 4
@@ -38,6 +41,8 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
         no_step_ends_before_its_hold(before, after, hold_seconds)
         assert not a_rejected_revision_came_back(after), a_rejected_revision_came_back(after)
         assert not the_candidate_has_more_than_it_may(after), the_candidate_has_more_than_it_may(after)
+        assert not the_candidate_has_more_pods_than_it_may(after), the_candidate_has_more_pods_than_it_may(after)
+        assert not a_third_revision_shares(after), a_third_revision_shares(after)
     if not pods_crash:
         weight_is_only_on_ready_pods(world)
         if replicas is not None:
@@ -58,10 +63,14 @@ def check_walk(walk: Walk) -> None:
     for promise in (
         a_rejected_revision_came_back,
         the_candidate_has_more_than_it_may,
+        a_third_revision_shares,
         dead_pods_have_weight,
         stable_is_too_small,
     ):
         holds_or_is_mended(moments, promise, within=0 if strict else LONGEST_REACTION_SECONDS)
+    holds_or_is_mended(
+        moments, the_candidate_has_more_pods_than_it_may, within=LONGEST_REACTION_SECONDS + MARGIN_SECONDS
+    )
     if strict:
         no_request_is_lost(moments)
         capacity_is_never_under_the_promise(walk.world, 3)
@@ -168,6 +177,8 @@ def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
         return
     if before.status.stable is None or after.status.rollout.recreates:
         return  # nothing was promised yet, or a gap was asked for
+    if before.is_shared:
+        return  # stable has all its pods (`stable_is_too_small`), so the others' may go at any time
     for revision, weight in before.weights.items():
         shrank = after.wanted.get(revision, 0) < before.wanted.get(revision, 0)
         share = 100 * weight // max(1, sum(before.weights.values()))
@@ -235,8 +246,27 @@ def the_candidate_has_more_than_it_may(after: Moment) -> str:
         return ""
     if after.ready.get(status.stable.revision, 0) == 0:
         return ""  # on loan
+    if after.is_shared:
+        return ""  # by pods: see below
     weight, may = after.weights.get(status.candidate.revision, 0), status.rollout.weight_percent
     return f"{after.at}: the candidate has {weight} % and may have {may} %" if weight > may else ""
+
+
+def the_candidate_has_more_pods_than_it_may(after: Moment) -> str:
+    """Behind a plain Service; those that it had to serve in place of stable go a moment after stable is back."""
+    status = after.status
+    if not after.is_shared or status.candidate is None or status.rollout.phase is not Phase.HOLDING:
+        return ""
+    pods = after.ready.get(status.candidate.revision, 0)
+    most = pods_beside(after.replicas or 0, status.rollout.weight_percent)
+    return f"{after.at}: the candidate has {pods} pods and may have {most}" if pods > most > 0 else ""
+
+
+def a_third_revision_shares(after: Moment) -> str:
+    """A plain Service leads to pods of another revision than the stable one and its candidate."""
+    roles = {role.revision for role in (after.status.stable, after.status.candidate) if role}
+    strangers = [revision for revision in after.weights if after.is_shared and revision not in roles]
+    return f"{after.at}: pods of {strangers} share the requests" if strangers else ""
 
 
 def dead_pods_have_weight(after: Moment) -> str:
@@ -285,6 +315,11 @@ def capacity_is_never_under_the_promise(world: World, replicas: int) -> None:
         stable = _stable(moment.status)
         grown |= {revision for revision, ready in moment.ready.items() if ready >= replicas}
         if stable is None or stable not in grown or moment.status.rollout.recreates:
+            continue
+        if moment.is_shared:
+            assert moment.ready[stable] >= replicas, (
+                f"{moment.at}: stable has {moment.ready[stable]} of {replicas} pods"
+            )
             continue
         for revision, weight in moment.weights.items():
             needed = pods_for_share(replicas, weight)

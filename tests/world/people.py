@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.world.random_walk import Walk
 
 HOLD_SECONDS = 12
+STRATEGIES = frozenset({"canary", "blueGreen", "recreate"})
 LAST = "model:1"
 """What people settle on in the end."""
 
@@ -73,7 +74,7 @@ def mind_is_changed(walk: Walk, second: int) -> str:
 
 
 def strategy(walk: Walk, _: int) -> str:
-    rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in {"canary", "blueGreen"}}
+    rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in STRATEGIES}
     weights = sorted(walk.random.sample([5, 10, 30, 50, 80], walk.random.randint(0, 3)))
     names = walk.random.sample(["five", "half", "a", "b"], len(weights))
     steps: list[dict[str, Any]] = [
@@ -83,17 +84,21 @@ def strategy(walk: Walk, _: int) -> str:
     if walk.random.random() < 0.4:
         steps.insert(walk.random.randint(0, len(steps)), {"name": "sign-off", "approval": {}})
     rollout["automation"] = walk.random.choice(["Automatic", "Automatic", "Supervised", "Manual"])
-    walk.deploy(rollout={**rollout, **({"canary": {"steps": steps}} if steps else {"blueGreen": {}})})
-    told = ", ".join(f"{step['name']} {step.get('weightPercent', 'approval')}" for step in steps)
-    return f"changes the steps to [{told}], {rollout['automation']}"
+    others: list[dict[str, Any]] = [
+        {"blueGreen": {}},
+        {"blueGreen": {"holdSeconds": HOLD_SECONDS}},
+        {"recreate": {}},
+    ]
+    chosen = {"canary": {"steps": steps}} if steps else walk.random.choice(others)
+    walk.deploy(rollout={**rollout, **chosen})
+    return f"changes the strategy to {chosen}, {rollout['automation']}"
 
 
-def address(walk: Walk, _: int) -> str:
-    """From a gateway to a plain Service, and the other way round."""
-    behind = walk.random.random() < 0.5
-    settled = settled_spec(gateway=behind)
-    walk.deploy(traffic=settled["traffic"], rollout=settled["rollout"])
-    return "moves behind a gateway" if behind else "moves to a plain Service"
+def gateway(walk: Walk, _: int) -> str:
+    """With it, shares are weights; without it, pods."""
+    traffic = {} if walk.spec["traffic"] else settled_spec()["traffic"]
+    walk.deploy(traffic=traffic)
+    return f"traffic: {traffic}"
 
 
 def analysis(walk: Walk, _: int) -> str:
@@ -169,7 +174,7 @@ DEPLOYS = NEW_IMAGES | {
     replicas: 2,
     mind_is_changed: 2,
     strategy: 2,
-    address: 1,
+    gateway: 1,
     analysis: 2,
     suspend: 1,
     unusable: 2,

@@ -19,6 +19,18 @@ PLAIN: dict[str, Any] = {"traffic": {}}
 STORIES: dict[str, dict[str, Any]] = {
     "blue-green": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": HOLD_SECONDS}}},
     "blue-green behind a plain Service": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": HOLD_SECONDS}}, **PLAIN},
+    "canary behind a plain Service": {
+        "rollout": {
+            **TIMES,
+            "canary": {
+                "steps": [
+                    {"name": "some", "weightPercent": 20, "holdSeconds": HOLD_SECONDS},
+                    {"name": "half", "weightPercent": 50, "holdSeconds": HOLD_SECONDS},
+                ]
+            },
+        },
+        **PLAIN,
+    },
     "recreate": {"rollout": {**TIMES, "recreate": {}}},
     "recreate behind a plain Service": {"rollout": {**TIMES, "recreate": {}}, **PLAIN},
 }

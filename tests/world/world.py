@@ -46,6 +46,8 @@ class Moment:
     at: datetime
     status: ModelDeploymentStatus
     weights: dict[str, int]
+    is_shared: bool
+    """Whether the weights are those of pods behind one plain Service."""
     ready: dict[str, int]
     wanted: dict[str, int]
     """Pods that each ReplicaSet of ours is to have."""
@@ -260,7 +262,29 @@ class World:
             return {self._selected(ref["name"]): ref["weight"] for ref in refs}
         service = self.api.find("Service", NAMESPACE, NAME)
         selected = service["spec"]["selector"].get(LABEL_REVISION) if service else None
+        if service is not None and selected is None:
+            return self._shares_of_pods()
         return {selected: 100} if selected else {}
+
+    def is_shared(self) -> bool:
+        """Whether clients come by a plain Service that leads to the pods of all revisions."""
+        service = self.api.find("Service", NAMESPACE, NAME)
+        plain = service is not None and self.api.find("HTTPRoute", NAMESPACE, NAME) is None
+        return bool(plain and service and LABEL_REVISION not in service["spec"]["selector"])
+
+    def _shares_of_pods(self) -> dict[str, int]:
+        """By revision, in percent, as connections are spread over the ready endpoints of all revisions."""
+        found = self._found_endpoints()
+        revisions = [_revision(pod) for pod in self.api.of("Pod") if _is_ready(pod) and _uid(pod) in found]
+        return {each: round(100 * revisions.count(each) / len(revisions)) for each in sorted(set(revisions))}
+
+    def _found_endpoints(self) -> set[str]:
+        return {
+            endpoint["targetRef"]["uid"]
+            for each in self.api.of("EndpointSlice")
+            for endpoint in each["endpoints"]
+            if endpoint["conditions"]["ready"]
+        }
 
     # Time ---------------------------------------------------------------------------------------------------------
 
@@ -311,6 +335,7 @@ class World:
                 at=self.now,
                 status=self.status,
                 weights=weights,
+                is_shared=self.is_shared(),
                 ready=ready,
                 wanted=wanted,
                 recorded=recorded,
@@ -624,12 +649,7 @@ class World:
             weights = self.weights()
             total = sum(weights.values())
             pods: dict[str, list[dict[str, Any]]] = {}
-            found = {
-                endpoint["targetRef"]["uid"]
-                for each in self.api.of("EndpointSlice")
-                for endpoint in each["endpoints"]
-                if endpoint["conditions"]["ready"]
-            }
+            found = self._found_endpoints()
             for pod in self.api.of("Pod"):
                 if _is_ready(pod) and _uid(pod) in found:
                     pods.setdefault(_revision(pod), []).append(pod)

@@ -148,9 +148,9 @@ class Rollout(ApiModel):
     the candidate's share, and rolls nothing back. A first revision takes over by itself."""
 
     canary: Canary | None = None
-    """Rising shares of the requests, each judged by metrics. Needs traffic.gateway: a canary behind a plain Service is
-    not carried out by this version. At most one of canary, blueGreen and recreate; when none is set,
-    `blueGreen: {}`."""
+    """Rising shares of the requests, each judged by metrics. Without traffic.gateway the share is the candidate's part
+    of all pods, beside all of the stable revision's: at least one pod, at most half of them; status says which.
+    At most one of canary, blueGreen and recreate; when none is set, `blueGreen: {}`."""
 
     blue_green: BlueGreen | None = None
     """All requests at once, when the candidate is ready. At most one of canary, blueGreen and recreate."""

@@ -74,18 +74,9 @@ def _blue_green_shadow(spec: ModelDeploymentSpec) -> bool:
     return spec.rollout.blue_green is not None and spec.rollout.blue_green.shadow_percent > 0
 
 
-def _canary_without_gateway(spec: ModelDeploymentSpec) -> bool:
-    return spec.rollout.canary is not None and spec.traffic.gateway is None
-
-
 _GAPS: Final = (
     _Gap("a shadow step is", "remove the step", _steps_with("shadow_percent")),
     _Gap("a match step is", "remove the step", _steps_with("match")),
-    _Gap(
-        "a canary behind a plain Service is",
-        "set traffic.gateway, or use blueGreen",
-        _when("spec.rollout.canary", _canary_without_gateway),
-    ),
     _Gap(
         "a shadow before a blue-green switch is",
         "remove it or set it to 0",

@@ -103,5 +103,5 @@ class Traffic(ApiModel):
     """Port of the Services, the stable one as well as those of the revisions. Default 80."""
 
     gateway: GatewayTraffic | None = None
-    """Route requests through a gateway, which splits them exactly by weight. A canary needs it. When unset, there is
-    only a plain Service, which switches all requests at once."""
+    """Route requests through a gateway, which splits them exactly by weight. When unset, there is only a plain Service,
+    which switches all requests at once, or splits them by the number of pods."""

@@ -214,11 +214,17 @@ def _starting(s: Situation) -> Stall:
         return lacking
     if wants_pause(s) and not s.nothing_served_before:
         return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
-    if s.stable is not None and not s.stable_serves:
-        return Stall(Reason.STARTING, f"{s.candidate} is ready, but stable {s.stable} has no ready pod to compare with")
-    if s.stable is None:
-        return _to_be_found(s)
-    return Stall(Reason.STARTING, f"{s.candidate} is ready")
+    return _to_be_found(s) if s.stable is None else _beside_stable(s)
+
+
+def _beside_stable(s: Situation) -> Stall:
+    """The candidate is ready: what keeps it from its first share."""
+    told = f"{s.candidate} is ready"
+    if not s.stable_serves:
+        told = f"{told}, but stable {s.stable} has no ready pod to compare with"
+    elif s.in_the_way:
+        told = f"{told}; {_in_the_way(s)}"
+    return Stall(Reason.STARTING, told)
 
 
 def _to_be_found(s: Situation) -> Stall:
@@ -227,6 +233,12 @@ def _to_be_found(s: Situation) -> Stall:
         return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{s.candidate} is ready: {s.route_trouble}")
     seconds = s.route_margin.total_seconds()
     return Stall(Reason.STARTING, f"{s.candidate} is ready; within {seconds:g} s requests find its pods")
+
+
+def _in_the_way(s: Situation) -> str:
+    pods = ", ".join(f"{counted(count, 'pod')} of {revision}" for revision, count in s.in_the_way.items())
+    until = f", kept warm until {s.retire_at:%H:%M:%S} UTC," if s.previous in s.in_the_way and s.retire_at else ""
+    return f"{pods}{until} have to go before the Service can lead to the pods of both revisions"
 
 
 def _lacking_pods(s: Situation, needed: int, where: str = "") -> Stall | None:
@@ -284,7 +296,11 @@ def _awaiting(s: Situation) -> Stall:
 
 
 def _where(s: Situation) -> str:
-    return f"step {s.rollout.step} ({(s.rollout.step_index or 0) + 1} of {s.rollout.step_count})"
+    where = f"step {s.rollout.step} ({(s.rollout.step_index or 0) + 1} of {s.rollout.step_count})"
+    if s.shares_by_pods and s.candidate in s.in_force:
+        pods = s.children.endpoints
+        where += f", {pods.get(s.candidate, 0)} of {sum(pods.values())} pods are the candidate's"
+    return where
 
 
 def selector(name: str, revision: str | None) -> str:

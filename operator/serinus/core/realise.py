@@ -28,6 +28,7 @@ from serinus.core import render
 from serinus.core.diff import covers
 from serinus.core.observation import ChildObject
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Scale
+from serinus.core.pod_ratio import selects_all
 from serinus.core.rollout import recreate
 from serinus.core.rollout.situation import Situation
 from serinus.core.traffic import pods_for_share
@@ -96,6 +97,8 @@ def _candidate_target(s: Situation, candidate: str) -> int:
         case _:
             wanted = s.needed_pods
     carries = pods_for_share(s.replicas, s.in_force.get(candidate, 0))
+    if s.children.route is None and selects_all(s.children.stable_selector):
+        carries = 0 if s.stable_carries_all else _observed_replicas(s, candidate)
     if s.split_confirmed or s.replicas == 0:
         return max(wanted, carries)
     return max(wanted, carries, _observed_replicas(s, candidate))
@@ -156,18 +159,21 @@ def _new_record(s: Situation, revision: str, kept: Mapping[str, KeptRevision]) -
 
 def _shared_services(s: Situation) -> Iterable[Intent]:
     deployment, moves = s.observation.deployment, s.status.moves
-    selected = _stable_service_revision(s)
-    if selected is not None:
-        yield from _ensure(s, SERVICE, render.stable_service(deployment, selected, moves))
+    selected = _stable_service_revisions(s)
+    if selected:
+        only = selected[0] if len(selected) == 1 else None
+        yield from _ensure(s, SERVICE, render.stable_service(deployment, only, moves))
     candidate = _candidate_service_revision(s)
     if candidate is not None:
         yield from _ensure(s, SERVICE, render.candidate_service(deployment, candidate, moves))
 
 
-def _stable_service_revision(s: Situation) -> str | None:
+def _stable_service_revisions(s: Situation) -> tuple[str, ...]:
+    """Whose pods the stable address leads to: without a gateway, those of all that have a share."""
     if s.spec.traffic.gateway is None:
-        return max(s.split, key=lambda revision: s.split[revision], default=None)
-    return s.stable or s.candidate
+        return tuple(s.split)
+    serving = s.stable or s.candidate
+    return (serving,) if serving else ()
 
 
 def _candidate_service_revision(s: Situation) -> str | None:

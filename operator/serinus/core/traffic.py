@@ -18,6 +18,7 @@ from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.observation import Children
+from serinus.core.pod_ratio import in_the_way, pods_beside, selects_all, shares
 
 SHARE_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 """Phases in which the candidate has the weight of its step."""
@@ -102,6 +103,12 @@ def pods_for_share(replicas: int, weight_percent: int) -> int:
     return math.ceil(replicas * min(weight_percent, 100) / 100)
 
 
+def pods_for_weight(spec: ModelDeploymentSpec, replicas: int, weight_percent: int) -> int:
+    """Pods that a candidate needs for a weight: to carry it, or where there is no gateway, to be that part of all."""
+    count = pods_for_share if spec.traffic.gateway is not None else pods_beside
+    return count(replicas, weight_percent)
+
+
 def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[PlannedStep]) -> tuple[int, ...]:
     """The candidate's weights so far in this rollout, rising; the last one is the weight that it is meant to have."""
     rollout = status.rollout
@@ -114,9 +121,10 @@ def allowed_weights(status: ModelDeploymentStatus, steps: Sequence[PlannedStep])
     return (0, *below, rollout.weight_percent, *switched)
 
 
-def candidate_weight(status: ModelDeploymentStatus, steps: Sequence[PlannedStep], replicas: int, ready: int) -> int:
+def candidate_weight(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, replicas: int, ready: int) -> int:
     """The largest weight, up to the one it is meant to have, that the candidate's `ready` pods can carry."""
-    return max(w for w in allowed_weights(status, steps) if pods_for_share(replicas, w) <= ready)
+    allowed = allowed_weights(status, planned_steps(spec))
+    return max(weight for weight in allowed if pods_for_weight(spec, replicas, weight) <= ready)
 
 
 def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> dict[str, int]:
@@ -136,7 +144,10 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
         return {lender: 100}
     if candidate is None:
         return {stable: 100}
-    weight = candidate_weight(status, planned_steps(spec), replicas, children.ready(candidate))
+    weight = candidate_weight(spec, status, replicas, children.ready(candidate))
+    if spec.traffic.gateway is None and 0 < weight < 100:
+        alone = {stable: 100}
+        return alone if in_the_way(children, stable, candidate) else shares(children) or alone
     split = {stable: 100 - weight, candidate: weight}
     return {revision: share for revision, share in split.items() if share > 0}
 
@@ -159,9 +170,11 @@ def _lender(status: ModelDeploymentStatus, children: Children) -> str | None:
 
 
 def weights_in_force(children: Children) -> Mapping[str, int]:
-    """Weight by revision as the route has it now; without a route, the revision that the stable Service selects."""
+    """Weight by revision as the route has it now; without a route, what the stable Service selects."""
     if children.route is not None:
         return children.route.weights
+    if selects_all(children.stable_selector):
+        return shares(children)
     selected = (children.stable_selector or {}).get(LABEL_REVISION)
     return {selected: 100} if selected else {}
 
@@ -169,6 +182,8 @@ def weights_in_force(children: Children) -> Mapping[str, int]:
 def split_is_confirmed(spec: ModelDeploymentSpec, children: Children, split: Mapping[str, int]) -> bool:
     """Whether `split` is in force: written, and with a gateway accepted for the route's current generation."""
     if spec.traffic.gateway is None:
+        if len(split) > 1:
+            return selects_all(children.stable_selector)
         selected = (children.stable_selector or {}).get(LABEL_REVISION)
         return selected is not None and split.get(selected) == 100
     route = children.route

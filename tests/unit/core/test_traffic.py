@@ -1,5 +1,7 @@
 """Who gets which share, by ready pods: tables."""
 
+from dataclasses import replace
+
 import pytest
 
 from serinus.api.reasons import Phase
@@ -8,6 +10,7 @@ from serinus.core.traffic import (
     desired_split,
     planned_steps,
     pods_for_share,
+    pods_for_weight,
     split_is_confirmed,
     weights_in_force,
 )
@@ -33,21 +36,21 @@ def test_pods_carry_their_share_and_at_least_one_carries_any(replicas: int, weig
     [("five", 0, 0), ("five", 1, 5), ("five", 4, 5), ("half", 0, 0), ("half", 1, 5), ("half", 2, 50), ("half", 4, 50)],
 )
 def test_a_candidate_gets_the_largest_earlier_weight_that_its_pods_can_carry(step: str, ready: int, weight: int):
-    assert candidate_weight(holding(step), STEPS, 4, ready) == weight
+    assert candidate_weight(SPEC, holding(step), 4, ready) == weight
 
 
 @pytest.mark.parametrize(("ready", "weight"), [(0, 0), (1, 5), (2, 50), (3, 50), (4, 100)])
 def test_on_the_way_to_all_traffic_it_gets_all_only_at_full_size(ready: int, weight: int):
-    assert candidate_weight(holding("half", phase=Phase.PROMOTING), STEPS, 4, ready) == weight
+    assert candidate_weight(SPEC, holding("half", phase=Phase.PROMOTING), 4, ready) == weight
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.ROLLING_BACK, Phase.IDLE, Phase.REJECTED])
 def test_outside_of_its_steps_a_candidate_gets_nothing(phase: Phase):
-    assert candidate_weight(holding("half", phase=phase), STEPS, 4, 4) == 0
+    assert candidate_weight(SPEC, holding("half", phase=phase), 4, 4) == 0
 
 
 def test_a_withdrawn_candidate_gets_nothing():
-    assert candidate_weight(holding("half", withdrawn=True), STEPS, 4, 4) == 0
+    assert candidate_weight(SPEC, holding("half", withdrawn=True), 4, 4) == 0
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,50 @@ def test_a_split_is_in_force_when_the_route_has_it_and_the_gateway_says_so():
     assert not split_is_confirmed(SPEC, children({}, split, accepted=False), split)
     assert not split_is_confirmed(SPEC, children({}, {STABLE: 100}), split)
     assert not split_is_confirmed(SPEC, children({}), split)
+
+
+PLAIN = deployment(traffic=None).spec
+
+
+@pytest.mark.parametrize(
+    ("replicas", "weight_percent", "pods"),
+    [
+        *[(10, 5, 1), (10, 10, 1), (10, 20, 2), (10, 25, 3), (10, 50, 10), (10, 80, 10), (10, 100, 10)],
+        *[(1, 5, 1), (1, 50, 1), (3, 5, 1), (3, 50, 3), (100, 1, 1), (100, 34, 51), (0, 50, 0), (4, 0, 0)],
+    ],
+)
+def test_without_a_gateway_pods_make_up_their_share_beside_all_of_stable(replicas: int, weight_percent: int, pods: int):
+    assert pods_for_weight(PLAIN, replicas, weight_percent) == pods
+    assert pods == 1 or weight_percent > 50 or 100 * pods <= weight_percent * (replicas + pods)
+
+
+@pytest.mark.parametrize(
+    ("told", "ready", "split"),
+    [
+        pytest.param(holding(), {STABLE: 4, CANDIDATE: 1}, {CANDIDATE: 20, STABLE: 80}, id="one pod of five"),
+        pytest.param(holding("half"), {STABLE: 3, CANDIDATE: 3}, {CANDIDATE: 50, STABLE: 50}, id="half"),
+        pytest.param(holding("half"), {STABLE: 4, CANDIDATE: 2}, {CANDIDATE: 33, STABLE: 67}, id="on the way to half"),
+        pytest.param(holding(), {STABLE: 4}, {STABLE: 100}, id="the candidate lost its last pod"),
+        pytest.param(holding(), {CANDIDATE: 1}, {CANDIDATE: 100}, id="a loan"),
+        pytest.param(holding(withdrawn=True), {STABLE: 4, CANDIDATE: 1}, {STABLE: 100}, id="withdrawn"),
+        pytest.param(holding(), {STABLE: 4, CANDIDATE: 1, OLDER: 1}, {STABLE: 100}, id="a third one has pods"),
+        pytest.param(
+            holding("half", phase=Phase.PROMOTING), {STABLE: 4, CANDIDATE: 4}, {CANDIDATE: 100}, id="all at once"
+        ),
+        pytest.param(holding("half", phase=Phase.ROLLING_BACK), {STABLE: 4, CANDIDATE: 4}, {STABLE: 100}, id="back"),
+    ],
+)
+def test_the_split_by_pods(told, ready: dict[str, int], split: dict[str, int]):
+    assert desired_split(PLAIN, told, children(ready, selected=STABLE)) == split
+
+
+def test_a_service_that_leads_to_all_pods_gives_each_revision_the_part_of_its_ready_ones():
+    shared = replace(children({STABLE: 4, CANDIDATE: 2, OLDER: 0}), stable_selector={"serinus.dev/deployment": "iris"})
+    assert weights_in_force(shared) == {STABLE: 67, CANDIDATE: 33}
+    assert split_is_confirmed(PLAIN, shared, {STABLE: 67, CANDIDATE: 33})
+    assert not split_is_confirmed(PLAIN, shared, {STABLE: 100})
+    narrow = children({STABLE: 4, CANDIDATE: 2}, selected=STABLE)
+    assert not split_is_confirmed(PLAIN, narrow, {STABLE: 67, CANDIDATE: 33})
 
 
 def test_behind_a_plain_service_the_selector_is_the_split():

@@ -44,8 +44,8 @@ def revision_service(
     return _service(deployment, revision, of_service)
 
 
-def stable_service(deployment: ModelDeployment, selector_revision: str, moves: int) -> Manifest:
-    """The stable address `<name>`, leading to the pods of `selector_revision`."""
+def stable_service(deployment: ModelDeployment, selector_revision: str | None, moves: int) -> Manifest:
+    """The stable address `<name>`, leading to the pods of `selector_revision`; None: to those of all revisions."""
     labels = {LABEL_ROLE: ROLE_STABLE}
     return _service(deployment, selector_revision, metadata(deployment, deployment.metadata.name, moves, labels=labels))
 
@@ -56,14 +56,15 @@ def candidate_service(deployment: ModelDeployment, revision: str, moves: int) ->
     return _service(deployment, revision, metadata(deployment, name, moves, labels={LABEL_ROLE: ROLE_CANDIDATE}))
 
 
-def _service(deployment: ModelDeployment, revision: str, of_service: Mapping[str, Any]) -> Manifest:
+def _service(deployment: ModelDeployment, revision: str | None, of_service: Mapping[str, Any]) -> Manifest:
+    selector = pod_selector(deployment, revision) if revision else {LABEL_DEPLOYMENT: deployment.metadata.name}
     return {
         "apiVersion": SERVICE.api_version,
         "kind": SERVICE.kind,
         "metadata": of_service,
         "spec": {
             "type": "ClusterIP",
-            "selector": pod_selector(deployment, revision),
+            "selector": selector,
             "ports": [
                 {
                     "name": PORT_NAME,

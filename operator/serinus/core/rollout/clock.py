@@ -12,6 +12,7 @@ from datetime import timedelta
 from serinus.core.plan import Move
 from serinus.core.rollout import holds
 from serinus.core.rollout.situation import Situation
+from serinus.core.traffic import PlannedStep
 from serinus.core.verdicts import VerdictKind
 
 NOTED_AFTER = timedelta(seconds=60)
@@ -76,9 +77,15 @@ def _obstacle(s: Situation) -> str | None:
         return f"stable {s.stable} has no ready pod; nothing advances while its traffic is on loan"
     if s.children.ready(s.candidate) == 0:
         return f"candidate {s.candidate} has no ready pod ({s.trouble})"
-    if s.is_short or s.split.get(s.candidate or "", 0) != step.weight_percent:
-        share = f"{step.weight_percent} %" if step.weight_percent else "the switch"
-        return f"candidate {s.candidate} has too few ready pods for {share}"
+    if s.is_short or not s.has_its_share:
+        return _lacks_its_share(s, step)
     if not s.split_confirmed:
         return s.route_trouble or "the weights are not in force yet"
     return None
+
+
+def _lacks_its_share(s: Situation, step: PlannedStep) -> str:
+    if s.in_the_way:
+        return f"pods of {', '.join(s.in_the_way)} have to go before the Service can lead to all pods"
+    share = f"{step.weight_percent} %" if step.weight_percent else "the switch"
+    return f"candidate {s.candidate} has too few ready pods for {share}"

@@ -15,7 +15,6 @@ from serinus.core.plan import Move
 from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, PERSON, Telling, move
 from serinus.core.rollout.restarts import restarts_of_attempt, restarts_of_watch
 from serinus.core.rollout.situation import Situation
-from serinus.core.traffic import pods_for_share
 from serinus.core.verdicts import VerdictKind
 
 BASELINE_SECONDS = 3600
@@ -75,7 +74,7 @@ def enter_step(
     """
     step = s.steps[index]
     message = f"Step {step.name} ({step.weight_percent} %): {because}"
-    pods = pods_for_share(s.replicas, step.weight_percent) if step.weight_percent else s.first_share_pods
+    pods = s.pods_for(step.weight_percent) if step.weight_percent else s.first_share_pods
     short = s.children.ready(s.candidate) < pods
     waits = step.approval
     if waits:
@@ -157,7 +156,7 @@ def halt_promotion(s: Situation) -> Move:
         f"Paused by annotation before revision {s.candidate} took all traffic: it keeps {weight} %, and the promotion "
         f"is decided again when the annotation is gone"
     )
-    short = in_step and s.children.ready(s.candidate) < pods_for_share(s.replicas, weight)
+    short = in_step and s.children.ready(s.candidate) < (s.pods_for(weight) if weight else s.first_share_pods)
     return move(
         s,
         Telling(Happening.PAUSED, message, s.candidate),
@@ -243,12 +242,12 @@ def retired_after(s: Situation) -> tuple[RetiredRevision, ...]:
 
 def drain(s: Situation) -> Move:
     """The candidate's traffic is confirmed to be off: its pods may go after the drain."""
-    seconds = s.drain.total_seconds()
+    seconds = s.rollback_drain.total_seconds()
     message = f"The traffic of revision {s.candidate} is off; its pods stay {seconds:.0f} s for what is under way"
     return move(
         s,
         Telling(Happening.TRAFFIC_OFF, message),
-        rollout=s.rollout.model_copy(update={"drained_at": s.now + s.drain}),
+        rollout=s.rollout.model_copy(update={"drained_at": s.now + s.rollback_drain}),
     )
 
 

@@ -133,7 +133,7 @@ def enter_first_step(s: Situation) -> Move | None:
     if s.makes_room_first and not s.steps:
         return recreate.make_room(s)
     someone_serves = s.stable_serves or s.makes_room_first
-    if not someone_serves or s.children.ready(s.candidate) < s.first_share_pods:
+    if not someone_serves or s.in_the_way or s.children.ready(s.candidate) < s.first_share_pods:
         return None
     count = s.children.ready(s.candidate)
     ready = f"{counted(count, 'pod')} {'is' if count == 1 else 'are'} ready"

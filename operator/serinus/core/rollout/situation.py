@@ -17,6 +17,7 @@ from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.observation import Children, Evidence, Observation, PodState
+from serinus.core.pod_ratio import in_the_way
 from serinus.core.readings import Missing, MissingReason
 from serinus.core.sentences import counted
 from serinus.core.traffic import (
@@ -24,6 +25,7 @@ from serinus.core.traffic import (
     desired_split,
     planned_steps,
     pods_for_share,
+    pods_for_weight,
     split_is_confirmed,
     wanted_replicas,
     weights_in_force,
@@ -51,6 +53,14 @@ class Situation:
     def drain(self) -> timedelta:
         """How long pods stay after their traffic is off."""
         return timedelta(seconds=self.observation.margins.drain_seconds)
+
+    @property
+    def rollback_drain(self) -> timedelta:
+        """The same for a candidate that is taken back.
+
+        Open connections don't follow the selector of a plain Service: they end with its pods, so these go soon.
+        """
+        return self.drain if self.spec.traffic.gateway is not None else self.route_margin
 
     @property
     def now(self) -> datetime:
@@ -144,6 +154,13 @@ class Situation:
         return self.replicas == 0 or self.children.ready(self.stable) > 0
 
     @property
+    def stable_carries_all(self) -> bool:
+        """Whether stable has all its pods, and has had them until all requests can find them."""
+        pods = self.children.pods_of(self.stable) if self.stable else ()
+        last = max((pod.ready_since for pod in pods if pod.ready_since), default=self.now)
+        return self.children.ready(self.stable) >= self.replicas and self.now >= last + self.route_margin
+
+    @property
     def nothing_served_before(self) -> bool:
         """Whether there is nothing to protect and nothing to compare with: no stable revision, or one never ready."""
         stable = self.status.stable
@@ -155,7 +172,28 @@ class Situation:
         if self.makes_room_first:
             return 0
         first = next((step.weight_percent for step in self.steps if step.weight_percent), 100)
-        return pods_for_share(self.replicas, first)
+        return self.pods_for(first)
+
+    def pods_for(self, weight_percent: int) -> int:
+        """Pods that the candidate needs for a weight."""
+        return pods_for_weight(self.spec, self.replicas, weight_percent)
+
+    @property
+    def shares_by_pods(self) -> bool:
+        """Whether steps give the candidate a share by its part of the pods: there is no gateway."""
+        return self.spec.traffic.gateway is None and any(step.weight_percent for step in self.steps)
+
+    @property
+    def in_the_way(self) -> Mapping[str, int]:
+        """Pods by revision that have to go before a plain Service can lead to the candidate's beside stable's."""
+        return in_the_way(self.children, self.stable, self.candidate) if self.shares_by_pods else {}
+
+    @property
+    def has_its_share(self) -> bool:
+        """Whether the split gives the candidate what its step says; by pods, as near as there are pods for it."""
+        share = self.split.get(self.candidate or "", 0)
+        wanted = self.step.weight_percent if self.step else 0
+        return bool(share) == bool(wanted) if self.shares_by_pods else share == wanted
 
     @property
     def makes_room_first(self) -> bool:
@@ -302,7 +340,7 @@ class Situation:
         Without a share yet (it waits for an approval) those of its first one, so that it gets that at once.
         """
         share = 100 if self.rollout.phase is Phase.PROMOTING else self.rollout.weight_percent
-        return pods_for_share(self.replicas, share) if share else self.first_share_pods
+        return self.pods_for(share) if share else self.first_share_pods
 
     @property
     def is_short(self) -> bool:
