@@ -77,9 +77,13 @@ class Model:
         self.apply(version, **sections)
         self.wait_until_ready()
 
-    def send_requests(self, rate_per_second: float = REQUESTS_PER_SECOND, url: str = GATEWAY_URL) -> None:
+    def send_requests(
+        self, rate_per_second: float = REQUESTS_PER_SECOND, url: str = GATEWAY_URL, *, new_connections: bool = False
+    ) -> None:
         """Start clients, and wait for their first answer."""
-        self._clients = start_load(self.stage, self.namespace, self.host, rate_per_second, url)
+        self._clients = start_load(
+            self.stage, self.namespace, self.host, rate_per_second, url, new_connections=new_connections
+        )
         first_answer_at(self.stage, self._clients)
 
     def kubectl(self, *words: str, timeout_seconds: float = 120) -> str:

@@ -111,7 +111,13 @@ def play(stage: Stage, namespace: str, tell: Tell, host: str = HOST) -> Story:
 
 
 def start_load(
-    stage: Stage, namespace: str, host: str = HOST, rate_per_second: float = RATE_PER_SECOND, url: str = GATEWAY_URL
+    stage: Stage,
+    namespace: str,
+    host: str = HOST,
+    rate_per_second: float = RATE_PER_SECOND,
+    url: str = GATEWAY_URL,
+    *,
+    new_connections: bool = False,
 ) -> LoadPod:
     """Start the clients: a pod that sends the held-out images, normally through the gateway."""
     load = LoadPod(
@@ -123,6 +129,7 @@ def start_load(
         rows=ROWS,
         rate_per_second=rate_per_second,
         seconds=LONGEST_SECONDS,
+        new_connections=new_connections,
     )
     stage.apply(load.objects(), namespace)
     return load

@@ -55,6 +55,8 @@ class Settings:
     timeout_seconds: float
     max_in_flight: int
     version_header: str
+    new_connections: bool = False
+    """Whether each request opens a connection of its own, as those of many clients do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ class Record:
 
 async def generate(settings: Settings, rows: Sequence[Row], record: Record, stop: asyncio.Event) -> None:
     """Send rows at the rate until the time is up or ``stop`` is set; then wait for what is under way."""
-    connections = aiohttp.TCPConnector(limit=settings.max_in_flight)
+    connections = aiohttp.TCPConnector(limit=settings.max_in_flight, force_close=settings.new_connections)
     timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds)
     headers = {"Content-Type": "application/json"} | ({"Host": settings.host} if settings.host else {})
     in_flight: set[asyncio.Task[None]] = set()
@@ -302,6 +304,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--seconds", required=True, type=float, help=f"how long, at most {MAX_SECONDS:g}")
     parser.add_argument("--timeout", default=10.0, type=float, help="seconds that a client waits for its answer")
     parser.add_argument("--max-in-flight", default=128, type=int, help="requests under way at once")
+    parser.add_argument("--new-connections", action="store_true", help="open a connection for each request")
     parser.add_argument("--version-header", default="x-model-version", help="response header with the model's version")
     given = parser.parse_args(arguments)
     if not 0 < given.rate <= MAX_RATE:
@@ -319,6 +322,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         timeout_seconds=given.timeout,
         max_in_flight=given.max_in_flight,
         version_header=given.version_header,
+        new_connections=given.new_connections,
     )
 
 

@@ -36,6 +36,8 @@ class LoadPod:
     seconds: float
     timeout_seconds: float = 10.0
     max_in_flight: int = 128
+    new_connections: bool = False
+    """Whether each request opens a connection: a Service spreads connections, not requests."""
 
     def objects(self) -> list[dict[str, Any]]:
         """The ConfigMap and the Pod."""
@@ -88,6 +90,7 @@ class LoadPod:
                 f"--seconds={self.seconds:g}",
                 f"--timeout={self.timeout_seconds:g}",
                 f"--max-in-flight={self.max_in_flight}",
+                *(["--new-connections"] if self.new_connections else []),
             ],
             "env": [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
             "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},

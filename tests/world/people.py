@@ -34,6 +34,15 @@ def settled_spec(*, gateway: bool = True) -> dict[str, Any]:
     return spec
 
 
+def steady_strategies() -> list[dict[str, Any]]:
+    """Sections of a spec with which no request may be lost, whatever happens to the operator."""
+    settled = settled_spec()
+    times = {key: value for key, value in settled["rollout"].items() if key not in STRATEGIES}
+    preview = {**times, "blueGreen": {"holdSeconds": HOLD_SECONDS}}
+    plain: dict[str, Any] = {"traffic": {}}
+    return [{}, plain, {"rollout": preview}, {"rollout": preview} | plain]
+
+
 # They deploy ----------------------------------------------------------------------------------------------------------
 
 

@@ -93,6 +93,8 @@ class Walk:
         self.random = random.Random(self.seed)  # a walk, not a secret
         self.seconds = self.random.randint(*self.kind.seconds)
         self.spec = settled_spec(gateway=self.kind.gateway)
+        if self.kind.faultless_traffic:
+            self.spec |= self.random.choice(people.steady_strategies())
 
     def go(self) -> Walk:
         """Random acts, from a revision that serves."""

@@ -1,5 +1,7 @@
 """The objects that run the load generator in a cluster."""
 
+from dataclasses import replace
+
 from e2e.load.generator import parse_settings
 from e2e.load.pod import SOURCE, LoadPod
 
@@ -35,6 +37,12 @@ def test_the_pod_runs_the_generator_with_arguments_that_it_understands() -> None
     assert pod["spec"]["volumes"] == [{"name": "source", "configMap": {"name": source["metadata"]["name"]}}]
     settings = parse_settings(container["args"])
     assert (settings.url, settings.host, settings.rate_per_second) == (LOAD.url, LOAD.host, LOAD.rate_per_second)
+
+
+def test_clients_keep_their_connections_unless_they_are_to_be_many() -> None:
+    assert not parse_settings(LOAD.objects()[1]["spec"]["containers"][0]["args"]).new_connections
+    many = replace(LOAD, new_connections=True)
+    assert parse_settings(many.objects()[1]["spec"]["containers"][0]["args"]).new_connections
 
 
 def test_the_pod_cannot_outlive_its_run() -> None:
