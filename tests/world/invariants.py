@@ -100,6 +100,8 @@ def nothing_is_promoted_unjudged(before: Moment, after: Moment) -> None:
         return
     if new == (before.status.previous.revision if before.status.previous else None):
         return  # a return to what was judged before
+    if any(entry.event is Happening.RETURNED and entry.revision == new for entry in after.status.history[:2]):
+        return  # a person asked for it
     judged_by = after.status.rollout.judged_by
     assert judged_by is not None, f"{after.at}: {new} became stable and nobody says on whose word"
     if judged_by is JudgedBy.METRICS:

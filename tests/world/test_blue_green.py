@@ -167,3 +167,17 @@ def test_replicas_and_image_changed_together_come_up_at_the_new_size_before_the_
     assert switched.ready[world.revision_of("model:2")] == 5
     assert switched.ready[world.revision_of("model:1")] == 5
     check(world, replicas=None, hold_seconds=5)
+
+
+def test_where_a_person_approves_the_switch_the_hold_comes_first() -> None:
+    world = serving()
+    spec = blue_green("model:2")
+    spec["rollout"]["automation"] = "Supervised"
+    world.deploy(spec)
+    world.run_until_phase("AwaitingApproval").run(100)
+    assert world.status.rollout.step_index == 1
+    assert stable_is(world, "model:1")
+    world.annotate(approve=f"{world.revision_of('model:2')}/{world.status.rollout.step}")
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert [moment.weights for moment in world.moments if len(moment.weights) > 1] == []
+    no_request_is_lost(world.moments)

@@ -162,3 +162,37 @@ def test_from_recreate_to_canary_in_the_gap_both_serve_and_the_candidate_is_judg
     world.deploy(spec_of("model:2"))
     world.run_until(lambda: stable_is(world, "model:2"))
     assert world.status.rollout.judged_by == "Metrics"
+
+
+@pytest.mark.parametrize("automation", ["Supervised", "Manual"])
+def test_where_a_person_approves_no_pod_goes_before(automation: str) -> None:
+    world = serving()
+    spec = recreate("model:2")
+    spec["rollout"]["automation"] = automation
+    world.deploy(spec)
+    world.run_until_phase("AwaitingApproval").run(100)
+    assert world.moments[-1].ready[world.revision_of("model:1")] == 3
+    world.annotate(approve=f"{world.revision_of('model:2')}/{world.status.rollout.step}")
+    world.run_until(lambda: stable_is(world, "model:2"))
+    checked(world)
+
+
+def test_an_approval_that_is_asked_for_in_the_gap_comes_too_late() -> None:
+    world = serving(behaviours={"model:2": Behaviour(startup_seconds=10)})
+    world.deploy(recreate("model:2"))
+    world.run_until_phase("Promoting").run(3)
+    spec = recreate("model:2")
+    spec["rollout"]["automation"] = "Supervised"
+    world.deploy(spec)
+    world.run_until(lambda: stable_is(world, "model:2"), 30)
+    checked(world)
+
+
+def test_a_person_returns_to_a_kept_revision_by_recreating_it() -> None:
+    world = serving()
+    world.deploy(recreate("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2")).run_until_phase("Idle").run(5)
+    world.annotate(return_to=world.revision_of("model:1"))
+    world.run_until(lambda: stable_is(world, "model:1")).run(20)
+    assert world.replicas() == {world.revision_of("model:1"): 3, world.revision_of("model:2"): 0}
+    checked(world)

@@ -185,9 +185,9 @@ class Rollout(ApiModel):
     """Old revisions that are kept, scaled to zero, for a return to them. Default 3."""
 
     rollback_window_seconds: Seconds = 86_400
-    """Seconds after which a return to a revision that was stable has to go through the steps. Default 86400, a day. Not
-    carried out by this version, which refuses any other value: every return goes through the steps, but for one during
-    the watch, and one by the annotation `serinus.dev/return-to` within a day."""
+    """Seconds within which a return to a revision that was stable skips the steps: it takes over as soon as it is
+    ready, at once while it is warm. After that, and for one that failed, it goes through them. Default 86400, a day;
+    0: always through the steps."""
 
     @rule(
         "[has(self.canary), has(self.blueGreen), has(self.recreate)].filter(given, given).size() <= 1",

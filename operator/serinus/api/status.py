@@ -100,6 +100,11 @@ class RolloutStatus(StatusModel):
     withdrawn: bool = Field(
         default=False, description="Whether the candidate's weight is off because none of its pods reports any more."
     )
+    skips_steps: bool = Field(
+        default=False,
+        description="Whether the candidate was stable within rollout.rollbackWindowSeconds, and returns without the "
+        "steps.",
+    )
     recreates: bool = Field(
         default=False,
         description="Whether the pods of one revision go before those of the other come: nobody is served in between.",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from serinus.api.rollout import Capacity, Rollout
+from serinus.api.rollout import Capacity
 from serinus.api.serving import ConfigChecksum
 from serinus.api.spec import ModelDeploymentSpec
 
@@ -30,9 +30,6 @@ class _Gap:
     instead: str
     fields: Callable[[ModelDeploymentSpec], list[str]]
     """Paths of the fields that ask for it; none: the spec does without."""
-
-
-_DEFAULT_ROLLBACK_WINDOW_SECONDS: Final = Rollout().rollback_window_seconds
 
 
 def unsupported(spec: ModelDeploymentSpec) -> tuple[Unsupported, ...]:
@@ -91,15 +88,6 @@ _GAPS: Final = (
         "an in-place rollout is",
         "remove it, or set Auto or Surge, which both put the candidate beside the stable revision",
         _when("spec.rollout.capacity", lambda spec: spec.rollout.capacity is Capacity.IN_PLACE),
-    ),
-    _Gap(
-        "a return that skips the steps is",
-        "leave rollbackWindowSeconds out: every revision in the spec goes through the steps, but for a return during "
-        "the watch; the annotation serinus.dev/return-to returns without them for a day",
-        _when(
-            "spec.rollout.rollbackWindowSeconds",
-            lambda spec: spec.rollout.rollback_window_seconds != _DEFAULT_ROLLBACK_WINDOW_SECONDS,
-        ),
     ),
     _Gap(
         "autoscaling is",

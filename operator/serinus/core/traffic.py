@@ -41,15 +41,17 @@ class PlannedStep:
     """Whether it ends when a person approves it, and only then."""
 
 
-def planned_steps(spec: ModelDeploymentSpec) -> tuple[PlannedStep, ...]:
+def planned_steps(spec: ModelDeploymentSpec, *, skips_steps: bool = False) -> tuple[PlannedStep, ...]:
     """The steps in order; for an automatic blue-green rollout, which switches in one write, its preview if it has one.
 
     `Manual` asks before every change of the candidate's share, `Supervised` before the one that gives it all requests.
-    An approval that the spec writes there is enough; else one is put in, with the name of what it stands before.
+    An approval that the spec writes there is enough; else one is put in, with the name of what it stands before. Of a
+    return that `skips_steps`, only the last approval is left that the automation asks for.
     """
-    written = spec.rollout.canary.steps if spec.rollout.canary is not None else ()
+    written = spec.rollout.canary.steps if spec.rollout.canary is not None and not skips_steps else ()
     taken = {step.name for step in written}
-    hold_seconds = spec.rollout.blue_green.hold_seconds if spec.rollout.blue_green is not None else 0
+    blue_green = None if skips_steps else spec.rollout.blue_green
+    hold_seconds = blue_green.hold_seconds if blue_green is not None else 0
     steps = [PlannedStep(PREVIEW, 0, hold_seconds)] if hold_seconds else []
     weight = 0
     for step in written:

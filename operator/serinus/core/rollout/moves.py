@@ -15,26 +15,36 @@ from serinus.core.plan import Move
 from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, PERSON, Telling, move
 from serinus.core.rollout.restarts import restarts_of_attempt, restarts_of_watch
 from serinus.core.rollout.situation import Situation
+from serinus.core.traffic import planned_steps
 from serinus.core.verdicts import VerdictKind
 
 BASELINE_SECONDS = 3600
 """Length of stable's window before a switch, where no canary preceded it."""
 
 
-def start(s: Situation) -> Move:
-    """Make the spec's revision the candidate; its pods come up without traffic."""
-    first = s.stable is None
-    message = (
-        f"Revision {s.revision} is the first one: it takes over as soon as a pod is ready"
-        if first
-        else f"Revision {s.revision} becomes the candidate beside stable {s.stable}"
-    )
+def start(s: Situation, *, skips_steps: bool = False) -> Move:
+    """Make the spec's revision the candidate; its pods come up without traffic.
+
+    `skips_steps`: it was stable lately, and takes over again as soon as it can carry all traffic.
+    """
+    message = f"Revision {s.revision} becomes the candidate beside stable {s.stable}"
+    if s.stable is None:
+        message = f"Revision {s.revision} is the first one: it takes over as soon as a pod is ready"
+    elif skips_steps:
+        message += "; it was stable within rollout.rollbackWindowSeconds, and skips the steps"
+    steps = planned_steps(s.spec, skips_steps=skips_steps)
     return move(
         s,
         Telling(Happening.CANDIDATE_STARTED, message, s.revision),
         candidate=RevisionStatus(revision=s.revision, since=s.now),
         previous=None if s.previous == s.revision else s.status.previous,
-        rollout=RolloutStatus(phase=Phase.STARTING, step_count=len(s.steps), started_at=s.now, step_started_at=s.now),
+        rollout=RolloutStatus(
+            phase=Phase.STARTING,
+            step_count=len(steps),
+            started_at=s.now,
+            step_started_at=s.now,
+            skips_steps=skips_steps,
+        ),
         rejected=(),
         analysis=(),
     )
@@ -96,6 +106,7 @@ def enter_step(
             short_since=s.now if short else None,
             restarts=restarts_of_attempt(s),
             judged_by=judged_by,
+            skips_steps=s.rollout.skips_steps,
             return_from=s.rollout.return_from,
         ),
     )

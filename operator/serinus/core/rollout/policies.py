@@ -53,7 +53,7 @@ def begin(s: Situation) -> Move | None:
     """Start the spec's revision, unless it is stable already or was rejected."""
     if s.revision == s.stable:
         return moves.settle(s) if s.status.rejected or s.rollout.phase is Phase.REJECTED else None
-    return None if s.is_rejected else moves.start(s)
+    return None if s.is_rejected else moves.start(s, skips_steps=returns.skips_steps(s))
 
 
 # With a candidate -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,11 @@ def was_stable_lately(s: Situation, revision: str) -> bool:
     return any(each.revision == revision and s.now - each.served_until <= window for each in s.status.retired)
 
 
+def skips_steps(s: Situation) -> bool:
+    """Whether the spec asks again for a revision that was stable lately, and of which there is a record."""
+    return s.stable is not None and was_stable_lately(s, s.revision) and is_kept(s, s.revision)
+
+
 def return_to_previous(s: Situation, reason: Reason, message: str, by: str = "serinus") -> Move:
     """During the watch: make the revision that served before stable again, and roll back the one that replaced it."""
     failed, previous = s.status.stable, s.status.previous
@@ -81,7 +86,10 @@ def begin_return(s: Situation, revision: str, because: str) -> Move:
 
 
 def complete_return(s: Situation) -> Move:
-    """The revision that a person returned to has all traffic: it is stable, and what served before it is let go."""
+    """The revision that a person returned to has all traffic: it is stable, and what served before it is let go.
+
+    What was set aside is not remembered as stable: tried again, it goes through the steps.
+    """
     candidate, stable = candidate_of(s), s.status.stable
     because = f"Revision {candidate.revision} serves all requests again"
     return move(
@@ -90,6 +98,6 @@ def complete_return(s: Situation) -> Move:
         stable=candidate.model_copy(update={"since": s.now, "ever_ready": True}),
         candidate=stable.model_copy(update={"since": s.now}) if stable else None,
         previous=None,
-        retired=retired_after(s),
+        retired=tuple(each for each in retired_after(s) if each.revision != s.rollout.return_from),
         rollout=rolling_back(s, Reason.RETURNED, because).model_copy(update={"return_from": None}),
     )

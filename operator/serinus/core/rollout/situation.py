@@ -110,7 +110,7 @@ class Situation:
     @cached_property
     def steps(self) -> tuple[PlannedStep, ...]:
         """The steps of a rollout, in order."""
-        return planned_steps(self.spec)
+        return planned_steps(self.spec, skips_steps=self.rollout.skips_steps)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
