@@ -257,7 +257,7 @@ def the_candidate_has_more_than_it_may(after: Moment) -> str:
 def the_candidate_has_more_pods_than_it_may(after: Moment) -> str:
     """Behind a plain Service; those that it had to serve in place of stable go a moment after stable is back."""
     status = after.status
-    if not after.is_shared or status.candidate is None or status.rollout.phase is not Phase.HOLDING:
+    if not after.is_shared or status.candidate is None or status.rollout.phase not in SHARE_PHASES:
         return ""
     pods = after.ready.get(status.candidate.revision, 0)
     most = pods_beside(after.replicas or 0, status.rollout.weight_percent)

@@ -34,6 +34,8 @@ class PodState:
     trouble: str | None = None
     """The pod's own words for why it is not ready, e.g. `ImagePullBackOff: …`."""
     deleting: bool = False
+    ended: bool = False
+    """Whether its containers have ended for good, as of an evicted one: it is there, and takes no room."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from serinus.kube.ownership import is_booked
 _PARENT_DEFAULTS: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "sectionName": None, "port": None}
 _ROUTE_CONDITIONS: Final = ("Accepted", "ResolvedRefs")
 _UNREMARKABLE_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
 _LONGEST_MESSAGE: Final = 500
 
 
@@ -130,6 +131,7 @@ def pod_state(pod: Manifest) -> PodState:
         restarts=container.get("restartCount", 0),
         trouble=None if is_ready else _trouble(status),
         deleting=metadata.get("deletionTimestamp") is not None,
+        ended=status.get("phase") in _ENDED,
     )
 
 

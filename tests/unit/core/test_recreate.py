@@ -61,6 +61,12 @@ def test_a_pod_that_is_ending_still_takes_the_room():
     assert target_replicas(situation(PROMOTING, seen, SPEC)) == {STABLE: 0, CANDIDATE: 0}
 
 
+def test_a_pod_that_was_evicted_is_there_and_takes_no_room():
+    evicted = replace(pod(STABLE), ready=False, ended=True)
+    seen = children({}, {STABLE: 100}, desired={STABLE: 0, CANDIDATE: 0}, pods=(evicted,))
+    assert target_replicas(situation(PROMOTING, seen, SPEC)) == {STABLE: 0, CANDIDATE: 4}
+
+
 def test_it_is_decided_only_when_the_candidates_replica_set_is_made():
     starting = status(Phase.STARTING, candidate=CANDIDATE)
     before = decide(observation(starting, children({STABLE: 4}, {STABLE: 100}), SPEC)).action

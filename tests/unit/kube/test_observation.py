@@ -201,6 +201,13 @@ def test_a_pod_on_its_way_out_is_marked():
     assert pod_state(leaving).deleting
 
 
+@pytest.mark.parametrize(
+    ("phase", "ended"), [("Pending", False), ("Running", False), ("Failed", True), ("Succeeded", True)]
+)
+def test_a_pod_whose_containers_have_ended_for_good_is_marked(phase: str, ended: bool):
+    assert pod_state(pod(phase=phase)).ended is ended
+
+
 TROUBLE = {
     "the scheduler finds no node": (
         {

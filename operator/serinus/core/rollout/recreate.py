@@ -58,21 +58,24 @@ def may_come_back(s: Situation) -> bool:
 
 
 def pods_in_the_way(s: Situation, revision: str) -> int:
-    """Pods of other revisions that are there still, those that are ending among them."""
-    ending = sum(pod.revision != revision for pod in s.children.pods)
+    """Pods of other revisions that take room still, those that are ending among them."""
     others = (state for state in s.children.replica_sets.values() if state.revision != revision)
-    return max(ending, sum(max(state.current, state.desired) for state in others))
+    return max(len(_ending(s, revision)), sum(max(state.current, state.desired) for state in others))
 
 
 def progress(s: Situation) -> str:
     """What the change of revisions is waiting for, for people."""
     going, coming = (s.stable, s.candidate) if s.rollout.phase is Phase.PROMOTING else (s.candidate, s.stable)
     left = pods_in_the_way(s, coming or "")
-    if left:
-        return (
-            f"{counted(left, 'pod')} of {going} {'has' if left == 1 else 'have'} to end before those of {coming} start"
-        )
-    return f"{s.children.ready(coming)} of {s.replicas} pods of {coming} ready"
+    if not left:
+        return f"{s.children.ready(coming)} of {s.replicas} pods of {coming} ready"
+    names = ", ".join(_ending(s, coming or "")[:2])
+    named = f" ({names})" if names else ""
+    return f"{counted(left, 'pod')} of {going}{named} {'has' if left == 1 else 'have'} to end before {coming} starts"
+
+
+def _ending(s: Situation, revision: str) -> tuple[str, ...]:
+    return tuple(pod.name for pod in s.children.pods if pod.revision != revision and not pod.ended)
 
 
 def _desired(s: Situation, revision: str) -> int:
