@@ -69,6 +69,23 @@ def test_what_a_route_leads_to_is_made_before_the_route():
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "selector"),
+    [
+        (status(Phase.STARTING, candidate=CANDIDATE), {"serinus.dev/revision": STABLE}),
+        (holding(), {}),
+        (holding("half", phase=Phase.PROMOTING), {"serinus.dev/revision": CANDIDATE}),
+        (holding(phase=Phase.ROLLING_BACK), {"serinus.dev/revision": STABLE}),
+    ],
+    ids=["before", "in a step", "promoted", "back"],
+)
+def test_the_stable_address_leads_to_all_pods_while_a_step_shares_them(told: Any, selector: dict[str, str]):
+    plain = deployment(traffic=None)
+    seen = children({STABLE: 4, CANDIDATE: 4}, selected=STABLE)
+    made = [each for each in created(intents(situation(told, seen, plain))) if each["metadata"]["name"] == "iris"]
+    assert [each["spec"]["selector"] for each in made] == [{"serinus.dev/deployment": "iris"} | selector]
+
+
 def test_the_candidate_has_an_address_of_its_own_only_beside_a_stable_revision():
     first = observe_children("iris", OWNER, first_objects())
     beside = status(Phase.STARTING, stable=CANDIDATE, candidate=CANDIDATE)
