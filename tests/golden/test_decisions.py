@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,13 +22,13 @@ OLD, NEW, NEWER = "model:1", "model:2", "model:3"
 Story = Callable[[World], Iterator[str]]
 
 
-def deploy(world: World, image: str) -> str:
-    world.deploy(spec_of(image))
+def deploy(world: World, image: str, **sections: Any) -> str:
+    world.deploy(spec_of(image, **sections))
     return f"a person deploys {image}"
 
 
-def started(world: World) -> Iterator[str]:
-    yield deploy(world, OLD)
+def started(world: World, **sections: Any) -> Iterator[str]:
+    yield deploy(world, OLD, **sections)
     world.run_until(lambda: world.condition("Ready")[0] == "True")
     world.run(2)
 
@@ -108,6 +109,52 @@ def approval(world: World) -> Iterator[str]:
     world.run(120)
 
 
+def plain(**strategy: Any) -> dict[str, Any]:
+    """Sections without a gateway, with a strategy and short times."""
+    times = {"watchSeconds": 30, "scaleDownDelaySeconds": 120, "progressDeadlineSeconds": 80}
+    return {"traffic": {}, "rollout": {**times, **strategy}}
+
+
+def blue_green(world: World) -> Iterator[str]:
+    sections = plain(blueGreen={"holdSeconds": 20})
+    yield from started(world, **sections)
+    yield deploy(world, NEW, **sections)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    world.behaviours[NEWER] = Behaviour(error_share=0.3)
+    yield deploy(world, NEWER, **sections)
+    world.run(100)
+
+
+def canary_by_pods(world: World) -> Iterator[str]:
+    sections = plain(canary={"steps": spec_of(NEW)["rollout"]["canary"]["steps"]})
+    yield from started(world, **sections)
+    yield deploy(world, NEW, **sections)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    world.behaviours[NEWER] = Behaviour(error_share=0.3)
+    yield deploy(world, NEWER, **sections)
+    world.run(150)
+
+
+def recreate(world: World) -> Iterator[str]:
+    sections = plain(recreate={})
+    yield from started(world, **sections)
+    yield deploy(world, NEW, **sections)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    world.behaviours[NEWER] = Behaviour(never_ready=True)
+    yield deploy(world, NEWER, **sections)
+    world.run(120)
+
+
+def return_by_spec(world: World) -> Iterator[str]:
+    steps = spec_of(NEW)["rollout"]["canary"]["steps"]
+    sections = {"rollout": plain(canary={"steps": steps})["rollout"]}
+    yield from started(world, **sections)
+    yield deploy(world, NEW, **sections)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    yield deploy(world, OLD, **sections)
+    world.run(60)
+
+
 def return_to(world: World) -> Iterator[str]:
     yield from started(world)
     yield deploy(world, NEW)
@@ -136,6 +183,10 @@ STORIES: dict[str, Story] = {
         watch_return,
         approval,
         return_to,
+        return_by_spec,
+        blue_green,
+        canary_by_pods,
+        recreate,
     )
 }
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.world.invariants import check, no_request_is_lost
 from tests.world.test_blue_green import stable_is
+from tests.world.traffic import Behaviour
 from tests.world.world import World, spec_of
 
 TIMES = {"watchSeconds": 20, "scaleDownDelaySeconds": 20, "progressDeadlineSeconds": 120}
@@ -44,6 +45,28 @@ def test_between_rollouts_it_moves_nothing_and_the_next_one_follows_it(strategy:
     world.run_until(lambda: stable_is(world, "model:2"))
     assert world.status.rollout.judged_by == ("Metrics" if "canary" in strategy else "Readiness")
     check(world, hold_seconds=10, pods_crash="recreate" in strategy)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_where_stable_was_never_ready_the_fix_goes_straight_in(strategy: str) -> None:
+    world = World(behaviours={"model:1": Behaviour(never_ready=True)})
+    world.deploy(spec_of("model:1", **STRATEGIES[strategy]))
+    world.run(60)
+    world.deploy(spec_of("model:2", **STRATEGIES[strategy]))
+    world.run_until(lambda: stable_is(world, "model:2") and world.condition("Ready")[0] == "True", 60)
+    assert not [entry for entry in world.status.history if entry.event == "StepEntered"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_scaled_in_the_middle_of_a_rollout_what_serves_has_the_new_size(strategy: str) -> None:
+    world = serving(strategy)
+    world.deploy(spec_of("model:2", **STRATEGIES[strategy]))
+    world.run(9)
+    world.deploy(spec_of("model:2", **STRATEGIES[strategy], scaling={"replicas": 5}))
+    world.run_until(lambda: stable_is(world, "model:2"))
+    world.run_until(lambda: world.moments[-1].ready[world.revision_of("model:2")] == 5, 20)
+    if "recreate" not in strategy:
+        no_request_is_lost(world.moments)
 
 
 @pytest.mark.exhaustive

@@ -265,7 +265,8 @@ def drain(s: Situation) -> Move:
 def finish_rollback(s: Situation) -> Move:
     """Let the candidate go."""
     rejected = s.is_rejected
-    message = f"Revision {s.candidate} is gone; {s.stable or 'nothing'} serves"
+    serves = "starts again" if s.rollout.recreates else "serves"
+    message = f"Revision {s.candidate} is gone; {s.stable or 'nothing'} {serves}"
     return move(
         s,
         Telling(Happening.ROLLBACK_FINISHED, message),
