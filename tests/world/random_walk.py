@@ -92,6 +92,7 @@ class Walk:
         self.kind = by_name[self.kind_name] if self.kind_name else KINDS[self.seed % len(KINDS)]
         self.random = random.Random(self.seed)  # a walk, not a secret
         self.seconds = self.random.randint(*self.kind.seconds)
+        self.world.ending_seconds = random.Random(f"{self.seed} pods").choice([0, 0, 6])
         self.spec = settled_spec(gateway=self.kind.gateway)
         if self.kind.faultless_traffic:
             self.spec |= self.random.choice(people.steady_strategies())

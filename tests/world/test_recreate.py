@@ -29,6 +29,7 @@ def serving(behind: dict[str, Any] | None = None, **world: Any) -> World:
 def checked(world: World) -> None:
     """Every invariant, and that the pods of two revisions are never wanted at once."""
     check(world, pods_crash=True)
+    assert all(pod["status"]["conditions"][1]["status"] == "True" for pod in world.api.of("Pod")), "each has a node"
     for moment in world.moments:
         assert sum(moment.wanted.values()) <= ROOM, f"{moment.at}: {moment.wanted}"
 
@@ -76,6 +77,24 @@ def test_a_failure_while_watching_brings_the_old_revision_back(behind: dict[str,
     assert world.status.rejected[0].reason == "MetricFailed"
     assert world.moments[-1].ready[world.revision_of("model:1")] == 3
     assert world.weights() == {world.revision_of("model:1"): 100}
+    checked(world)
+
+
+@BEHIND
+def test_pods_that_end_slowly_are_waited_for_and_named(behind: dict[str, Any]) -> None:
+    world = serving(behind, ending_seconds=15, behaviours={"model:3": Behaviour(never_ready=True)})
+    world.deploy(recreate("model:2", **behind))
+    world.run_until_phase("Promoting").run(12)
+    assert world.replicas()[world.revision_of("model:2")] == 0
+    told = next(c.message for c in world.status.conditions if c.type == "Available")
+    assert "3 pods of" in told
+    assert f"fraud-{world.revision_of('model:1')}-" in told, "by name"
+    world.run_until(lambda: stable_is(world, "model:2")).run_until_phase("Idle").run(5)
+    world.deploy(recreate("model:3", **behind))
+    world.run_until_phase("Rejected", 300).run(30)
+    assert world.moments[-1].ready[world.revision_of("model:2")] == 3
+    waited = [p for p in world.api.of("Pod") if p["status"]["conditions"][1]["status"] == "False"]
+    assert waited == []
     checked(world)
 
 

@@ -103,6 +103,8 @@ class World:
     gateway_delay_seconds: float = 1
     room: int | None = None
     """Pods for which the cluster has nodes; None: for all."""
+    ending_seconds: int = 0
+    """From when a pod is to go until it is gone: no endpoint any more, and still on its node."""
     endpoints_delay_seconds: int = 0
     """From when a pod is ready, or is not any more, until gateways can know of it."""
     lag_seconds: int = 0
@@ -132,6 +134,8 @@ class World:
     _pod_number: int = 0
     _route_changed_at: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     _status: tuple[dict[str, Any], ModelDeploymentStatus] | None = None
+    _ends_at: dict[str, datetime] = field(default_factory=dict)
+    """By name, of pods that are ending."""
     _to_restart: set[str] = field(default_factory=set)
     _ready_pods: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=60))
     _quiet: dict[str, Any] = field(default_factory=dict)
@@ -495,7 +499,7 @@ class World:
             for _ in range(wanted - len(pods)):
                 self._make_pod(replica_set)
             for pod in sorted(pods, key=_is_ready)[: max(0, len(pods) - wanted)]:
-                self.api.remove("Pod", NAMESPACE, pod["metadata"]["name"])
+                self._end(pod["metadata"]["name"])
             status = {
                 "replicas": wanted,
                 "readyReplicas": self._ready(replica_set),
@@ -521,6 +525,21 @@ class World:
         self._pods_known[_uid(self.api.put("Pod", NAMESPACE, pod))] = Pod(self.now, self.now, has_node=False)
         self._counters[name] = PodCounters()
 
+    def _end(self, pod: str) -> None:
+        """The pod is deleted: its containers are given time to end."""
+        if not self.ending_seconds:
+            self.api.remove("Pod", NAMESPACE, pod)
+            return
+        self._ends_at[pod] = self.now + timedelta(seconds=self.ending_seconds)
+        deleted_at = format_instant(self._ends_at[pod])
+        self.api.edit("Pod", NAMESPACE, pod, lambda m: m["metadata"].update(deletionTimestamp=deleted_at))
+
+    def _remove_ended(self) -> None:
+        for pod in [name for name, at in self._ends_at.items() if self.now >= at]:
+            del self._ends_at[pod]
+            if self.api.find("Pod", NAMESPACE, pod) is not None:
+                self.api.remove("Pod", NAMESPACE, pod)
+
     def _schedule(self, pods: list[dict[str, Any]]) -> None:
         """Pods get nodes in the order in which they were made, as long as there is room."""
         known = [self._pods_known[_uid(pod)] for pod in pods]
@@ -532,6 +551,7 @@ class World:
 
     def _pods(self) -> None:
         """The scheduler and the kubelet."""
+        self._remove_ended()
         pods = list(self.api.of("Pod"))
         self._schedule(pods)
         if not self._found_quiet("names of pods", self.api.version):
@@ -567,7 +587,9 @@ class World:
         if self._found_quiet("ready pods", self.api.version):
             self._ready_pods.append(self._ready_pods[-1])
         else:
-            self._ready_pods.append(frozenset(_uid(pod) for pod in self.api.of("Pod") if _is_ready(pod)))
+            self._ready_pods.append(
+                frozenset(_uid(pod) for pod in self.api.of("Pod") if _is_ready(pod) and not _is_ending(pod))
+            )
         known = self._ready_pods[max(-len(self._ready_pods), -1 - self.endpoints_delay_seconds)]
         if self._found_quiet("endpoint slices", (self.api.version, known)):
             return
@@ -677,7 +699,8 @@ class World:
 
     def _pods_of(self, replica_set: dict[str, Any]) -> list[dict[str, Any]]:
         uid = replica_set["metadata"]["uid"]
-        return [pod for pod in self.api.of("Pod") if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
+        pods = (pod for pod in self.api.of("Pod") if not _is_ending(pod))
+        return [pod for pod in pods if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
 
     def _ready(self, replica_set: dict[str, Any]) -> int:
         return sum(_is_ready(pod) for pod in self._pods_of(replica_set))
@@ -738,6 +761,10 @@ def _waiting_for_a_node(since: datetime) -> dict[str, Any]:
 
 def _is_ready(pod: dict[str, Any]) -> bool:
     return bool(pod["status"]["conditions"][0]["status"] == "True")
+
+
+def _is_ending(pod: dict[str, Any]) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def _revision(pod: dict[str, Any]) -> str:
