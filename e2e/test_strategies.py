@@ -79,7 +79,8 @@ def test_blue_switches_to_green_when_it_was_held_and_back_when_it_fails(model: M
 
 def test_canary_by_pods_gets_the_share_of_its_pods_and_is_judged(model: Model) -> None:
     steps = [{"name": "third", "weightPercent": 34, "holdSeconds": HOLD_SECONDS}]
-    sections = {**plain(canary={"steps": steps}, watchSeconds=5, scaleDownDelaySeconds=5), "scaling": {"replicas": 2}}
+    sections = plain(canary={"steps": steps}, watchSeconds=5, scaleDownDelaySeconds=5)
+    sections["scaling"] = {"replicas": 2}
     model.serve("1.0.0", **sections)
     model.send_requests(url=URL, new_connections=True)
     model.apply("2.0.0", **sections)
@@ -112,7 +113,7 @@ def test_canary_by_pods_gets_the_share_of_its_pods_and_is_judged(model: Model) -
 
 def test_recreate_stops_the_old_pods_first_and_brings_them_back_when_the_new_ones_fail(model: Model) -> None:
     sections = plain(recreate={}, watchSeconds=5, scaleDownDelaySeconds=5, progressDeadlineSeconds=30)
-    startup = {"serving": {"startupSeconds": 20}}
+    startup: dict[str, Any] = {"serving": {"startupSeconds": 20}}
     model.serve("1.0.0", **sections, **startup)
     model.apply("2.0.0", **sections, **startup)
 
@@ -129,7 +130,9 @@ def test_recreate_stops_the_old_pods_first_and_brings_them_back_when_the_new_one
     promoted = model.wait_until_promoted("2.0.0")
     assert condition(promoted, "Available")[0] == "True"
 
-    missing = {"serving": {"startupSeconds": 20, "image": "localhost/not-there:1", "imagePullPolicy": "Never"}}
+    missing: dict[str, Any] = {
+        "serving": {"startupSeconds": 20, "image": "localhost/not-there:1", "imagePullPolicy": "Never"}
+    }
     model.apply("2.0.0", **sections, **missing)
     rejected = model.wait_until_rejected()
     assert rejected["status"]["rejected"][0]["reason"] == "ProgressDeadlineExceeded"

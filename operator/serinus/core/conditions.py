@@ -299,7 +299,7 @@ def _where(s: Situation) -> str:
     where = f"step {s.rollout.step} ({(s.rollout.step_index or 0) + 1} of {s.rollout.step_count})"
     if s.shares_by_pods and s.candidate in s.in_force:
         pods = s.children.endpoints
-        where += f", {pods.get(s.candidate, 0)} of {sum(pods.values())} pods are the candidate's"
+        where += f", {pods.get(s.candidate or '', 0)} of {sum(pods.values())} pods are the candidate's"
     return where
 
 

@@ -8,8 +8,6 @@ policies beside this file (moves) and by `serinus.core.realise` (sizes).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from serinus.api.reasons import Happening, JudgedBy, Phase
 from serinus.core.plan import Move
 from serinus.core.rollout import moves
@@ -28,7 +26,7 @@ def make_room(s: Situation) -> Move | None:
     return moves.begin_promotion(s, JudgedBy.READINESS, because, happening=Happening.MAKING_ROOM)
 
 
-def targets(s: Situation) -> Mapping[str, int]:
+def targets(s: Situation) -> dict[str, int]:
     """How many pods stable, candidate and previous revision should have, where `status.rollout.recreates`."""
     wanted: dict[str, int] = {s.previous: 0} if s.previous else {}
     match s.rollout.phase:
