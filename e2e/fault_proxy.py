@@ -51,7 +51,7 @@ class Way:
             case ["slow", seconds, bytes_per_second]:
                 return Way("slow", float(seconds), float(bytes_per_second))
             case _:
-                raise ValueError(f"{text!r} is no way for a network to be; see {__file__}")
+                raise ValueError(f"{text!r} is no way for a network to be")
 
     def lets_pass(self, *, from_client: bool) -> bool:
         """Whether bytes of that direction flow now."""

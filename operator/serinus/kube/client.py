@@ -27,6 +27,7 @@ from serinus.kube.cluster import ApiError, Conflict, NotFound, Rejected, StatusP
 from serinus.kube.credentials import Credentials, CredentialsError, open_session
 from serinus.kube.ownership import booked_as_apply
 from serinus.kube.refusals import describe, refusal
+from serinus.kube.silence import OpenWatch, Silence, SilentError
 
 JSON: Final = "application/json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"  # JSON is YAML
@@ -64,13 +65,23 @@ class HttpCluster:
     """A Kubernetes API server, reached through one aiohttp session. Every method may raise `ApiError`."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, server: str, *, timeout_seconds: float = 15.0, concurrency: int = 64
+        self,
+        session: aiohttp.ClientSession,
+        server: str,
+        *,
+        timeout_seconds: float = 15.0,
+        concurrency: int = 64,
+        silence: Silence | None = None,
     ) -> None:
-        """Calls end after `timeout_seconds`; at most `concurrency` are under way at once, watches not counted."""
+        """Calls end after `timeout_seconds`; at most `concurrency` are under way at once, watches not counted.
+
+        Clients of one API server share one `silence`.
+        """
         self._session = session
         self._server = server.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(concurrency)
+        self._silence = silence or Silence(timeout_seconds)
 
     def beside(self, concurrency: int) -> HttpCluster:
         """The same API server, for at most `concurrency` calls of another sort, of which neither waits for the other.
@@ -78,7 +89,17 @@ class HttpCluster:
         A call that is throttled keeps its place while it waits, so that an API server that is busy is asked for less;
         a Lease that has to be renewed must not stand in that queue.
         """
-        return HttpCluster(self._session, self._server, timeout_seconds=self._timeout_seconds, concurrency=concurrency)
+        return HttpCluster(
+            self._session,
+            self._server,
+            timeout_seconds=self._timeout_seconds,
+            concurrency=concurrency,
+            silence=self._silence,
+        )
+
+    def doubt_watches(self) -> None:
+        """Give up the open watches that stay silent for as long as a call may take; their readers see `Unavailable`."""
+        self._silence.doubt()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
         """The object as it is now. An empty namespace means a cluster-scoped kind."""
@@ -231,7 +252,8 @@ class HttpCluster:
 
         With a `name`, of that one object: such a watch can be allowed for that name alone.
         `Expired` if the API server has forgotten that version; `Unavailable` if the connection breaks or is silent for
-        `silence_seconds`: then a new watch goes on from the last event.
+        `silence_seconds`, or not as long where calls are not answered either: then a new watch goes on from the last
+        event.
         """
         attempt = f"watch {kind.plural} {_where(namespace)}"
         query = {
@@ -244,13 +266,16 @@ class HttpCluster:
         }
         timeout = aiohttp.ClientTimeout(sock_connect=self._timeout_seconds, sock_read=silence_seconds)
         try:
-            async with self._session.get(
-                self._server + _path(kind, namespace), params=query, timeout=timeout, allow_redirects=False
-            ) as response:
+            async with self._silence.answered(), asyncio.timeout(self._timeout_seconds):
+                granted = await self._session.get(
+                    self._server + _path(kind, namespace), params=query, timeout=timeout, allow_redirects=False
+                )
+            async with granted as response:
                 if response.status != 200:
                     raise refusal(attempt, response.status, await response.read(), response.headers.get("Retry-After"))
-                async for line in _lines(response.content):
-                    yield _watch_event(attempt, line)
+                with self._silence.watched(response.content) as watch:
+                    async for line in _lines(watch):
+                        yield _watch_event(attempt, line)
         except (aiohttp.ClientError, OSError, CredentialsError) as error:
             raise _unreachable(attempt, error) from error
 
@@ -284,15 +309,18 @@ class HttpCluster:
 
     async def _send(self, request: _Request, seconds: float) -> _Answer:
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                params=request.query,
-                data=request.data,
-                headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=max(0.1, seconds)),
-                allow_redirects=False,
-            ) as response:
+            async with (
+                self._silence.answered(),
+                self._session.request(
+                    request.method,
+                    request.url,
+                    params=request.query,
+                    data=request.data,
+                    headers=request.headers,
+                    timeout=aiohttp.ClientTimeout(total=max(0.1, seconds)),
+                    allow_redirects=False,
+                ) as response,
+            ):
                 return _Answer(response.status, await response.read(), response.headers.get("Retry-After"))
         except (aiohttp.ClientError, OSError, CredentialsError) as error:
             raise _unreachable(request.attempt, error) from error
@@ -369,10 +397,11 @@ def _pruned(attempt: str, fields: tuple[str, ...]) -> StatusPruned:
     )
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(watch: OpenWatch) -> AsyncIterator[bytes]:
     """Lines of any length; an unfinished last one is dropped, its change comes again with the next watch."""
     pending = b""
-    async for chunk in content.iter_any():
+    async for chunk in watch.content.iter_any():
+        watch.heard = True
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             whole, pending = pending + line, b""
@@ -416,7 +445,8 @@ def _parse(answer: bytes) -> object:
 
 
 def _unreachable(attempt: str, error: Exception) -> ApiError:
-    what = "the API server did not answer in time" if isinstance(error, TimeoutError) else f"no answer: {error}"
+    late = isinstance(error, TimeoutError) and not isinstance(error, SilentError)
+    what = "the API server did not answer in time" if late else f"no answer: {error}"
     if isinstance(error, aiohttp.InvalidURL):
         return Rejected(describe(Rejected, attempt, what))
     return Unavailable(describe(Unavailable, attempt, what))

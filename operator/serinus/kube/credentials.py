@@ -22,6 +22,9 @@ from yarl import URL
 from serinus.kube.calls import OnCall, telling
 
 SERVICE_ACCOUNT_DIRECTORY: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_KEPT_SECONDS: Final = 15.0
+"""How long a connection that nobody uses is kept. Where a network has forgotten all of them, call after call would try
+one of those and wait in vain; after the time that a call may take there are none any more."""
 _FRESH_SECONDS: Final = 30.0
 """How long a token is used without looking at its source again; kubelets renew it minutes before it ends."""
 
@@ -192,7 +195,7 @@ def open_session(credentials: Credentials, on_call: OnCall | None = None) -> aio
     connector = aiohttp.TCPConnector(
         limit=0,  # watches stay open, and the client bounds its calls itself
         ssl=credentials.tls if credentials.tls is not None else True,
-        keepalive_timeout=60,
+        keepalive_timeout=_KEPT_SECONDS,
     )
     traces = [] if on_call is None else [telling(on_call)]
     return aiohttp.ClientSession(

@@ -182,9 +182,13 @@ class _Operator:
         await _cancelled(*watching)
 
     def _work(self) -> None:
-        """From now on this process leads: work on everything, with nothing remembered of an earlier term."""
+        """From now on this process leads: work on everything, with nothing remembered of an earlier term.
+
+        A standby asks for nothing, and does not learn from calls without an answer which of its watches are dead.
+        """
         self.telemetry.lease_changes.labels("Gained").inc()
         settings = self._settings
+        self._cluster.doubt_watches()
         reader = EvidenceReader(
             CountedSource(self._source, self.telemetry), settings.prometheus_scrape_interval_seconds
         )

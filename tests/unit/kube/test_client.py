@@ -285,6 +285,77 @@ async def test_a_silent_watch_is_given_up():
             [event async for event in cluster.watch(SERVICE, "team", "1", silence_seconds=0.2)]
 
 
+def half_open(*, bookmarks_every_seconds: float | None = None, watches_are_granted: bool = True) -> Handler:
+    """An API server whose connection carries no answers any more, and of a watch only what is asked for here."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if "watch" in request.query and watches_are_granted:
+            await response.prepare(request)
+            while bookmarks_every_seconds is not None:
+                await asyncio.sleep(bookmarks_every_seconds)
+                bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "2"}}}
+                await response.write(orjson.dumps(bookmark) + b"\n")
+        await asyncio.sleep(30)
+        return response
+
+    return handler
+
+
+async def test_a_watch_that_stays_silent_after_a_call_without_an_answer_is_given_up_early():
+    async with cluster_answering(half_open(), timeout_seconds=0.2) as cluster:
+        watching = asyncio.create_task(anext(cluster.watch(SERVICE, "team", "1")))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable, match="did not answer in time"):
+            await cluster.beside(1).get(SERVICE, "team", "iris")
+
+        async with asyncio.timeout(5):  # and not after the 100 s of a silent watch
+            with pytest.raises(Unavailable, match=r"watch services in namespace team: no answer: no sign of life"):
+                await watching
+
+
+async def test_a_call_whose_caller_gave_it_up_without_an_answer_puts_watches_in_doubt_too():
+    async with cluster_answering(half_open(), timeout_seconds=2.5) as cluster:
+        watching = asyncio.create_task(anext(cluster.watch(SERVICE, "team", "1")))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await cluster.get(SERVICE, "team", "iris")
+
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable):
+                await watching
+
+
+async def test_a_watch_in_doubt_that_stays_silent_is_given_up_early():
+    async with cluster_answering(half_open(), timeout_seconds=0.2) as cluster:
+        watching = asyncio.create_task(anext(cluster.watch(SERVICE, "team", "1")))
+        await asyncio.sleep(0.1)
+        cluster.doubt_watches()
+
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match="watch services in namespace team: "):
+                await watching
+
+
+async def test_a_watch_that_is_heard_after_a_call_without_an_answer_goes_on():
+    async with cluster_answering(half_open(bookmarks_every_seconds=0.05), timeout_seconds=0.3) as cluster:
+        events = cluster.watch(SERVICE, "team", "1")
+        await anext(events)
+        with pytest.raises(Unavailable):
+            await cluster.get(SERVICE, "team", "iris")
+
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            assert (await anext(events)).type == "BOOKMARK"
+
+
+async def test_a_watch_that_is_not_granted_in_the_time_of_a_call_is_unavailable():
+    async with cluster_answering(half_open(watches_are_granted=False), timeout_seconds=0.2) as cluster:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match=r"watch services in namespace team: .*did not answer in time"):
+                await anext(cluster.watch(SERVICE, "team", "1"))
+
+
 async def test_a_watch_whose_server_dies_is_unavailable():
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
