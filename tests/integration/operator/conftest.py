@@ -12,6 +12,7 @@ import pytest
 from e2e.cluster import tools
 from e2e.cluster.controlplane import control_plane
 from tests.integration.established import wait_until_established
+from tests.integration.operator.network import Network
 from tests.integration.operator.operator_process import ROOT, Cluster, OperatorProcess
 
 StartOperator = Callable[..., OperatorProcess]
@@ -46,11 +47,15 @@ def team(cluster: Cluster) -> str:
 
 @pytest.fixture
 def operators(cluster: Cluster, team: str, tmp_path: Path) -> Iterator[StartOperator]:
-    """Makes operators of the test's own, not started yet, that serve its namespace only."""
+    """Makes operators of the test's own, not started yet, that serve its namespace only.
+
+    They reach the API server at `server`, where one is given; the rest are settings.
+    """
     made: list[OperatorProcess] = []
 
-    def make(**settings: str) -> OperatorProcess:
-        kubeconfig = cluster.kubeconfig_for_operator(team, tmp_path / "kubeconfig", watch=(team,))
+    def make(*, server: str | None = None, **settings: str) -> OperatorProcess:
+        path = tmp_path / f"kubeconfig-{len(made)}"
+        kubeconfig = cluster.kubeconfig_for_operator(team, path, watch=(team,), server=server)
         log = tmp_path / f"operator-{len(made)}.log"
         made.append(OperatorProcess(kubeconfig, log, team, WATCH_NAMESPACES=team, **settings))
         return made[-1]
@@ -58,6 +63,13 @@ def operators(cluster: Cluster, team: str, tmp_path: Path) -> Iterator[StartOper
     yield make
     for operator in made:
         operator.close()
+
+
+@pytest.fixture
+def network(cluster: Cluster, tmp_path: Path) -> Iterator[Network]:
+    """A network of the test's own before the API server."""
+    with Network(cluster.plane.server, tmp_path) as network:
+        yield network
 
 
 @pytest.fixture(scope="session")

@@ -144,11 +144,18 @@ class Cluster:
         return next((each for each in conditions if each["type"] == name), {})
 
     def kubeconfig_for_operator(
-        self, namespace: str, path: Path, *, watch: tuple[str, ...], name: str | None = None
+        self,
+        namespace: str,
+        path: Path,
+        *,
+        watch: tuple[str, ...],
+        name: str | None = None,
+        server: str | None = None,
     ) -> Path:
         """A kubeconfig for the service account of the chart, with the rights that the chart gives it.
 
-        `name` is the release's and its Lease's, where that is not the one of the only operator in the namespace.
+        `name` is the release's and its Lease's, where that is not the one of the only operator in the namespace. It
+        leads to `server`, where one is given, which may be anything that leads to the API server.
         """
         named = f"--set=fullnameOverride={name or lease_name(namespace)}"
         values = [f"--set-json=watchNamespaces={json.dumps(watch)}", "--set=crds.install=false", named]
@@ -165,6 +172,8 @@ class Cluster:
         token = self.kubectl("create", "token", account, "-n", namespace, "--duration=1h").strip()
         kubeconfig = yaml.safe_load(self.plane.kubeconfig.read_text())
         kubeconfig["users"] = [{"name": user["name"], "user": {"token": token}} for user in kubeconfig["users"]]
+        if server is not None:
+            kubeconfig["clusters"][0]["cluster"]["server"] = server
         path.write_text(yaml.safe_dump(kubeconfig))
         return path
 
@@ -217,6 +226,11 @@ class OperatorProcess:
         code = self._process.wait(seconds)
         self._process = None
         return code, time.monotonic() - sent_at
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
         """Its exit code, when it ends by itself."""

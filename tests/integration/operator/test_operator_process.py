@@ -218,12 +218,7 @@ def test_outage_of_the_api_server_is_survived_and_what_changed_meanwhile_is_done
     server = SecondApiServer(cluster.plane, tmp_path / "kube-apiserver.log")
     try:
         asyncio.run(server.start())
-        operator = operators()
-        kubeconfig = tmp_path / "kubeconfig"
-        text = kubeconfig.read_text()
-        assert cluster.plane.server in text
-        kubeconfig.write_text(text.replace(cluster.plane.server, server.credentials.server))
-        operator.start().until_leading()
+        operator = operators(server=server.credentials.server).start().until_leading()
         deployed(cluster, team, "iris")
         deployed(cluster, team, "doomed")
 
@@ -254,10 +249,7 @@ def test_watch_that_stays_silent_fails_the_liveness_probe(
     server = SecondApiServer(cluster.plane, tmp_path / "kube-apiserver.log")
     try:
         asyncio.run(server.start())
-        operator = operators(WATCH_STALE_SECONDS="90")
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(kubeconfig.read_text().replace(cluster.plane.server, server.credentials.server))
-        operator.start().until_leading()
+        operator = operators(server=server.credentials.server, WATCH_STALE_SECONDS="90").start().until_leading()
         server.kill()
         silent = "the watch of modeldeployments has been silent"
         eventually(lambda: silent in operator.get("/healthz")[1], seconds=200)
