@@ -326,7 +326,7 @@ def _outcome(plan: Plan, outcome: Outcome) -> PassOutcome:
                 return PassOutcome.MOVED
             wrote = outcome.deployment is not None or plan.action.intents
             return PassOutcome.REALISED if wrote else PassOutcome.UNCHANGED
-        case ObserveAgain():
+        case ObserveAgain() | Overtaken():
             return PassOutcome.OBSERVE_AGAIN
         case BackOff():
             return PassOutcome.BACK_OFF
