@@ -213,6 +213,24 @@ def test_a_revision_that_served_on_loan_keeps_its_pods_for_a_drain_when_another_
     assert world.run(10).replicas()[lender] == 0
 
 
+def test_a_previous_revision_that_served_on_loan_keeps_its_pods_for_a_drain_when_stable_is_back() -> None:
+    """Stable's pods had been ready all along, so the end of the loan was not seen as one."""
+    world = serving()
+    spec = spec_of("model:2")
+    spec["rollout"] |= {"scaleDownDelaySeconds": 100, "watchSeconds": 20}
+    world.deploy(spec)
+    world.run_until(lambda: stable_is(world, "model:2")).run(60)
+    old, new = world.revision_of("model:1"), world.revision_of("model:2")
+    world.api.edit("ReplicaSet", NAMESPACE, f"{NAME}-{new}", lose_owner)
+    world.run_until(lambda: world.weights() == {old: 100}, 5).run(60)
+    world.api.edit("ReplicaSet", NAMESPACE, f"{NAME}-{new}", hand_over)
+    world.run_until(lambda: world.weights() == {new: 100}, 90)
+    for _ in range(25):
+        assert world.run(1).replicas()[old] == 3
+    assert world.run(100).replicas()[old] == 0
+    check(world)
+
+
 WALKS: list[tuple[int, str, dict[int, str]]] = [
     (50, "storm", {2: "new_image", 13: "new_image", 19: "child_edited"}),
     (633, "machinery", {22: "new_image", 33: "clock_steps"}),
@@ -285,6 +303,7 @@ WALKS: list[tuple[int, str, dict[int, str]]] = [
         {58: "api_server", 60: "replicas", 62: "mishap", 83: "new_image", 88: "replicas", 94: "watch_is_lost"},
     ),
     (42010, "plain", {21: "new_image", 43: "new_image"}),
+    (43012, "plain", {10: "storm_of_specs", 63: "new_image", 68: "new_image", 69: "pod_dies", 100: "child_edited"}),
 ]
 
 

@@ -293,7 +293,7 @@ def test_the_old_revision_is_not_retired_while_it_serves_on_loan() -> None:
     world.behaviours.clear()
     world.run_until(lambda: world.weights() == {world.revision_of("model:2"): 100})
     assert world.replicas()[old] == 3, "requests may still be under way"
-    world.run_until(lambda: world.replicas()[old] == 0, 120)
+    world.run_until(lambda: world.replicas()[old] == 0, 160)
 
 
 def test_a_revision_that_dies_in_its_watch_gives_way_to_the_old_one_for_good() -> None:

@@ -251,6 +251,14 @@ def retired_after(s: Situation) -> tuple[RetiredRevision, ...]:
     return (newest, *others)[: max(1, s.spec.rollout.revision_history_limit)]
 
 
+def end_loan(s: Situation) -> Move:
+    """The previous revision served while stable could not: from now on it is kept warm again."""
+    assert s.status.previous is not None  # noqa: S101
+    message = f"Revision {s.stable} serves again; {s.previous}, which served meanwhile, stays warm from now on"
+    previous = s.status.previous.model_copy(update={"since": s.now})
+    return move(s, Telling(Happening.TRAFFIC_OFF, message), previous=previous)
+
+
 def drain(s: Situation) -> Move:
     """The candidate's traffic is confirmed to be off: its pods may go after the drain."""
     seconds = s.rollback_drain.total_seconds()

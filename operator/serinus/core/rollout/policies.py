@@ -42,7 +42,10 @@ def lost_stable(s: Situation) -> str | None:
 
 
 def retire_previous(s: Situation) -> Move | None:
-    """The previous revision has been warm for long enough."""
+    """The previous revision has been warm for long enough, since the last request that it answered on loan."""
+    served = s.status.previous is not None and s.status.previous.weight_percent > 0
+    if served:
+        return moves.end_loan(s) if s.retire_at is not None and s.split_confirmed else None
     return moves.retire(s) if s.may_retire and s.rollout.phase is not Phase.WATCHING else None
 
 
