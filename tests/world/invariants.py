@@ -179,14 +179,18 @@ def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
         return
     if before.status.stable is None or after.status.rollout.recreates:
         return  # nothing was promised yet, or a gap was asked for
-    if before.is_shared:
-        return  # stable has all its pods (`stable_is_too_small`), so the others' may go at any time
+    if after.is_plain and _has_all_its_pods(before) and after.weights.get(_stable(after.status) or ""):
+        return  # stable's pods carry all, so the others' may go at any time
     for revision, weight in before.weights.items():
         shrank = after.wanted.get(revision, 0) < before.wanted.get(revision, 0)
         share = 100 * weight // max(1, sum(before.weights.values()))
         needed = pods_for_share(after.replicas, share)
         if shrank and revision in after.scaled and after.wanted[revision] < needed:
             raise AssertionError(f"{after.at}: {revision} shrank to {after.wanted[revision]} with {share} % on it")
+
+
+def _has_all_its_pods(moment: Moment) -> bool:
+    return moment.ready.get(_stable(moment.status) or "", 0) >= (moment.replicas or 0)
 
 
 def every_action_takes_effect_once(moments: Iterable[Moment]) -> None:

@@ -192,6 +192,19 @@ def test_stable_without_a_ready_pod_lends_its_traffic_and_nothing_advances() -> 
     world.run_until(lambda: stable_is(world, "model:2"))
 
 
+def test_the_pods_that_serve_in_place_of_stable_stay_until_requests_can_find_all_of_stables() -> None:
+    world = holding(behaviours={"model:1": Behaviour(startup_seconds=15)})
+    stable, candidate = world.revision_of("model:1"), world.revision_of("model:2")
+    for pod in [pod for pod in world.api.of("Pod") if pod["metadata"]["labels"][LABEL_REVISION] == stable]:
+        world.api.remove("Pod", NAMESPACE, pod["metadata"]["name"])
+    world.run_until(lambda: world.moments[-1].ready[candidate] == 3)
+    world.run_until(lambda: world.moments[-1].ready[stable] == 3)
+    back = world.now
+    world.run_until(lambda: world.moments[-1].wanted[candidate] == 1)
+    assert (world.now - back).total_seconds() >= 3
+    world.run_until(lambda: stable_is(world, "model:2"))
+
+
 def test_a_gateway_that_is_added_in_a_step_splits_by_weight_from_then_on() -> None:
     world = holding()
     world.deploy(spec_of("model:2"))
@@ -215,9 +228,21 @@ def test_a_gateway_that_is_taken_away_in_a_step_leaves_the_share_to_the_pods() -
     no_request_is_lost(world.moments)
 
 
-def test_a_lost_status_while_the_service_is_shared_is_told_and_touches_nothing() -> None:
+def test_a_status_that_is_lost_while_the_service_is_shared_is_recovered_and_the_rollout_starts_over() -> None:
+    world = holding("half")
+    world.lose_status()
+    world.run(2)
+    assert stable_is(world, "model:1")
+    assert world.status.rollout.step == "five"
+    assert world.replicas()[world.revision_of("model:1")] == 3
+    world.run_until(lambda: stable_is(world, "model:2"))
+    no_request_is_lost(world.moments)
+
+
+def test_where_nothing_says_which_of_the_two_is_stable_a_lost_status_is_told_and_nothing_touched() -> None:
     world = holding()
     before = world.weights()
+    world.api.edit("Service", NAMESPACE, NAME, lambda m: m["metadata"].pop("annotations"))
     world.lose_status()
     world.run(20)
     assert world.condition("Stalled") == ("True", "StatusLost")

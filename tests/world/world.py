@@ -46,6 +46,8 @@ class Moment:
     at: datetime
     status: ModelDeploymentStatus
     weights: dict[str, int]
+    is_plain: bool
+    """Whether clients come by a plain Service, without a gateway."""
     is_shared: bool
     """Whether the weights are those of pods behind one plain Service."""
     ready: dict[str, int]
@@ -339,6 +341,7 @@ class World:
                 at=self.now,
                 status=self.status,
                 weights=weights,
+                is_plain=self.api.find("HTTPRoute", NAMESPACE, NAME) is None,
                 is_shared=self.is_shared(),
                 ready=ready,
                 wanted=wanted,

@@ -96,9 +96,10 @@ def _candidate_target(s: Situation, candidate: str) -> int:
             wanted = pods_for_share(s.replicas, 100)
         case _:
             wanted = s.needed_pods
-    carries = pods_for_share(s.replicas, s.in_force.get(candidate, 0))
-    if s.children.route is None and selects_all(s.children.stable_selector):
-        carries = 0 if s.stable_carries_all else _observed_replicas(s, candidate)
+    shared = s.children.route is None and selects_all(s.children.stable_selector)
+    carries = 0 if shared else pods_for_share(s.replicas, s.in_force.get(candidate, 0))
+    if s.children.route is None and not s.stable_carries_all:
+        carries = max(carries, _observed_replicas(s, candidate))
     if s.split_confirmed or s.replicas == 0:
         return max(wanted, carries)
     return max(wanted, carries, _observed_replicas(s, candidate))
@@ -159,10 +160,13 @@ def _new_record(s: Situation, revision: str, kept: Mapping[str, KeptRevision]) -
 
 def _shared_services(s: Situation) -> Iterable[Intent]:
     deployment, moves = s.observation.deployment, s.status.moves
-    selected = _stable_service_revisions(s)
-    if selected:
-        only = selected[0] if len(selected) == 1 else None
-        yield from _ensure(s, SERVICE, render.stable_service(deployment, only, moves))
+    match _stable_service_revisions(s):
+        case ():
+            pass
+        case (only,):
+            yield from _ensure(s, SERVICE, render.stable_service(deployment, only, moves))
+        case _:
+            yield from _ensure(s, SERVICE, render.shared_service(deployment, s.stable or "", moves))
     candidate = _candidate_service_revision(s)
     if candidate is not None:
         yield from _ensure(s, SERVICE, render.candidate_service(deployment, candidate, moves))

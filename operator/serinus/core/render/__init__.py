@@ -18,7 +18,14 @@ from serinus.core.render.revisions import (
     restored_revision,
     template_of,
 )
-from serinus.core.render.routing import candidate_service, http_route, pod_monitor, revision_service, stable_service
+from serinus.core.render.routing import (
+    candidate_service,
+    http_route,
+    pod_monitor,
+    revision_service,
+    shared_service,
+    stable_service,
+)
 
 __all__ = [
     "ReservedField",
@@ -38,6 +45,7 @@ __all__ = [
     "request_timeout_seconds",
     "restored_revision",
     "revision_service",
+    "shared_service",
     "stable_service",
     "template_of",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from serinus.api.deployment import ModelDeployment
 from serinus.api.kinds import (
+    ANNOTATION_STABLE,
     HTTP_ROUTE,
     LABEL_DEPLOYMENT,
     LABEL_ROLE,
@@ -44,10 +45,17 @@ def revision_service(
     return _service(deployment, revision, of_service)
 
 
-def stable_service(deployment: ModelDeployment, selector_revision: str | None, moves: int) -> Manifest:
-    """The stable address `<name>`, leading to the pods of `selector_revision`; None: to those of all revisions."""
+def stable_service(deployment: ModelDeployment, selector_revision: str, moves: int) -> Manifest:
+    """The stable address `<name>`, leading to the pods of `selector_revision`."""
     labels = {LABEL_ROLE: ROLE_STABLE}
     return _service(deployment, selector_revision, metadata(deployment, deployment.metadata.name, moves, labels=labels))
+
+
+def shared_service(deployment: ModelDeployment, stable: str, moves: int) -> Manifest:
+    """The stable address `<name>`, leading to the pods of all revisions, and saying which of them is stable."""
+    labels, annotations = {LABEL_ROLE: ROLE_STABLE}, {ANNOTATION_STABLE: stable}
+    of_service = metadata(deployment, deployment.metadata.name, moves, labels=labels, annotations=annotations)
+    return _service(deployment, None, of_service)
 
 
 def candidate_service(deployment: ModelDeployment, revision: str, moves: int) -> Manifest:

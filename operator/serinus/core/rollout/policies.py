@@ -10,9 +10,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from serinus.api.analysis import MissingAction, UndecidedAction
-from serinus.api.kinds import LABEL_REVISION
+from serinus.api.kinds import ANNOTATION_STABLE, LABEL_REVISION, SERVICE
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.core.plan import Move
+from serinus.core.pod_ratio import selects_all
 from serinus.core.rollout import holds, moves, recording, recreate, returns
 from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
@@ -36,8 +37,11 @@ def recover_lost_status(s: Situation) -> Move | None:
 
 
 def lost_stable(s: Situation) -> str | None:
-    """The revision that the stable Service selects, if its ReplicaSet is there."""
+    """The revision that the stable Service selects, or names as the stable one of two, if its ReplicaSet is there."""
     selected = (s.children.stable_selector or {}).get(LABEL_REVISION)
+    if selects_all(s.children.stable_selector):
+        service = s.children.objects[SERVICE.kind, s.observation.deployment.metadata.name]
+        selected = (service.manifest["metadata"].get("annotations") or {}).get(ANNOTATION_STABLE)
     return selected if selected in s.children.replica_sets else None
 
 

@@ -158,7 +158,8 @@ class Situation:
         """Whether stable has all its pods, and has had them until all requests can find them."""
         pods = self.children.pods_of(self.stable) if self.stable else ()
         last = max((pod.ready_since for pod in pods if pod.ready_since), default=self.now)
-        return self.children.ready(self.stable) >= self.replicas and self.now >= last + self.route_margin
+        ready = self.children.ready(self.stable) >= self.replicas and self.now >= last + self.route_margin
+        return ready or self.replicas == 0
 
     @property
     def nothing_served_before(self) -> bool:
