@@ -271,7 +271,8 @@ def name_the_stable_revision(walk: Walk) -> None:
     """
     api = walk.world.api
     found = api.find("Service", NAMESPACE, NAME)
-    names = [each["metadata"]["name"] for each in api.of("ReplicaSet") if each["metadata"].get("ownerReferences")]
+    ours = (each["metadata"] for each in api.of("ReplicaSet") if each["metadata"].get("ownerReferences"))
+    names = [each["name"] for each in ours if LABEL_DEPLOYMENT in (each.get("labels") or {})]
     if not names:
         return
     if found is not None:
