@@ -28,10 +28,12 @@ ORDER = (
     "e2e.test_strategies",
     "e2e.test_hand_edits",
     "e2e.test_lost_pods",
+    "e2e.test_evicted_pods",
     "e2e.test_operator",
     "e2e.test_prometheus_outage",
     "e2e.test_operator_killed",
     "e2e.test_api_server_outage",
+    "e2e.test_bad_network",
     "e2e.test_helm",
 )
 

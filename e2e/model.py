@@ -148,6 +148,18 @@ class Model:
         """Names of the pods of a revision."""
         return [pod["metadata"]["name"] for pod in self.objects("pods", f"serinus.dev/revision={revision}")]
 
+    def ready_pods(self, revision: str) -> list[str]:
+        """Those of them that are ready and not on their way out."""
+        return [
+            pod["metadata"]["name"]
+            for pod in self.objects("pods", f"serinus.dev/revision={revision}")
+            if "deletionTimestamp" not in pod["metadata"] and _has(pod, "Ready")
+        ]
+
+    def post(self, path: str, manifest: Manifest) -> None:
+        """Send an object to a path of the API server."""
+        self.stage.kubectl.run("create", f"--raw={path}", "--filename=-", stdin=json.dumps(manifest))
+
     def report(self) -> LoadReport:
         """What the clients have seen so far."""
         assert self._clients is not None, "no clients were started"
@@ -223,6 +235,10 @@ def weights_of(route: Manifest) -> dict[str, int]:
 def events_of(manifest: Manifest) -> list[tuple[str, str]]:
     """`status.history`, oldest first: event and revision."""
     return [(entry["event"], entry["revision"]) for entry in reversed(manifest["status"].get("history", []))]
+
+
+def _has(manifest: Manifest, kind: str) -> bool:
+    return condition(manifest, kind)[0] == "True"
 
 
 def _is_ready(manifest: Manifest) -> bool:

@@ -117,7 +117,7 @@ def condition(manifest: dict[str, Any], kind: str) -> tuple[str, str, str]:
     """Status, reason and message of a condition."""
     for each in manifest.get("status", {}).get("conditions", []):
         if each["type"] == kind:
-            return each["status"], each["reason"], each["message"]
+            return each["status"], each.get("reason", ""), each.get("message", "")
     return "Unknown", "", ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,11 @@ from e2e.cluster.images import backend
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.locations import CHECKOUT, KUBECONFIG
 from e2e.cluster.once import file_lock
+from e2e.cluster.process import ClusterError
 from e2e.cluster.progress import step
 
 _LOCK = CHECKOUT / ".state" / "cluster.lock"
+_RESTART_SECONDS = 120.0
 
 
 def up() -> None:
@@ -52,6 +55,19 @@ def frozen(program: str = "kube-apiserver") -> Iterator[None]:
         yield
     finally:
         chosen.send_signal(program, signal.SIGCONT)
+
+
+def crash(program: str = "kube-apiserver") -> None:
+    """Kill one of the node's programs, which is started again at once, and wait until the API server answers."""
+    chosen = backend()
+    chosen.send_signal(program, signal.SIGKILL)
+    deadline = time.monotonic() + _RESTART_SECONDS
+    while not chosen.answers():
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"no API server within {_RESTART_SECONDS:.0f} s after {program} was killed", "see its log"
+            )
+        time.sleep(0.2)
 
 
 def status() -> list[str]:
