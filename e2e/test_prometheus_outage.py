@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e import bad_prometheus
+from e2e.endurance import assert_promoted_as_if_nothing_had_been, hold
 from e2e.model import STEP_WEIGHT, Manifest, Model, model_in, revision, rollout
 from e2e.stage import DIGITS_IMAGE, PROMETHEUS_URL, Stage
 from e2e.watching import condition
@@ -22,6 +23,7 @@ IMPOSTOR = "bad-prometheus"
 HOLD_SECONDS = 15
 OUTAGE_SECONDS = 10
 """Counted from when the operator has noticed."""
+LONG_OUTAGE_SECONDS = 300
 NOTICED_SECONDS = 60
 """Several times what it takes until the next look and an answer that does not come."""
 
@@ -138,3 +140,18 @@ def test_when_prometheus_is_back_the_rollout_goes_on_to_its_end_and_no_client_ha
     assert rollout(promoted)["judgedBy"] == "Metrics"
     report = model.stop_requests()
     model.nobody_saw_a_failure(report)
+
+
+@pytest.mark.full
+def test_minutes_without_prometheus_roll_nothing_back_and_no_client_notices(stage: Stage) -> None:
+    with model_in(stage, "e2e-prometheus-long") as model:
+        counting_since = hold(model)
+        scale_prometheus(stage, 0)
+        try:
+            standing = model.resource.wait_for("evidence is missing and the clock stands", stands, NOTICED_SECONDS)
+            model.stays("the clock stands", stands, LONG_OUTAGE_SECONDS)
+            assert_everybody_is_served_as_before(model, standing)
+        finally:
+            bring_prometheus_back(stage)
+        assert_promoted_as_if_nothing_had_been(model, counting_since)
+        model.nobody_saw_a_failure(model.stop_requests())
