@@ -253,7 +253,8 @@ class ApiServer:
         self.version += 1
         metadata["resourceVersion"] = str(self.version)
         self._store(merged["kind"], metadata["namespace"], metadata["name"], merged)
-        if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+        waits = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+        if "deletionTimestamp" in metadata and not waits:
             self.remove(merged["kind"], metadata["namespace"], metadata["name"])
         return merged
 

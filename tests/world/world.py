@@ -535,7 +535,8 @@ class World:
             return
         self._ends_at[pod] = self.now + timedelta(seconds=self.ending_seconds)
         deleted_at = format_instant(self._ends_at[pod])
-        self.api.edit("Pod", NAMESPACE, pod, lambda m: m["metadata"].update(deletionTimestamp=deleted_at))
+        deleted = {"deletionTimestamp": deleted_at, "deletionGracePeriodSeconds": self.ending_seconds}
+        self.api.edit("Pod", NAMESPACE, pod, lambda m: m["metadata"].update(deleted))
 
     def _remove_ended(self) -> None:
         for pod in [name for name, at in self._ends_at.items() if self.now >= at]:

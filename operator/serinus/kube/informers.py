@@ -146,7 +146,7 @@ class Informer:
 
     def release(self, namespace: str, deployment: str) -> None:
         """Let the objects of a ModelDeployment go, which are not held any more."""
-        for key in tuple(self._of_deployment.get((namespace, deployment), ())):
+        for key in sorted(self._of_deployment.get((namespace, deployment), ())):
             self._drop(key)
 
     def __iter__(self) -> Iterator[Manifest]:
