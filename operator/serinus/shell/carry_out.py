@@ -293,9 +293,14 @@ async def _take(
 
 
 def _keeps(existing: Manifest, manifest: Manifest) -> bool:
-    """Whether a ControllerRevision keeps all that is wanted: one that is restored from a ReplicaSet wants less."""
-    kept = existing.get("data") or {}
-    return all(kept.get(key) == value for key, value in manifest["data"].items())
+    """Whether a ControllerRevision keeps what is wanted: one that was restored from a ReplicaSet has no more than that.
+
+    And one that is restored wants no more.
+    """
+    kept, wanted = existing.get("data") or {}, manifest["data"]
+    return kept.get("template") == wanted["template"] and all(
+        kept[key] == wanted[key] for key in kept.keys() & wanted.keys()
+    )
 
 
 def _of_uid(manifest: Manifest, uid: str) -> Manifest:
