@@ -214,7 +214,7 @@ class Analysis(ApiModel):
 
     false_rollback_percent: ErrorBudget = Percent("1")
     """Chance, in percent over a whole attempt with all steps, looks and metrics, that a harmless candidate is rolled
-    back; a third of it is kept for the watch after promotion. Default "1". A smaller chance needs more requests until
+    back; half of it is kept for the watch after promotion. Default "1". A smaller chance needs more requests until
     a bad candidate is recognised."""
 
     false_promotion_percent: ErrorBudget = Percent("1")

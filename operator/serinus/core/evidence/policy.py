@@ -75,7 +75,7 @@ def policy_of(analysis: Analysis) -> tuple[MetricPolicy, ...]:
     return tuple(_policy(metric) for metric in metrics)
 
 
-_WATCH_SHARE = 1 / 3
+_WATCH_SHARE = 0.5
 """Part of `falseRollbackPercent` that is kept for the watch. Its evidence begins anew, as no stable serves beside."""
 
 
