@@ -69,7 +69,7 @@ e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the r
 
 .PHONY: e2e-full
 e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
-	$(BIN)/pytest --quiet --numprocesses auto -m full tests/integration
+	$(BIN)/pytest --quiet --numprocesses auto -m full tests/world tests/integration
 	$(BIN)/pytest e2e
 
 .PHONY: demo

@@ -70,6 +70,7 @@ def test_scaled_in_the_middle_of_a_rollout_what_serves_has_the_new_size(strategy
 
 
 @pytest.mark.exhaustive
+@pytest.mark.full
 @pytest.mark.parametrize("after_seconds", range(0, 30, 2))
 @pytest.mark.parametrize(("before", "after"), PAIRS, ids=" to ".join)
 def test_at_any_moment_of_a_rollout_it_ends_well_and_nobody_is_harmed(

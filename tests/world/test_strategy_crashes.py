@@ -87,6 +87,7 @@ def test_killed_after_every_third_write_the_end_is_the_same(story: str) -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.full
 @pytest.mark.parametrize(("story", "number"), every_write())
 def test_killed_after_a_write_the_end_is_the_same(story: str, number: int) -> None:
     world = played(story, Faults(kill_after=frozenset({number})))
@@ -95,6 +96,7 @@ def test_killed_after_a_write_the_end_is_the_same(story: str, number: int) -> No
 
 
 @pytest.mark.exhaustive
+@pytest.mark.full
 @pytest.mark.parametrize(("story", "number"), every_write())
 def test_with_the_answer_to_a_write_lost_the_end_is_the_same(story: str, number: int) -> None:
     world = played(story, Faults(lose_response_of=frozenset({number})))
