@@ -251,15 +251,22 @@ MEDDLES = {child_goes: 3, child_goes_slowly: 1, child_edited: 4, status_lost: 1,
 
 
 def hand_over_orphans(walk: Walk) -> None:
-    """Children that have lost their owner are given to the resource."""
+    """Children that have lost their owner are given to the resource; a record that it will not take is deleted."""
+    api = walk.world.api
+    told = " ".join(each.message for each in walk.world.status.conditions)
     for kind in CHILD_KINDS:
-        for each in walk.world.api.of(kind):
-            if not each["metadata"].get("ownerReferences"):
+        for each in api.of(kind):
+            metadata = each["metadata"]
+            if metadata.get("ownerReferences"):
+                continue
+            if f"{NAMESPACE}/{metadata['name']} is offered for adoption, but holds other data" in told:
+                api.remove(kind, NAMESPACE, metadata["name"])
+            elif metadata.get("annotations", {}).get(ANNOTATION_ADOPT) != NAME:
                 adopt = {ANNOTATION_ADOPT: NAME}
-                walk.world.api.edit(
+                api.edit(
                     kind,
                     NAMESPACE,
-                    each["metadata"]["name"],
+                    metadata["name"],
                     lambda m, a=adopt: m["metadata"].setdefault("annotations", {}).update(a),
                 )
 

@@ -303,6 +303,7 @@ WALKS: list[tuple[int, str, dict[int, str]]] = [
         {58: "api_server", 60: "replicas", 62: "mishap", 83: "new_image", 88: "replicas", 94: "watch_is_lost"},
     ),
     (42010, "plain", {21: "new_image", 43: "new_image"}),
+    (44463, "meddling", {14: "new_image", 17: "child_goes", 58: "child_edited"}),
     (43012, "plain", {10: "storm_of_specs", 63: "new_image", 68: "new_image", 69: "pod_dies", 100: "child_edited"}),
 ]
 
