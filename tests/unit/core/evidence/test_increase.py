@@ -97,9 +97,9 @@ def test_an_increase_over_nothing_is_the_likelihood_ratio_of_bernoulli_trials():
 @given(
     total=st.integers(5, 40),
     more=st.floats(0.2, 20),
-    q=st.floats(0.0, 0.4),
+    q=st.integers(0, 40).map(lambda percent: percent / 100),
     below=st.booleans(),
-    part=st.floats(0, 1),
+    part=st.integers(0, 100).map(lambda percent: percent / 100),
 )
 def test_the_smaller_e_value_does_not_gain_on_a_candidate_that_keeps_the_limit_or_is_no_worse_than_stable(
     *, total, more, q, below, part
