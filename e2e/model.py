@@ -148,6 +148,14 @@ class Model:
         """Names of the pods of a revision."""
         return [pod["metadata"]["name"] for pod in self.objects("pods", f"serinus.dev/revision={revision}")]
 
+    def running_pods(self, revision: str) -> list[str]:
+        """Those of them whose containers have not ended for good: they take room."""
+        return [
+            pod["metadata"]["name"]
+            for pod in self.objects("pods", f"serinus.dev/revision={revision}")
+            if pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+        ]
+
     def ready_pods(self, revision: str) -> list[str]:
         """Those of them that are ready and not on their way out."""
         return [

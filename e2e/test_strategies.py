@@ -124,8 +124,9 @@ def test_recreate_stops_the_old_pods_first_and_brings_them_back_when_the_new_one
     old, new = revision(gap, "stable"), revision(gap, "candidate")
     together = []
     while phase(model.resource.newest or {}) == "Promoting":
-        coming = model.pods(new)  # first: an old one that is there afterwards was there with them
-        together += [*coming, *model.pods(old)] if coming and model.pods(old) else []
+        coming = model.pods(new)  # first: an old one that runs afterwards did so beside them
+        going = model.running_pods(old)
+        together += [*coming, *going] if coming and going else []
     assert together == [], "pods of both at once"
     promoted = model.wait_until_promoted("2.0.0")
     assert condition(promoted, "Available")[0] == "True"
