@@ -26,6 +26,7 @@ ORDER = (
     "e2e.test_placement",
     "e2e.test_plain_service",
     "e2e.test_strategies",
+    "e2e.test_people",
     "e2e.test_hand_edits",
     "e2e.test_lost_pods",
     "e2e.test_evicted_pods",

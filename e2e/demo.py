@@ -101,8 +101,8 @@ def summary(story: Story, harm_seconds: float, seconds: float) -> None:
         f"  {kubectl} get mdep {NAME} -o wide\n"
         f"  {kubectl} get mdep {NAME} -o yaml      # conditions, verdicts, history\n"
         f"  {kubectl} get events --sort-by=.metadata.creationTimestamp\n"
-        f"  {kubectl} apply -f examples/digits/v1.yaml   # version 1 as a candidate; it waits for requests:\n"
-        f"  {cluster} --namespace gateway-system port-forward service/traefik 18080:80   # examples/digits has one\n"
+        f"  {kubectl} apply -f examples/digits/v1.yaml   # version 1 again: it served lately, so it skips the steps\n"
+        f"  {cluster} --namespace gateway-system port-forward service/traefik 18080:80   # for requests of yours\n"
         f"  {kubectl} explain mdep.spec.rollout\n"
         "  make cluster-down                       # end it all",
         markup=False,
