@@ -51,7 +51,7 @@ def decide(observation: Observation) -> Plan:
     if not s.spec.suspend and not lost:
         move = next_move(s, frozen=obstacle is not None)
         if move is not None:
-            after = _after(s, move)
+            after = _with_status(s, move.status)
             return Plan(_told(s, move, after, obstacle), wake_at=s.now, urgent=is_urgent(after))
     hands_off = s.spec.suspend or lost
     status = _seen(s, obstacle)
@@ -87,16 +87,16 @@ def _recommended(s: Situation, status: ModelDeploymentStatus) -> tuple[Note, ...
     return (Note(Happening.RECOMMENDED, message[:1000], "Warning"),)
 
 
-def _after(s: Situation, move: Move) -> Situation:
-    """What there is to do once the move is written, with the children as they are now."""
-    return Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=move.status)))
+def _with_status(s: Situation, status: ModelDeploymentStatus) -> Situation:
+    """What there is to do once this status is written, with the children as they are now."""
+    return Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=status)))
 
 
 def _told(s: Situation, move: Move, after: Situation, obstacle: Stall | None) -> Move:
     """The move, with the seen parts of status as they are after it."""
     if s.evidence is not None and move.status.rollout.phase is not Phase.STARTING:  # a new attempt begins without
         judged = move.status.model_copy(update={"analysis": _analysis(s)})
-        after = _after(s, replace(move, status=judged))
+        after = _with_status(s, judged)
     status = _seen(after, obstacle)
     return replace(move, status=status, notes=(*move.notes, *_recommended(s, status)))
 
@@ -192,10 +192,9 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
         else 0,
         "selector": selector(name, s.stable),
     }
-    seen = status.model_copy(update=looked)
     rollout = status.rollout.model_copy(update={"recommendation": recommendation(s, analysis)})
-    seen = seen.model_copy(update={"rollout": rollout})
-    told = Situation(replace(s.observation, deployment=replace(s.observation.deployment, status=seen)))
+    seen = status.model_copy(update={**looked, "rollout": rollout})
+    told = _with_status(s, seen)
     written = conditions(told, _stall(told, obstacle))
     waiting = next(c for c in written if c.type == ConditionType.RECONCILING)
     told_before = status.rollout.message if s.rollout.phase is Phase.ROLLING_BACK else ""
