@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.world.api_server import Faults, Mishap
+from serinus.kube.cluster import Unavailable
+from tests.world.api_server import ApiServer, Faults, Mishap
 from tests.world.invariants import check, no_request_is_lost
 from tests.world.traffic import Behaviour
 from tests.world.world import NAME, NAMESPACE, World, spec_of
@@ -19,6 +20,11 @@ def played(faults: Faults) -> World:
     """The whole story: a first revision, a good one that is promoted, a bad one that is rolled back."""
     world = World(requests_per_second=400, behaviours=dict(BEHAVIOURS))
     world.api.faults = faults
+    return story(world)
+
+
+def story(world: World) -> World:
+    """Have it happen in a world."""
     for image in ("model:1", "model:2", "model:3"):
         spec = spec_of(image)
         spec["rollout"] |= {"watchSeconds": 10, "scaleDownDelaySeconds": 10}
@@ -43,6 +49,11 @@ def end_of(world: World) -> dict[str, Any]:
         "services": {s["metadata"]["name"]: s["spec"]["selector"] for s in world.api.of("Service")},
         "events": [(each.event, each.revision) for each in reversed(status.history)],
     }
+
+
+def told(world: World) -> list[str]:
+    """What became an Event, in order."""
+    return [str(note.happening) for note in world.notes]
 
 
 FAULT_FREE = played(Faults())
@@ -72,6 +83,7 @@ def test_killed_after_a_write_the_end_is_the_same(number: int) -> None:
 def test_with_the_answer_to_a_write_lost_the_end_is_the_same(number: int) -> None:
     world = played(Faults(lose_response_of=frozenset({number})))
     assert end_of(world) == end_of(FAULT_FREE)
+    assert told(world) == told(FAULT_FREE)
     check(world, hold_seconds=HOLD_SECONDS)
 
 
@@ -105,6 +117,16 @@ def test_whatever_happens_to_every_third_call_the_end_is_the_same(mishap: Mishap
     assert {**ended, "events": []} == {**end_of(FAULT_FREE), "events": []}
     check(world, hold_seconds=HOLD_SECONDS)
     no_request_is_lost(world.moments)
+
+
+def test_with_the_answers_to_all_writes_of_status_lost_every_event_is_told_once() -> None:
+    class Mute(ApiServer):
+        async def write_status(self, *what: Any) -> dict[str, Any]:
+            await super().write_status(*what)
+            raise Unavailable("the connection broke after the request was sent")
+
+    world = World(requests_per_second=400, behaviours=dict(BEHAVIOURS), api=Mute())
+    assert told(story(world)) == told(FAULT_FREE)
 
 
 def test_killed_after_every_third_write_the_end_is_the_same() -> None:

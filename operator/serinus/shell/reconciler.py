@@ -39,6 +39,7 @@ from serinus.shell.carry_out import (
     carry_out,
     status_manifest,
 )
+from serinus.shell.untold import Untold
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,8 @@ class _Memory:
     read_for: tuple[int, int] | None = None
     """Moves and generation of the newest reading."""
     refusal: Refusal | None = None
+    untold: Untold | None = None
+    """What is to be told of a status write that has got no answer."""
     failures: int = 0
     urgent: bool = False
     """Whether a plan that could not be carried out was urgent; its evidence may be forgotten until writes succeed."""
@@ -184,6 +187,7 @@ class Reconciler:
                 return await self._report_invalid(key, manifest, invalid, now)
             deployment, unreadable = readable, str(invalid)
         memory.deployment, memory.at_rest = deployment, b""
+        self._tell_late(deployment, memory)
         observation = Observation(
             now=now,
             deployment=deployment,
@@ -198,6 +202,7 @@ class Reconciler:
             unreadable=unreadable,
         )
         plan = decide(observation)
+        memory.untold = Untold.of(plan, deployment.status) or memory.untold
         outcome = await carry_out(
             plan, observation, self.cluster, lambda: self._is_overtaken(manifest, observation, memory, monotonic)
         )
@@ -234,6 +239,18 @@ class Reconciler:
         seen = self.view.deployment((metadata["namespace"], metadata["name"]))
         return seen is None or _version(_newer(seen, manifest)) != _version(manifest)
 
+    def _tell_late(self, deployment: ModelDeployment, memory: _Memory) -> None:
+        """Tell of a status write that got no answer, now that the status is seen."""
+        untold = memory.untold
+        if untold is None:
+            return
+        if untold.is_written(deployment.status):
+            memory.untold = None
+            for note in untold.notes:
+                self.tell(deployment, note)
+        elif untold.is_past(deployment.status):
+            memory.untold = None
+
     def _due_reading(self, observation: Observation, memory: _Memory) -> EvidenceRequest | None:
         request = evidence_request(Situation(observation))
         if request is None or memory.reading:
@@ -254,6 +271,7 @@ class Reconciler:
         memory.urgent = plan.urgent or (memory.urgent and not isinstance(outcome, Done))
         match outcome:
             case Done():
+                memory.untold = None if plan.action.status is not None else memory.untold
                 for note in plan.action.notes:
                     self.tell(deployment, note)
                 return _after_success(plan, outcome, memory, now)
