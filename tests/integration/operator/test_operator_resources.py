@@ -35,10 +35,12 @@ def revision_of(cluster: Cluster, namespace: str, name: str) -> str:
 def deployed(cluster: Cluster, namespace: str, name: str, **spec: Any) -> str:
     """Have it deployed and its pods ready; returns its revision."""
     cluster.apply(model_deployment(name, **spec), namespace=namespace)
+    generation = (cluster.get("modeldeployment", name, namespace) or {})["metadata"]["generation"]
 
     def ready() -> bool:
         cluster.make_pods_ready(namespace, name)
-        return cluster.condition(name, namespace, "Ready").get("status") == "True"
+        said = cluster.condition(name, namespace, "Ready")
+        return said.get("status") == "True" and said["observedGeneration"] == generation
 
     eventually(ready, doing=f"{name} is ready")
     return revision_of(cluster, namespace, name)
