@@ -63,14 +63,19 @@ walks: $(VENV)/.complete ## random walks through the simulated world: WALKS=1000
 told-walks: $(VENV)/.complete ## walks that hypothesis makes up, others each time: TOLD_WALKS=5000 of each kind
 	TOLD_WALKS=$(or $(TOLD_WALKS),5000) $(BIN)/pytest --quiet --numprocesses auto -m exhaustive tests/world/test_told_walks.py
 
+# They wait more than they work, also on two cores.
+BESIDE_OTHERS := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
 .PHONY: e2e
 e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the real cluster
-	$(BIN)/pytest -m 'not full' e2e
+	$(BIN)/pytest -m 'not full and beside_others' $(BESIDE_OTHERS) e2e
+	$(BIN)/pytest -m 'not full and not beside_others' e2e
 
 .PHONY: e2e-full
 e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
 	$(BIN)/pytest --quiet --numprocesses auto -m full tests/world tests/integration
-	$(BIN)/pytest e2e
+	$(BIN)/pytest -m beside_others $(BESIDE_OTHERS) e2e
+	$(BIN)/pytest -m 'not beside_others' e2e
 
 .PHONY: demo
 demo: $(VENV)/.complete cluster ## a promotion and a rollback of a real model, with a table of what happened

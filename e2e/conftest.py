@@ -1,12 +1,15 @@
 """What all end-to-end tests share: the stage, the demo's story, and an eye on the operator's logs.
 
-The tests run one after the other in one process. The story comes first and has the machine to itself, as its clients'
-latencies count; the modules that disturb all of the cluster (Prometheus, the operator, the API server) come last.
+Most modules have a model of their own and disturb nobody: they wait more than they work, so a few processes run them
+beside each other (`-m beside_others --numprocesses 3 --dist loadfile`). The others go one after the other in one
+process. The story comes first and has the machine to itself, as its clients' latencies count; the modules that disturb
+all of the cluster (Prometheus, the operator, the API server) come last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -18,18 +21,23 @@ from e2e.story import Story, play
 
 STORY_NAMESPACE = "e2e-story"
 
-ORDER = (
+BESIDE_OTHERS = (
+    "e2e.test_people",
+    "e2e.test_blue_green",
+    "e2e.test_bad_candidates",
+    "e2e.test_pod_ratio",
+    "e2e.test_hand_edits",
+    "e2e.test_recreate",
+    "e2e.test_plain_service",
+    "e2e.test_lost_pods",
+    "e2e.test_placement",
+    "e2e.test_evicted_pods",
+    "e2e.test_spec",
+)
+"""The longest come first."""
+ONE_BY_ONE = (
     "e2e.cluster.test_cluster",
     "e2e.test_story",
-    "e2e.test_spec",
-    "e2e.test_bad_candidates",
-    "e2e.test_placement",
-    "e2e.test_plain_service",
-    "e2e.test_strategies",
-    "e2e.test_people",
-    "e2e.test_hand_edits",
-    "e2e.test_lost_pods",
-    "e2e.test_evicted_pods",
     "e2e.test_operator",
     "e2e.test_prometheus_outage",
     "e2e.test_operator_killed",
@@ -37,25 +45,45 @@ ORDER = (
     "e2e.test_bad_network",
     "e2e.test_helm",
 )
+ORDER = BESIDE_OTHERS + ONE_BY_ONE
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules into the order in which they go together; one that is not named comes last."""
+    """Put the modules into the order in which they go; one that is not named comes last, alone."""
+
+    def module(item: pytest.Item) -> str:
+        return item.nodeid.partition("::")[0].removesuffix(".py").replace("/", ".")
 
     def place(item: pytest.Item) -> int:
-        name = item.nodeid.partition("::")[0].removesuffix(".py").replace("/", ".")
-        return ORDER.index(name) if name in ORDER else len(ORDER)
+        return ORDER.index(module(item)) if module(item) in ORDER else len(ORDER)
 
     items.sort(key=place)
+    for item in items:
+        if module(item) in BESIDE_OTHERS:
+            item.add_marker(pytest.mark.beside_others)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """One run at a time in a checkout, whatever the number of its processes: a second one waits."""
+    if _is_worker() or session.config.option.collectonly:
+        return (yield)
+    with file_lock(CHECKOUT / ".state" / "e2e.lock"):
+        return (yield)
+
+
+def _is_worker() -> bool:
+    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
-    """The cluster, with Serinus installed and leading, for this run alone: a second one in this checkout waits."""
-    with file_lock(CHECKOUT / ".state" / "e2e.lock"):
+def stage() -> Stage:
+    """The cluster, with Serinus installed and leading."""
+    with file_lock(CHECKOUT / ".state" / "stage.lock"):
         stage = set_up()
-        wait_until_one_leads(stage)
-        yield stage
+    wait_until_one_leads(stage)
+    return stage
 
 
 @pytest.fixture(scope="session")

@@ -189,6 +189,12 @@ class Model:
         report: LoadReport = wait_until(f"clients in {self.namespace} go on sending", answered, 30 + of_seconds)
         return report
 
+    def wait_until_only(self, version: str) -> None:
+        """Wait until one version gives all answers: nodes follow a Service's selector a moment later."""
+        wait_until(
+            f"only {version} answers in {self.namespace}", lambda: self.wait_for_answers().versions == {version}, 30
+        )
+
     def nobody_saw_a_failure(self, report: LoadReport) -> None:
         """Fail if a request failed, with what the route, the rollout and the pods did around that time."""
         failures = [
