@@ -32,7 +32,7 @@ def model(stage: Stage) -> Iterator[Model]:
 
 @pytest.fixture
 def theirs(model: Model) -> Iterator[Manifest]:
-    """A Service of somebody else, with the name that a candidate's would have."""
+    """A Service of somebody else, with the name that one for trying a candidate would have."""
     name = f"{NAME}-candidate"
     spec = {"selector": {"app": "theirs"}, "ports": [{"port": 8080}]}
     model.stage.apply(
@@ -134,7 +134,7 @@ def test_an_object_of_somebody_else_with_a_childs_name_is_named_and_left_alone_a
 ) -> None:
     begin, stable = time.time(), revision(model.wait_until_ready(), "stable")
     name = theirs["metadata"]["name"]
-    model.apply("2.0.0", hold_seconds=600)
+    model.apply("2.0.0", hold_seconds=600, rollout={"automation": "Supervised"})
 
     stalled = model.resource.wait_for("it is Stalled", lambda m: condition(m, "Stalled")[0] == "True", 60)
     _, reason, message = condition(stalled, "Stalled")

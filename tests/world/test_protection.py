@@ -181,8 +181,8 @@ def test_an_action_that_was_handled_before_the_status_was_lost_is_not_carried_ou
 
 def test_a_write_that_is_refused_does_not_keep_the_traffic_on_a_failing_candidate() -> None:
     world = holding(api=Strict())
-    world.api.refuses = ("Service", f"{NAME}-candidate")  # type: ignore[attr-defined]
-    world.api.remove("Service", NAMESPACE, f"{NAME}-candidate")
+    world.api.refuses = ("Service", NAME)  # type: ignore[attr-defined]
+    world.api.remove("Service", NAMESPACE, NAME)
     world.run(20)
     assert world.condition("Stalled") == ("True", "WriteRejected")
     world.behaviours["model:2"] = BROKEN
@@ -191,8 +191,8 @@ def test_a_write_that_is_refused_does_not_keep_the_traffic_on_a_failing_candidat
 
 def test_a_foreign_object_in_the_way_does_not_keep_the_traffic_on_a_failing_candidate() -> None:
     world = holding()
-    world.api.remove("Service", NAMESPACE, f"{NAME}-candidate")
-    foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{NAME}-candidate"}, "spec": {}}
+    world.api.remove("Service", NAMESPACE, NAME)
+    foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME}, "spec": {"selector": {"app": "x"}}}
     world.api.put("Service", NAMESPACE, foreign)
     world.run(20)
     assert world.condition("Stalled") == ("True", "NameTaken")

@@ -58,8 +58,14 @@ def test_what_pods_and_routes_do_on_the_way_is_written_with_the_decisions_it_lea
     assert world.status.rollout.message == ""
 
 
-def test_a_canary_of_two_steps_costs_fewer_than_twenty_writes() -> None:
-    spec = spec_of("model:1", analysis={"disabled": True}, scaling={"replicas": 2})
+@pytest.mark.parametrize(
+    ("traffic", "most_writes"),
+    [({"gateway": {"parentRefs": [{"name": "public"}]}}, 17), ({}, 15)],
+    ids=["behind a gateway", "behind a plain Service"],
+)
+def test_a_canary_of_two_steps_costs_few_writes_and_events(traffic: dict[str, object], most_writes: int) -> None:
+    """A decision or an object each: 8 of the status, 3 new objects, 3 of the route, 2 of sizes, 1 of the address."""
+    spec = spec_of("model:1", analysis={"disabled": True}, scaling={"replicas": 2}, traffic=traffic)
     spec["rollout"]["canary"] = {
         "steps": [
             {"name": "fifth", "weightPercent": 20, "holdSeconds": 5},
@@ -69,13 +75,21 @@ def test_a_canary_of_two_steps_costs_fewer_than_twenty_writes() -> None:
     world = World()
     world.deploy(spec)
     world.run(100)
-    before = len(world.api.writes)
+    before, told = len(world.api.writes), len(world.notes)
     world.deploy(spec | {"serving": spec["serving"] | {"image": "model:2"}})
     world.run(200)
     assert stable_is(world, "model:2")
     assert world.status.rollout.phase == "Idle"
     assert world.status.previous is None
-    assert len(world.api.writes) - before < 20
+    assert len(world.api.writes) - before <= most_writes
+    assert [str(note.happening) for note in world.notes[told:] if note.as_event] == [
+        "CandidateStarted",
+        "StepEntered",
+        "StepPassed",
+        "StepPassed",
+        "Promoted",
+        "WatchEnded",
+    ]
 
 
 def test_nobody_is_told_that_the_first_revision_serves_before_gateways_had_time_to_learn_of_its_pods() -> None:

@@ -24,11 +24,13 @@ Manifest = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something worth telling: becomes a Kubernetes Event on the ModelDeployment and a line in the log."""
+    """Something worth telling: becomes a line in the log, and a Kubernetes Event on the ModelDeployment."""
 
     happening: Happening
     message: str
     severity: Literal["Normal", "Warning"] = "Normal"
+    as_event: bool = True
+    """Whether users are told. Each Event is a write, and what follows from an earlier one as expected needs none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.reasons import Phase
-from serinus.api.revision import child_name, revision_of_child
+from serinus.api.revision import candidate_service_name, child_name, revision_of_child
 from serinus.core import render
 from serinus.core.diff import covers
 from serinus.core.observation import ChildObject
@@ -32,6 +32,9 @@ from serinus.core.pod_ratio import selects_all
 from serinus.core.rollout import recreate
 from serinus.core.rollout.situation import Situation
 from serinus.core.traffic import pods_for_share
+
+WAITING_PHASES = frozenset({Phase.PAUSED, Phase.AWAITING_APPROVAL})
+"""Phases that wait for a person."""
 
 
 def intents(s: Situation) -> tuple[Intent, ...]:
@@ -181,8 +184,17 @@ def _stable_service_revisions(s: Situation) -> tuple[str, ...]:
 
 
 def _candidate_service_revision(s: Situation) -> str | None:
-    """The candidate, where there is a stable revision beside it; before that the stable address leads to it."""
-    return s.candidate if s.stable is not None else None
+    """The candidate, if somebody may want to try it: a Service costs a dozen writes, most of them by controllers.
+
+    That is where the rollout gives people or a Job the time for it, before or beside the users' requests. What is there
+    stays until the candidate goes. Before there is a stable revision, the stable address leads to the candidate.
+    """
+    if s.stable is None or s.candidate is None:
+        return None
+    time_to_try = any(step.approval or not step.weight_percent for step in s.steps)
+    to_be_tried = time_to_try or s.spec.rollout.preflight is not None or s.rollout.phase in WAITING_PHASES
+    made = _observed(s, SERVICE, candidate_service_name(s.observation.deployment.metadata.name)) is not None
+    return s.candidate if to_be_tried or made else None
 
 
 def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:

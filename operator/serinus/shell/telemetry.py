@@ -166,7 +166,7 @@ class _LookedUp(Collector):
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Tells what happened with a ModelDeployment: an Event for its users, a line for engineers."""
+    """Tells what happened with a ModelDeployment: a line for engineers, and mostly an Event for its users."""
 
     recorder: EventRecorder
     telemetry: Telemetry
@@ -175,7 +175,8 @@ class Teller:
         """Tell it; never waits and never fails."""
         metadata = deployment.metadata
         regarding = Regarding(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)
-        self.recorder.record(regarding, note)
+        if note.as_event:
+            self.recorder.record(regarding, note)
         self.telemetry.happenings.labels(note.happening.value).inc()
         level = logging.WARNING if note.severity == "Warning" else logging.INFO
         pairs = {

@@ -429,6 +429,26 @@ def test_a_move_is_followed_by_another_look_at_once():
     assert plan.wake_at == NOW
 
 
+@pytest.mark.parametrize(
+    ("before", "as_event"),
+    [
+        ({}, False),
+        ({"short_since": NOW - seconds(40)}, False),
+        ({"held_seconds": 12.0}, True),
+        ({"missing_since": NOW - seconds(30)}, True),
+        ({"short_since": NOW - seconds(20)}, True),
+    ],
+    ids=["a step begins", "a larger share had to wait for its pods", "it stood still", "no evidence", "pods were lost"],
+)
+def test_a_hold_that_begins_to_count_is_an_event_where_something_kept_it_from_that(
+    before: dict[str, Any], as_event: bool
+):
+    told = holding(**{"counting_since": None, "evidence_started_at": None, "pass_evidence_since": None} | before)
+    action = decide(observation(told, BOTH, evidence=evidence(UNDECIDED))).action
+    assert isinstance(action, Move)
+    assert [(note.happening, note.as_event) for note in action.notes] == [(Happening.COUNTING_STARTED, as_event)]
+
+
 # What a pass never does -----------------------------------------------------------------------------------------------
 
 

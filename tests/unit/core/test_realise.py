@@ -86,14 +86,59 @@ def test_the_stable_address_leads_to_all_pods_while_a_step_shares_them(told: Any
     assert [each["spec"]["selector"] for each in made] == [{"serinus.dev/deployment": "iris"} | selector]
 
 
+PREVIEW = deployment(rollout={"blueGreen": {"holdSeconds": 60}})
+
+
 def test_the_candidate_has_an_address_of_its_own_only_beside_a_stable_revision():
     first = observe_children("iris", OWNER, first_objects())
     beside = status(Phase.STARTING, stable=CANDIDATE, candidate=CANDIDATE)
-    assert named(intents(situation(beside, first))) == ["create Service iris-candidate"]
-    left_over = stored(created(intents(situation(FIRST, children({})))) + created(intents(situation(beside, first))))
+    assert named(intents(situation(beside, first, PREVIEW))) == ["create Service iris-candidate"]
+    made = created(intents(situation(beside, first, PREVIEW)))
+    left_over = stored(created(intents(situation(FIRST, children({})))) + made)
     seen = observe_children("iris", OWNER, left_over)
-    assert named(intents(situation(beside, seen))) == []
-    assert named(intents(situation(FIRST, seen))) == ["delete Service iris-candidate"]
+    assert named(intents(situation(beside, seen, PREVIEW))) == []
+    assert named(intents(situation(FIRST, seen, PREVIEW))) == ["delete Service iris-candidate"]
+
+
+@pytest.mark.parametrize(
+    ("rollout", "phase", "has_one"),
+    [
+        ({"canary": {"steps": [{"name": "five", "weightPercent": 5, "holdSeconds": 60}]}}, Phase.HOLDING, False),
+        ({"canary": {"steps": [{"name": "five", "weightPercent": 5, "holdSeconds": 60}]}}, Phase.PAUSED, True),
+        ({"canary": {"steps": [{"name": "ok", "approval": {}}, {"name": "all", "weightPercent": 99}]}}, None, True),
+        ({"blueGreen": {}}, Phase.STARTING, False),
+        ({"blueGreen": {"holdSeconds": 60}}, Phase.STARTING, True),
+        ({"blueGreen": {}, "automation": "Supervised"}, Phase.STARTING, True),
+        ({"blueGreen": {}, "automation": "Manual"}, Phase.STARTING, True),
+        ({"recreate": {}}, Phase.STARTING, False),
+    ],
+    ids=[
+        "no: a canary by shares alone",
+        "a paused canary",
+        "an approval on its way",
+        "no: a switch on readiness",
+        "a hold before the switch",
+        "asked before all traffic",
+        "asked before everything",
+        "no: pods that make room for each other",
+    ],
+)
+def test_an_address_of_its_own_is_for_candidates_that_somebody_may_try(
+    rollout: dict[str, Any], phase: Phase | None, has_one: bool
+):
+    told = status(phase or Phase.STARTING, stable=CANDIDATE, candidate=CANDIDATE)
+    plan = named(intents(situation(told, children({CANDIDATE: 4}), deployment(rollout=rollout))))
+    assert ("create Service iris-candidate" in plan) is has_one
+
+
+def test_an_address_that_is_there_leads_to_the_candidate_until_it_goes():
+    first = observe_children("iris", OWNER, first_objects())
+    beside = status(Phase.STARTING, stable=CANDIDATE, candidate=CANDIDATE)
+    paused = created(intents(situation(status(Phase.PAUSED, stable=CANDIDATE, candidate=CANDIDATE), first)))
+    (service,) = [each for each in paused if each["metadata"]["name"] == "iris-candidate"]
+    another = {**service, "spec": {**service["spec"], "selector": {"serinus.dev/revision": OLDER}}}
+    seen = observe_children("iris", OWNER, stored([*created(intents(situation(FIRST, children({})))), another]))
+    assert named(intents(situation(beside, seen))) == ["apply Service iris-candidate"]
 
 
 def test_what_was_made_is_not_written_again():

@@ -50,14 +50,17 @@ async def test_writes_are_counted_with_their_result_and_the_error_passes() -> No
     assert 'serinus_writes_total{kind="Service",result="Conflict",verb="create"} 1.0' in lines
 
 
-async def test_decision_is_one_line_with_its_facts_as_pairs(caplog: pytest.LogCaptureFixture) -> None:
-    telemetry = Telemetry("test")
-    deployment = ModelDeployment.parse(
+def iris() -> ModelDeployment:
+    return ModelDeployment.parse(
         {
             "metadata": {"name": "iris", "namespace": "team", "uid": "1", "resourceVersion": "5"},
             "spec": {"serving": {"image": "iris:1"}},
         }
     )
+
+
+async def test_decision_is_one_line_with_its_facts_as_pairs(caplog: pytest.LogCaptureFixture) -> None:
+    telemetry, deployment = Telemetry("test"), iris()
     teller = Teller(EventRecorder(KeepsEvents(), "test"), telemetry)
     with caplog.at_level(logging.INFO):
         teller.tell(deployment, Note(Happening.ROLLED_BACK, "errors: 9 %, at most 1 %", "Warning"))
@@ -70,3 +73,15 @@ async def test_decision_is_one_line_with_its_facts_as_pairs(caplog: pytest.LogCa
         "because": "errors: 9 %, at most 1 %",
     } == vars(line)
     assert b'serinus_happenings_total{happening="RolledBack"} 1.0' in telemetry.exposition()
+
+
+async def test_what_users_expect_is_logged_and_counted_without_an_event(caplog: pytest.LogCaptureFixture) -> None:
+    recorder, telemetry = EventRecorder(KeepsEvents(), "test"), Telemetry("test")
+    teller = Teller(recorder, telemetry)
+    with caplog.at_level(logging.INFO):
+        teller.tell(iris(), Note(Happening.COUNTING_STARTED, "the hold counts", as_event=False))
+        assert recorder.waiting == 0
+        teller.tell(iris(), Note(Happening.COUNTING_STARTED, "the hold goes on"))
+    assert recorder.waiting == 1
+    assert [vars(line)["because"] for line in caplog.records] == ["the hold counts", "the hold goes on"]
+    assert b'serinus_happenings_total{happening="CountingStarted"} 2.0' in telemetry.exposition()

@@ -59,7 +59,7 @@ def shared_service(deployment: ModelDeployment, stable: str, moves: int) -> Mani
 
 
 def candidate_service(deployment: ModelDeployment, revision: str, moves: int) -> Manifest:
-    """The address `<name>-candidate`, which exists while there is a candidate beside a stable revision."""
+    """The address `<name>-candidate`, which exists while a candidate beside a stable revision may be tried there."""
     name = candidate_service_name(deployment.metadata.name)
     return _service(deployment, revision, metadata(deployment, name, moves, labels={LABEL_ROLE: ROLE_CANDIDATE}))
 

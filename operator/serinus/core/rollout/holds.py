@@ -17,12 +17,16 @@ from serinus.core.sentences import ready_of
 
 
 def start_clock(s: Situation) -> Move:
-    """The step's weight is confirmed: hold and evidence count after the data plane's margin. No share, no evidence."""
+    """The step's weight is confirmed: hold and evidence count after the data plane's margin. No share, no evidence.
+
+    That is what an entered step leads to; users are told of it where the clock stood still before.
+    """
     begins = s.now + s.route_margin
     evidence_from = begins if s.rollout.weight_percent else None
+    told = f"The weights {_weights(s)} are in force: the hold counts"
     return move(
         s,
-        Telling(Happening.COUNTING_STARTED, f"The weights {_weights(s)} are in force: the hold counts"),
+        Telling(Happening.COUNTING_STARTED, told, as_event=_stood_still(s)),
         rollout=s.rollout.model_copy(
             update={
                 "phase": Phase.HOLDING,
@@ -128,6 +132,13 @@ def resume(s: Situation, message: str) -> Move:
         Telling(Happening.RESUMED, message),
         rollout=s.rollout.model_copy(update={"phase": Phase.HOLDING, "reason": None}),
     )
+
+
+def _stood_still(s: Situation) -> bool:
+    """Whether something kept the hold of this step from counting; that a larger share waits for its pods is usual."""
+    rollout = s.rollout
+    lost_pods = rollout.short_since is not None and rollout.short_since != rollout.step_started_at
+    return bool(rollout.held_seconds or rollout.missing_since or lost_pods or rollout.phase is Phase.PAUSED)
 
 
 def _weights(s: Situation) -> str:

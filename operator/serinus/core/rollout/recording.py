@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening
@@ -26,13 +26,14 @@ PERSON = "person"
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """How a move is told: as an Event and a log line, and in the history if it concerns a revision."""
+    """How a move is told: as a log line and mostly an Event, and in the history if it concerns a revision."""
 
     happening: Happening
     message: str
     revision: str | None = None
     warning: bool = False
     by: str = "serinus"
+    as_event: bool = True
 
 
 def move(s: Situation, telling: Telling, **changes: Any) -> Move:
@@ -50,7 +51,8 @@ def move(s: Situation, telling: Telling, **changes: Any) -> Move:
     status: ModelDeploymentStatus = s.status.model_copy(
         update={"moves": s.status.moves + 1, "history": history, **changes}
     )
-    note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], "Warning" if telling.warning else "Normal")
+    severity: Literal["Normal", "Warning"] = "Warning" if telling.warning else "Normal"
+    note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], severity, telling.as_event)
     return Move(status, (note,))
 
 
