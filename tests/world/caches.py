@@ -87,6 +87,12 @@ class Caches:
         """The ModelDeployment as last told."""
         return self.of_kind("ModelDeployment").get(("ModelDeployment", *key))
 
+    def is_overtaken(self, manifest: Any) -> bool:
+        """Whether the ModelDeployment is known to have changed since, or to be gone or made anew."""
+        known, then = self.deployment((manifest["metadata"]["namespace"], manifest["metadata"]["name"])), manifest
+        same = known is not None and known["metadata"]["uid"] == then["metadata"]["uid"]
+        return not same or _version(known) > _version(then)
+
     def children(self, key: Key, uid: str) -> Children:
         """Its children as last told, found by their label as the informers find them."""
         ours = [each for kind in CHILD_KINDS for each in self._labelled(kind, key)]

@@ -296,6 +296,9 @@ class _Frozen:
     def deployment(self, key: tuple[str, str]) -> object:
         return self.objects["ModelDeployment", *key]
 
+    def is_overtaken(self, _: object) -> bool:
+        return False
+
     def children(self, key: tuple[str, str], uid: str) -> object:
         from serinus.kube.observation import observe_children
 

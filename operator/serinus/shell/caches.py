@@ -88,6 +88,10 @@ class DeploymentCache:
         """The ModelDeployment as last told."""
         return self._deployments.get(key)
 
+    def is_overtaken(self, manifest: Manifest) -> bool:
+        """Whether a later version of the ModelDeployment is known, or it is not there any more."""
+        return not self._deployments.has_uid_of(manifest) or self._deployments.has_newer(manifest)
+
     def put(self, manifest: dict[str, Any]) -> None:
         """The watch tells of one that is there. What is older than an answer that was learned is passed over."""
         self._told(object_key(manifest))
@@ -210,6 +214,11 @@ class Caches:
         if self._shard is not None and not self._shard.complete(key):
             return None
         return self.deployments.get(key)
+
+    def is_overtaken(self, manifest: Manifest) -> bool:
+        """Whether `deployment` would give another ModelDeployment than this, and no earlier one of it."""
+        known = self._shard is None or self._shard.complete(object_key(manifest))
+        return not known or self.deployments.is_overtaken(manifest)
 
     def children(self, key: Key, uid: str) -> Children:
         """The children of the ModelDeployment with this uid, as last told."""

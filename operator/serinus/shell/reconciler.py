@@ -64,6 +64,9 @@ class View(Protocol):
     def deployment(self, key: Key) -> Manifest | None:
         """The ModelDeployment as last seen."""
 
+    def is_overtaken(self, manifest: Manifest) -> bool:
+        """Whether this ModelDeployment is known to have changed since, or to be gone or made anew. Quick."""
+
     def children(self, key: Key, uid: str) -> Children:
         """Its children as last seen."""
 
@@ -235,9 +238,7 @@ class Reconciler:
             return True
         if memory.evidence is not observation.evidence and _fails(memory.evidence):
             return True
-        metadata = manifest["metadata"]
-        seen = self.view.deployment((metadata["namespace"], metadata["name"]))
-        return seen is None or _version(_newer(seen, manifest)) != _version(manifest)
+        return self.view.is_overtaken(manifest)
 
     def _tell_late(self, deployment: ModelDeployment, memory: _Memory) -> None:
         """Tell of a status write that got no answer, now that the status is seen."""
@@ -408,10 +409,6 @@ def _with_last_spec(manifest: Manifest, last: ModelDeployment | None) -> ModelDe
     except ValueError:
         return None
     return replace(last, metadata=metadata, status=status)
-
-
-def _version(manifest: Manifest) -> tuple[str, str]:
-    return manifest["metadata"]["uid"], manifest["metadata"]["resourceVersion"]
 
 
 def _newer(seen: Manifest, written: Manifest | None) -> Manifest:

@@ -217,7 +217,7 @@ def _kopf_settings(selector: str) -> kopf.OperatorSettings:
     """A mere watcher: it stores nothing in the objects, posts nothing, scans nothing, and gives up early."""
     settings = kopf.OperatorSettings()
     settings.persistence.progress_storage = kopf.MultiProgressStorage([])
-    settings.persistence.diffbase_storage = kopf.MultiDiffBaseStorage([])
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     if selector:  # the API server tells of one whose labels no longer match as if it were gone
@@ -231,6 +231,19 @@ def _kopf_settings(selector: str) -> kopf.OperatorSettings:
     settings.queueing.exit_timeout = 0.5
     settings.process.ultimate_exiting_timeout = None  # it would kill the process ten minutes after kopf's failure
     return settings
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Nothing is compared, and nothing stored: kopf would copy all of every object that it is told of."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None:
+        return None
 
 
 class _AllTasks(Collection["asyncio.Task[Any]"]):

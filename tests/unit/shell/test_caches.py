@@ -69,6 +69,16 @@ def test_a_write_of_our_own_is_reported_once_and_its_echo_is_no_news(
     assert version_of(cache) == "5"
 
 
+def test_a_version_is_overtaken_by_a_later_one_a_successor_or_its_end(cache: DeploymentCache) -> None:
+    cache.put(deployment(5))
+    assert not cache.is_overtaken(deployment(5))
+    assert not cache.is_overtaken(deployment(6)), "the answer to a write, which the watch has yet to tell"
+    assert cache.is_overtaken(deployment(4))
+    assert cache.is_overtaken(deployment(6, uid="2"))
+    cache.drop(deployment(7))
+    assert cache.is_overtaken(deployment(5))
+
+
 def test_an_answer_does_not_bring_back_one_that_is_gone_or_was_replaced(cache: DeploymentCache) -> None:
     cache.put(deployment(1))
     cache.drop(deployment(3))
