@@ -373,6 +373,8 @@ async def open_cluster(
 
 def lost_fields(sent: object, held: object, path: str) -> tuple[str, ...]:
     """Paths of what was sent and is not held: absent or different. A null that was sent may be absent."""
+    if sent == held:  # mostly, and this is quick
+        return ()
     if isinstance(sent, Mapping) and isinstance(held, Mapping):
         return tuple(
             lost
@@ -386,7 +388,7 @@ def lost_fields(sent: object, held: object, path: str) -> tuple[str, ...]:
             for index, (item, other) in enumerate(zip(sent, held, strict=True))
             for lost in lost_fields(item, other, f"{path}[{index}]")
         )
-    return () if sent == held else (path,)
+    return (path,)
 
 
 def _pruned(attempt: str, fields: tuple[str, ...]) -> StatusPruned:

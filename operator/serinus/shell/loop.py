@@ -100,7 +100,7 @@ class _Term:
         self._begun_at: dict[Key, float] = {}
         """When the pass that is under way over a resource began, in the event loop's time."""
         self._ended_at: dict[Key, float] = {}
-        """When the last pass over it ended; kept while that delays the next one."""
+        """When the last pass over it ended, in this order; kept while that delays the next one."""
         self._crashes: dict[Key, int] = {}
         """Passes in a row that ended with an exception nobody expected."""
         self._readings: set[asyncio.Task[None]] = set()
@@ -178,8 +178,10 @@ class _Term:
 
     def _note_end(self, key: Key, now: float) -> None:
         """Those that delay nothing any more go, lest the names of all resources that ever were pile up."""
-        self._ended_at = {known: at for known, at in self._ended_at.items() if now - at < SPACING_SECONDS}
+        self._ended_at.pop(key, None)
         self._ended_at[key] = now
+        while now - self._ended_at[oldest := next(iter(self._ended_at))] >= SPACING_SECONDS:
+            del self._ended_at[oldest]
 
     async def _read(self, key: Key, request: EvidenceRequest) -> None:
         urgent = False

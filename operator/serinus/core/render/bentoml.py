@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from serinus.api import defaults
@@ -64,13 +65,17 @@ def config_options(bentoml: BentoML | None) -> str:
     list without blanks.
     """
     timeout = request_timeout_seconds(bentoml)
-    buckets = ",".join(_as_float(bound) for bound in duration_buckets(timeout))
     options = [f"services.traffic.timeout={timeout}"]
     if bentoml and bentoml.workers is not None:
         options.insert(0, f"services.workers={bentoml.workers}")
     if bentoml and bentoml.max_concurrency is not None:
         options.append(f"services.traffic.max_concurrency={bentoml.max_concurrency}")
-    return " ".join([*options, f"services.metrics.duration.buckets=[{buckets}]"])
+    return " ".join([*options, f"services.metrics.duration.buckets=[{_buckets(timeout)}]"])
+
+
+@lru_cache(maxsize=256)
+def _buckets(timeout_seconds: int) -> str:
+    return ",".join(_as_float(bound) for bound in duration_buckets(timeout_seconds))
 
 
 def environment(serving: Serving, port: int) -> list[dict[str, Any]]:
