@@ -171,6 +171,14 @@ def only_what_is_observed(pod: dict[str, Any]) -> Manifest:
     }
 
 
+def only_what_is_counted(replica_set: dict[str, Any]) -> Manifest:
+    """The ReplicaSet with the part of its status that `replica_set_state` reads, and without `managedFields`."""
+    metadata = {key: value for key, value in replica_set["metadata"].items() if key != "managedFields"}
+    status = replica_set.get("status") or {}
+    kept = {key: status[key] for key in ("replicas", "readyReplicas", "conditions") if key in status}
+    return {**replica_set, "metadata": metadata, "status": kept}
+
+
 def only_ready_endpoints(endpoint_slice: dict[str, Any]) -> Manifest:
     """The part of an EndpointSlice that is read here: whose it is, and which pods are ready."""
     metadata = endpoint_slice["metadata"]

@@ -34,6 +34,7 @@ from serinus.kube.observation import (
     has_lost_pods,
     observe_children,
     only_ready_endpoints,
+    only_what_is_counted,
     only_what_is_observed,
 )
 from serinus.kube.ownership import only_whether_booked, only_who_asked
@@ -53,6 +54,7 @@ _SELECTED: Final[Mapping[Kind, str]] = {ENDPOINT_SLICE: f"{LABEL_DEPLOYMENT},{LA
 """Where not all objects of our own labels are used."""
 _KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
     POD: only_what_is_observed,
+    REPLICA_SET: only_what_is_counted,
     ENDPOINT_SLICE: only_ready_endpoints,
     HTTP_ROUTE: partial(only_whether_booked, HTTP_ROUTE),
     SERVICE: partial(only_whether_booked, SERVICE),
@@ -244,7 +246,9 @@ class Caches:
         self._on_change(key, urgent=urgent)
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
-        """An object that changed its label concerns both."""
+        """An object that changed its label concerns both; one that changed in what is not kept of it, nobody."""
+        if old is not None and new is not None and _differ_in_version_only(old, new):
+            return
         urgent = old is not None and new is not None and old["kind"] == REPLICA_SET.kind and has_lost_pods(old, new)
         for key in {_deployment_of(manifest) for manifest in (old, new) if manifest is not None}:
             if key is not None:
@@ -253,6 +257,11 @@ class Caches:
     def _capabilities_changed(self, _: bool) -> None:
         for key in self.deployments.names():
             self._on_change(key)
+
+
+def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:
+    version = new["metadata"]["resourceVersion"]
+    return bool({**old, "metadata": {**old["metadata"], "resourceVersion": version}} == new)
 
 
 def _phase(manifest: Manifest) -> str:

@@ -10,8 +10,10 @@ from serinus.kube.observation import (
     has_lost_pods,
     observe_children,
     only_ready_endpoints,
+    only_what_is_counted,
     only_what_is_observed,
     pod_state,
+    replica_set_state,
     route_state,
 )
 
@@ -296,6 +298,27 @@ def test_what_an_informer_keeps_of_a_pod_is_enough():
     assert pod_state(kept) == pod_state(whole)
     assert "spec" not in kept
     assert "podIP" not in kept["status"]
+
+
+def test_what_an_informer_keeps_of_a_replica_set_is_enough():
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}
+    status = {
+        "replicas": 3,
+        "readyReplicas": 2,
+        "conditions": [failure],
+        "availableReplicas": 2,
+        "fullyLabeledReplicas": 3,
+        "observedGeneration": 4,
+    }
+    name = f"fraud-{REVISION}"
+    whole = owned("ReplicaSet", name, spec={"replicas": 4, "template": {"spec": {}}}, status=status)
+    whole["metadata"]["managedFields"] = [{"manager": "kube-controller-manager"}]
+    kept = only_what_is_counted(whole)
+
+    assert replica_set_state("fraud", kept) == replica_set_state("fraud", whole)
+    assert kept["spec"] == whole["spec"]
+    assert set(kept["status"]) == {"replicas", "readyReplicas", "conditions"}
+    assert "managedFields" not in kept["metadata"]
 
 
 # Routes

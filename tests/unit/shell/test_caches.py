@@ -174,8 +174,9 @@ def test_rollouts_that_are_under_way_are_known(cache: DeploymentCache) -> None:
     assert cache.under_way() == {("team", "holding"), ("team", "back")}
 
 
-def replica_set(ready: int) -> dict[str, Any]:
-    metadata = {"namespace": "team", "name": "iris-1", "labels": {"serinus.dev/deployment": "iris"}}
+def replica_set(ready: int, version: int = 1) -> dict[str, Any]:
+    labels = {"serinus.dev/deployment": "iris"}
+    metadata = {"namespace": "team", "name": "iris-1", "resourceVersion": str(version), "labels": labels}
     return {
         "kind": "ReplicaSet",
         "metadata": metadata,
@@ -197,6 +198,22 @@ async def test_pods_that_are_lost_make_the_change_urgent() -> None:
         caches._child_changed(replica_set(2), replica_set(3))
 
     assert heard == [(IRIS, False), (IRIS, True), (IRIS, False)]
+
+
+async def test_what_changes_in_nothing_that_is_kept_is_no_reason_for_a_pass() -> None:
+    heard: list[Key] = []
+
+    async def nothing(_: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    async with cluster_answering(nothing) as cluster:
+        caches = Caches(cluster, lambda key, urgent=False: heard.append(key), namespaces=(), metric_source=False)
+        caches._child_changed(None, replica_set(3, version=1))
+        caches._child_changed(replica_set(3, version=1), replica_set(3, version=2))
+        assert heard == [IRIS]
+        caches._child_changed(replica_set(3, version=2), replica_set(2, version=3))
+        caches._child_changed(replica_set(2, version=3), None)
+    assert heard == [IRIS, IRIS, IRIS]
 
 
 async def test_a_resource_of_a_shard_is_seen_only_when_its_children_are_known() -> None:
