@@ -100,6 +100,16 @@ class Settings:
     rollback_drain_seconds: float = 30.0
     """How long a candidate's pods stay after its traffic was taken off in a rollback."""
 
+    disruption_budgets: bool = True
+    """Whether each revision that serves gets a PodDisruptionBudget."""
+
+    network_policies: bool = True
+    """Whether the pods of each ModelDeployment get a NetworkPolicy."""
+
+    scraper_namespace: str | None = None
+    """Namespace whose pods that NetworkPolicy lets reach every port of a model's pods, for metrics beside the model's
+    own. None: the serving port alone is reached, where BentoML has its metrics too."""
+
     lease_name: str = "serinus"
     """Name of the Lease that decides which replica leads."""
 
@@ -222,6 +232,12 @@ def _selector(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise _UnreadableError("write true or false")
+    return text == "true"
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def parse(text: str) -> _Choice:
         try:
@@ -247,6 +263,9 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "watch_stale_seconds": _number(90, 86_400),
     "route_margin_seconds": _SECONDS,
     "rollback_drain_seconds": _SECONDS,
+    "disruption_budgets": _switch,
+    "network_policies": _switch,
+    "scraper_namespace": _pattern(DNS_LABEL_PATTERN, "monitoring", 63),
     "lease_name": _pattern(DNS_SUBDOMAIN_PATTERN, "serinus", 253),
     "lease_namespace": _pattern(DNS_LABEL_PATTERN, "serinus-system", 63),
     "lease_duration_seconds": _POSITIVE_SECONDS,

@@ -158,6 +158,7 @@ def test_values_reach_the_operator() -> None:
             "concurrency": 3,
             "selector": "shard notin (a, b), team=x",
             "profiling": {"enabled": True, "port": 7070, "address": "::1"},
+            "safeguards": {"disruptionBudgets": False, "networkPolicies": False, "scraperNamespace": "monitoring"},
         },
         release="ml",
     )
@@ -173,6 +174,8 @@ def test_values_reach_the_operator() -> None:
     assert (settings.log_level, settings.log_format, settings.concurrency) == ("debug", "json", 3)
     assert settings.selector == "shard notin (a, b), team=x"
     assert (settings.profile_port, settings.profile_address) == (7070, "::1")
+    assert (settings.disruption_budgets, settings.network_policies) == (False, False)
+    assert settings.scraper_namespace == "monitoring"
 
 
 def test_operator_runs_restricted() -> None:
@@ -297,6 +300,7 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"selector": {"shard": "a"}}, "selector: Invalid type. Expected: string, given: object"),
     ({"profiling": {"port": 8080}}, "profiling.port: Must not validate the schema (not)"),
     ({"profiling": {"address": "everywhere"}}, "profiling.address: Does not match pattern"),
+    ({"safeguards": {"scraperNamespace": "Monitoring"}}, "safeguards.scraperNamespace: Does not match pattern"),
     ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
     ({"nodeSelector": {"gpu": True}}, "nodeSelector.gpu: Invalid type. Expected: string, given: boolean"),
 ]

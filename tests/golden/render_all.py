@@ -33,6 +33,8 @@ def children_of(deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
         render.stable_service(deployment, OTHER_REVISION, MOVES),
         render.candidate_service(deployment, revision, MOVES),
         render.pod_monitor(deployment, MOVES),
+        render.disruption_budget(deployment, revision, MOVES, render.template_of(record)),
+        render.network_policy(deployment, MOVES, "monitoring"),
     ]
     if deployment.spec.traffic.gateway:
         children.append(render.http_route(deployment, {OTHER_REVISION: 95, revision: 5}, MOVES))

@@ -328,12 +328,13 @@ async def work(cluster: Cluster, operator: Operator) -> None:
     await reached(lambda: "FirstDeployment" in history(), "serving the first revision")
 
     # By hand: what is there is lost sight of, edited, scaled.
-    for kind in ("service/iris", "httproute/iris", "podmonitor/iris"):
+    for kind in ("service/iris", "httproute/iris", "podmonitor/iris", "networkpolicy/iris-serving"):
         cluster.kubectl("label", kind, "-n", "default", "serinus.dev/deployment-")
-    for manifest in cluster.all("replicasets,controllerrevisions"):
+    of_revisions = "replicasets,controllerrevisions,poddisruptionbudgets"
+    for manifest in cluster.all(of_revisions):
         name = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}"
         cluster.kubectl("label", name, "-n", "default", "serinus.dev/deployment-")
-    kinds = "services,httproutes,podmonitors,replicasets,controllerrevisions"
+    kinds = f"services,httproutes,podmonitors,networkpolicies,{of_revisions}"
 
     def unlabelled() -> list[str]:
         ours = [each for each in cluster.all(kinds) if each["metadata"].get("ownerReferences")]
@@ -372,6 +373,15 @@ async def work(cluster: Cluster, operator: Operator) -> None:
     await reached(lambda: 2 in counted_events(), "telling the second pause in the first one's Event")
 
 
+async def work_without_safeguards(cluster: Cluster, operator: Operator) -> None:
+    """The installation is changed: what it made beside every model goes."""
+
+    def gone() -> bool:
+        return not cluster.all("poddisruptionbudgets,networkpolicies")
+
+    await until(gone, cluster, operator, "without disruption budgets and network policies")
+
+
 async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Path) -> None:
     with control_plane(tmp_path / "plane") as plane:
         cluster = Cluster(plane, tmp_path / "kubectl")
@@ -392,15 +402,18 @@ async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Pat
                 "SERINUS_ROUTE_MARGIN_SECONDS": "0",
                 "SERINUS_ROLLBACK_DRAIN_SECONDS": "0",
             }
-            operator = Operator(tmp_path / "operator.log", environment)
-            try:
-                await work(cluster, operator)
-                assert operator.answer("/healthz") == (200, "ok\n")
-                assert "serinus_leading 1" in operator.answer("/metrics")[1]
-                assert operator.stop() == 0
-            finally:
-                operator.process.kill()
-                operator.process.wait()
+            off = {"SERINUS_DISRUPTION_BUDGETS": "false", "SERINUS_NETWORK_POLICIES": "false"}
+            for name, settings, life in (("first", {}, work), ("second", off, work_without_safeguards)):
+                operator = Operator(tmp_path / f"{name}.log", environment | settings)
+                try:
+                    await life(cluster, operator)
+                    assert operator.answer("/healthz") == (200, "ok\n")
+                    assert "serinus_leading 1" in operator.answer("/metrics")[1]
+                    assert operator.stop() == 0
+                finally:
+                    operator.process.kill()
+                    operator.process.wait()
+                assert "Traceback" not in operator.log.read_text()
 
             lease = json.loads(cluster.kubectl("get", "lease", "serinus", "-n", "serinus-system", "-o", "json"))
             assert not lease["spec"].get("holderIdentity"), "the lease was not given back"
@@ -410,4 +423,3 @@ async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Pat
             declared = {(verb, each.group, each.resource) for each in PERMISSIONS for verb in each.verbs}
             assert set(used) - declared == set(), "used without being declared"
             assert declared - set(used) == set(), "declared without being used"
-        assert "Traceback" not in operator.log.read_text()

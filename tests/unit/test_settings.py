@@ -44,6 +44,9 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_PROFILE_PORT", "6060", "profile_port", 6060),
         ("SERINUS_PROFILE_ADDRESS", "::1", "profile_address", "::1"),
         ("SERINUS_ROUTE_MARGIN_SECONDS", "0", "route_margin_seconds", 0),
+        ("SERINUS_DISRUPTION_BUDGETS", "false", "disruption_budgets", False),
+        ("SERINUS_NETWORK_POLICIES", "true", "network_policies", True),
+        ("SERINUS_SCRAPER_NAMESPACE", "monitoring", "scraper_namespace", "monitoring"),
     ],
 )
 def test_variable_fills_its_field(variable: str, text: str, field: str, value: object) -> None:
@@ -71,6 +74,8 @@ def test_variable_fills_its_field(variable: str, text: str, field: str, value: o
         ("SERINUS_CONCURRENCY", "0", "write a whole number from 1 to 1000"),
         ("SERINUS_CONCURRENCY", "3.5", "write a whole number"),
         ("SERINUS_LOG_LEVEL", "loud", "write one of debug, info, warning, error"),
+        ("SERINUS_NETWORK_POLICIES", "no", "write true or false"),
+        ("SERINUS_SCRAPER_NAMESPACE", "Monitoring", "write a name"),
         ("SERINUS_METRICS_POD_LABEL", 'pod"', "write a name"),
         ("SERINUS_LEASE_NAME", "My Lease", "write a name"),
         ("SERINUS_HTTP_PORT", "70000", "write a whole number from 1 to 65535"),

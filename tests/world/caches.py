@@ -17,7 +17,7 @@ from serinus.kube.observation import observe_children
 from serinus.shell.reconciler import Key
 from tests.world.api_server import ApiServer
 
-CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute")
+CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute", "PodDisruptionBudget", "NetworkPolicy")
 WATCHED = ("ModelDeployment", *CHILD_KINDS, "Pod", "EndpointSlice")
 
 Address = tuple[str, str, str]

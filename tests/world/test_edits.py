@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.world.caches import CHILD_KINDS
 from tests.world.invariants import check
 from tests.world.test_rollouts import serving, stable_is
 from tests.world.traffic import Behaviour
@@ -139,7 +140,7 @@ def test_a_step_that_is_put_before_the_current_one_does_not_jump() -> None:
     world.run_until(lambda: stable_is(world, "model:2"))
 
 
-@pytest.mark.parametrize("kind", ["Service", "HTTPRoute", "ReplicaSet", "ControllerRevision"])
+@pytest.mark.parametrize("kind", CHILD_KINDS)
 def test_a_deleted_child_comes_back_as_it_was(kind: str) -> None:
     world = serving()
     world.run(5)

@@ -39,6 +39,8 @@ def test_a_first_deployment_makes_each_object_once_and_throws_none_away() -> Non
         ("create", "Service"),
         ("create", "Service"),
         ("create", "HTTPRoute"),
+        ("create", "PodDisruptionBudget"),
+        ("create", "NetworkPolicy"),
     ]
 
 
@@ -46,7 +48,7 @@ def test_what_pods_and_routes_do_on_the_way_is_written_with_the_decisions_it_lea
     world = World()
     world.deploy(spec_of("model:1"))
     world.run(100)
-    assert len(world.api.writes) <= 9
+    assert len(world.api.writes) <= 11
     before = len(world.api.writes)
     world.deploy(spec_of("model:2"))
     world.run_until(lambda: stable_is(world, "model:2")).run(200)
@@ -81,7 +83,9 @@ def test_a_canary_of_two_steps_costs_few_writes_and_events(traffic: dict[str, ob
     assert stable_is(world, "model:2")
     assert world.status.rollout.phase == "Idle"
     assert world.status.previous is None
-    assert len(world.api.writes) - before <= most_writes
+    budgets = [write.verb for write in world.api.writes[before:] if write.kind == "PodDisruptionBudget"]
+    assert budgets == ["create", "delete"], "the candidate's comes, and the old revision's goes with its pods"
+    assert len(world.api.writes) - before - len(budgets) <= most_writes
     assert [str(note.happening) for note in world.notes[told:] if note.as_event] == [
         "CandidateStarted",
         "StepEntered",

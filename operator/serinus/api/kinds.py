@@ -54,5 +54,15 @@ ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices
 """Made by Kubernetes for each Service, with the Service's labels: where gateways learn which pods there are."""
 HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
+DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 
-CHILD_KINDS = (CONTROLLER_REVISION, REPLICA_SET, SERVICE, HTTP_ROUTE, POD_MONITOR)
+CHILD_KINDS = (
+    CONTROLLER_REVISION,
+    REPLICA_SET,
+    SERVICE,
+    HTTP_ROUTE,
+    POD_MONITOR,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+)

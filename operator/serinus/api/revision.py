@@ -78,6 +78,11 @@ def candidate_service_name(deployment: str) -> str:
     return f"{deployment}-candidate"
 
 
+def network_policy_name(deployment: str) -> str:
+    """Name of the NetworkPolicy of its pods: not the name alone, which people give to one of their own."""
+    return f"{deployment}-serving"
+
+
 def _section_fields(section: str, value: object) -> object:
     fields = without_nulls(value)
     if not isinstance(fields, dict):

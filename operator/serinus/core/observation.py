@@ -143,6 +143,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Safeguards:
+    """What is made beside every model, as the person who installs the operator decides."""
+
+    disruption_budgets: bool = True
+    """Whether each revision gets a PodDisruptionBudget."""
+    network_policies: bool = True
+    """Whether each resource gets a NetworkPolicy."""
+    scraper_namespace: str | None = None
+    """Namespace whose pods reach every port of a model's pods; None: there is none but the serving port."""
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What this operator and this cluster can do."""
 
@@ -152,6 +164,7 @@ class Capabilities:
     """Whether the HTTPRoute kind is installed."""
     pod_monitor: bool = False
     """Whether the PodMonitor kind is installed."""
+    safeguards: Safeguards = field(default_factory=Safeguards)
 
 
 @dataclass(frozen=True, slots=True)

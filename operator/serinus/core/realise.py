@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from serinus.api.kinds import (
     ANNOTATION_MOVES,
     CONTROLLER_REVISION,
+    DISRUPTION_BUDGET,
     HTTP_ROUTE,
     LABEL_ROLE,
+    NETWORK_POLICY,
     POD_MONITOR,
     REPLICA_SET,
     ROLE_CANDIDATE,
@@ -23,7 +25,7 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.reasons import Phase
-from serinus.api.revision import candidate_service_name, child_name, revision_of_child
+from serinus.api.revision import candidate_service_name, child_name, network_policy_name, revision_of_child
 from serinus.core import render
 from serinus.core.diff import covers
 from serinus.core.observation import ChildObject
@@ -40,7 +42,8 @@ WAITING_PHASES = frozenset({Phase.PAUSED, Phase.AWAITING_APPROVAL})
 def intents(s: Situation) -> tuple[Intent, ...]:
     """The writes that are missing between the children as observed and as the status wants them."""
     kept = kept_revisions(s)
-    objects = [intent for revision in _revisions(s) for intent in _objects_of(s, revision, kept)]
+    records = _records(s, kept)
+    objects = [intent for revision, record in records.items() for intent in _objects_of(s, revision, record)]
     route = _route(s, kept)
     route_first = _backends_are_there(s)
     return (
@@ -51,6 +54,8 @@ def intents(s: Situation) -> tuple[Intent, ...]:
         *_scales(s),
         *_deletions(s, kept),
         *_pod_monitor(s),
+        *_disruption_budgets(s, records),
+        *_network_policy(s),
     )
 
 
@@ -126,12 +131,18 @@ def _revisions(s: Situation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(revision for revision in roles if revision))
 
 
-def _objects_of(s: Situation, revision: str, kept: Mapping[str, KeptRevision]) -> Iterable[Intent]:
+def _records(s: Situation, kept: Mapping[str, KeptRevision]) -> dict[str, Manifest]:
+    """The ControllerRevision of each revision with a role, as it is or as it is to be made, where it can be."""
+    found = {
+        revision: kept[revision].manifest if revision in kept else _new_record(s, revision, kept)
+        for revision in _revisions(s)
+    }
+    return {revision: record for revision, record in found.items() if record is not None}
+
+
+def _objects_of(s: Situation, revision: str, record: Manifest) -> Iterable[Intent]:
     deployment, moves = s.observation.deployment, s.status.moves
     name = child_name(deployment.metadata.name, revision)
-    record = kept[revision].manifest if revision in kept else _new_record(s, revision, kept)
-    if record is None:
-        return
     kept_record = _observed(s, CONTROLLER_REVISION, name)
     if kept_record is None:
         yield Create(CONTROLLER_REVISION, record)
@@ -258,6 +269,32 @@ def _beyond_history(s: Situation, kept: Mapping[str, KeptRevision]) -> tuple[str
 def _pod_monitor(s: Situation) -> Iterable[Intent]:
     if s.observation.capabilities.pod_monitor:
         yield from _ensure(s, POD_MONITOR, render.pod_monitor(s.observation.deployment, s.status.moves))
+
+
+def _disruption_budgets(s: Situation, records: Mapping[str, Manifest]) -> Iterable[Intent]:
+    """One for each revision that serves or may have to; it goes when the revision has neither a role nor pods."""
+    deployment, moves = s.observation.deployment, s.status.moves
+    wanted = s.observation.capabilities.safeguards.disruption_budgets
+    for revision, record in records.items() if wanted else ():
+        budget = render.disruption_budget(deployment, revision, moves, render.template_of(record))
+        yield from _ensure(s, DISRUPTION_BUDGET, budget)
+    for (kind, name), child in s.children.objects.items():
+        revision = revision_of_child(deployment.metadata.name, name) or ""
+        idle = revision not in _revisions(s) and _observed_replicas(s, revision) == 0
+        if kind == DISRUPTION_BUDGET.kind and (idle or not wanted):
+            yield Delete(DISRUPTION_BUDGET, name, child.uid)
+
+
+def _network_policy(s: Situation) -> Iterable[Intent]:
+    """One for all pods of the resource, and so for all of its revisions."""
+    deployment, safeguards = s.observation.deployment, s.observation.capabilities.safeguards
+    name = network_policy_name(deployment.metadata.name)
+    there = _observed(s, NETWORK_POLICY, name)
+    if safeguards.network_policies and _revisions(s):
+        policy = render.network_policy(deployment, s.status.moves, safeguards.scraper_namespace)
+        yield from _ensure(s, NETWORK_POLICY, policy)
+    elif there is not None and not safeguards.network_policies:
+        yield Delete(NETWORK_POLICY, name, there.uid)
 
 
 def _observed(s: Situation, kind: Kind, name: str) -> ChildObject | None:

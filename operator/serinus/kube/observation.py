@@ -195,6 +195,12 @@ def only_ready_endpoints(endpoint_slice: dict[str, Any]) -> Manifest:
     }
 
 
+def without_status(manifest: dict[str, Any]) -> Manifest:
+    """The object without its status and without the books of who owns its fields, neither of which is used."""
+    metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
+    return {**{key: value for key, value in manifest.items() if key != "status"}, "metadata": metadata}
+
+
 def _ready_endpoints(ours: Sequence[Manifest], endpoint_slices: Iterable[Manifest]) -> dict[str, int]:
     """Ready endpoints by revision. A pod has one in each address family, and so in several slices: it counts once."""
     services = {

@@ -22,7 +22,7 @@ from typing import Final
 
 import serinus
 from serinus.api.kinds import MODEL_DEPLOYMENT
-from serinus.core.observation import Margins
+from serinus.core.observation import Margins, Safeguards
 from serinus.core.readings import Missing, MissingReason, Reading
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import Credentials
@@ -121,6 +121,11 @@ class _Operator:
             namespaces=settings.watch_namespaces,
             metric_source=settings.prometheus_url is not None,
             sharded=bool(settings.selector),
+            safeguards=Safeguards(
+                disruption_budgets=settings.disruption_budgets,
+                network_policies=settings.network_policies,
+                scraper_namespace=settings.scraper_namespace,
+            ),
         )
         self._watch = DeploymentWatch(
             cluster,

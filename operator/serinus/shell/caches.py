@@ -13,11 +13,13 @@ from typing import Any, Final, Protocol
 
 from serinus.api.kinds import (
     CHILD_KINDS,
+    DISRUPTION_BUDGET,
     ENDPOINT_SLICE,
     HTTP_ROUTE,
     LABEL_DEPLOYMENT,
     LABEL_ROLE,
     MODEL_DEPLOYMENT,
+    NETWORK_POLICY,
     POD,
     POD_MONITOR,
     REPLICA_SET,
@@ -26,7 +28,7 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.reasons import Phase
-from serinus.core.observation import Capabilities, Children
+from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
 from serinus.kube.informers import Informer, without_managed_fields
@@ -36,6 +38,7 @@ from serinus.kube.observation import (
     only_ready_endpoints,
     only_what_is_counted,
     only_what_is_observed,
+    without_status,
 )
 from serinus.kube.ownership import only_whether_booked, only_who_asked
 from serinus.kube.store import Store, object_key
@@ -58,6 +61,8 @@ _KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
     ENDPOINT_SLICE: only_ready_endpoints,
     HTTP_ROUTE: partial(only_whether_booked, HTTP_ROUTE),
     SERVICE: partial(only_whether_booked, SERVICE),
+    DISRUPTION_BUDGET: without_status,
+    NETWORK_POLICY: without_status,
 }
 """Where not all of an object is used."""
 _AT_REST: Final = frozenset({Phase.IDLE, Phase.REJECTED})
@@ -160,6 +165,7 @@ class Caches:
         namespaces: Sequence[str],
         metric_source: bool,
         sharded: bool = False,
+        safeguards: Safeguards | None = None,
     ) -> None:
         """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
 
@@ -167,6 +173,7 @@ class Caches:
         """
         self._on_change = on_change
         self._metric_source = metric_source
+        self._safeguards = safeguards or Safeguards()
         self._shard = Shard(on_change) if sharded else None
         self.deployments = DeploymentCache(self._deployment_changed)
         self.informers: Final = tuple(
@@ -234,6 +241,7 @@ class Caches:
             metric_source=self._metric_source,
             gateway_api=self._of_kind[HTTP_ROUTE].installed,
             pod_monitor=self._of_kind[POD_MONITOR].installed,
+            safeguards=self._safeguards,
         )
 
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:

@@ -66,6 +66,8 @@ def test_what_a_route_leads_to_is_made_before_the_route():
         f"create Service iris-{CANDIDATE}",
         "create Service iris",
         "create HTTPRoute iris",
+        f"create PodDisruptionBudget iris-{CANDIDATE}",
+        "create NetworkPolicy iris-serving",
     ]
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from serinus.kube.client import open_cluster
 from serinus.kube.credentials import Credentials
+from serinus.kube.observation import without_status
 from serinus.shell.caches import Caches, DeploymentCache
 from serinus.shell.reconciler import Key
 from tests.unit.kube.test_client import cluster_answering
@@ -254,3 +255,32 @@ async def until(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not met():  # noqa: ASYNC110 -- polls what nobody announces
             await asyncio.sleep(0.005)
+
+
+def disruption_budget(version: int, allowed: int, most: int = 1) -> dict[str, Any]:
+    metadata = {"namespace": "team", "name": "iris-1", "labels": {"serinus.dev/deployment": "iris"}}
+    return {
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata | {"resourceVersion": str(version), "managedFields": [{"manager": f"at {version}"}]},
+        "spec": {"maxUnavailable": most},
+        "status": {"disruptionsAllowed": allowed},
+    }
+
+
+async def test_the_status_of_a_disruption_budget_wakes_nobody() -> None:
+    heard: list[Key] = []
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append(key)
+
+    async with open_cluster(Credentials("http://127.0.0.1:1")) as unreachable:
+        caches = Caches(unreachable, hear, namespaces=(), metric_source=False)
+        seen = [disruption_budget(1, 1), disruption_budget(2, 0), disruption_budget(3, 0, most=0)]
+        first, told, edited = (without_status(each) for each in seen)
+        caches._child_changed(first, told)
+        assert heard == []
+        caches._child_changed(told, edited)
+
+    assert heard == [IRIS]
+    assert "status" not in first
+    assert "managedFields" not in first["metadata"]

@@ -26,16 +26,19 @@ from serinus.core.render.routing import (
     shared_service,
     stable_service,
 )
+from serinus.core.render.safeguards import disruption_budget, network_policy
 
 __all__ = [
     "ReservedField",
     "candidate_service",
     "controller_revision",
+    "disruption_budget",
     "http_route",
     "identity_of",
     "kept_revision",
     "metadata",
     "model_version",
+    "network_policy",
     "owner_labels",
     "pod_monitor",
     "pod_selector",
