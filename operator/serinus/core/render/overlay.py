@@ -147,7 +147,8 @@ def _merge_map(rendered: Mapping[str, Any], overlay: Mapping[str, Any], path: st
 
 
 def _merge_list(rendered: Sequence[Any], overlay: Sequence[Any], field: str, path: str) -> list[Any]:
-    result = {_identity(item, field): item for item in rendered}
+    # What an earlier item of the same overlay brought is in `rendered` too, and nobody has looked at it yet.
+    result = {_identity(as_object(item, path), field): item for item in rendered}
     for item in overlay:
         identity = _identity(as_object(item, path), field)
         if identity in result and field not in _REPLACED_ITEMS:

@@ -145,6 +145,7 @@ JSON = st.recursive(
 @example({"containers": [{"name": "model", "env": [1]}, {"name": "x", "env": [1], "resources": 1}]})
 @example({"containers": [{"name": "model", "resources": {"limits": 1}}], "volumes": [{"emptyDir": 1}]})
 @example({"tolerations": [1]})
+@example(spec={"containers": [{"containers": [None]}, {"containers": []}]})
 @settings(max_examples=300, deadline=None)
 def test_no_overlay_whatever_its_shape_breaks_more_than_its_own_resource(spec: dict[str, Any]):
     with contextlib.suppress(ReservedField):
