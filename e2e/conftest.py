@@ -32,6 +32,7 @@ BESIDE_OTHERS = (
     "e2e.test_lost_pods",
     "e2e.test_placement",
     "e2e.test_evicted_pods",
+    "e2e.test_capacity",
     "e2e.test_spec",
 )
 """The longest come first."""

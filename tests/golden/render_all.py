@@ -36,6 +36,10 @@ def children_of(deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
         render.disruption_budget(deployment, revision, MOVES, render.template_of(record)),
         render.network_policy(deployment, MOVES, "monitoring"),
     ]
+    autoscaling = deployment.spec.scaling.autoscaling
+    if autoscaling:
+        bounds = autoscaling.min_replicas, autoscaling.max_replicas
+        children.append(render.autoscaler(deployment, autoscaling, OTHER_REVISION, bounds, MOVES))
     if deployment.spec.traffic.gateway:
         children.append(render.http_route(deployment, {OTHER_REVISION: 95, revision: 5}, MOVES))
     return {f"{child['kind']}/{child['metadata']['name']}": dict(child) for child in children}

@@ -17,8 +17,12 @@ from serinus.kube.observation import observe_children
 from serinus.shell.reconciler import Key
 from tests.world.api_server import ApiServer
 
-CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute", "PodDisruptionBudget", "NetworkPolicy")
+CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute")
+"""What makes a model serve. Walks draw from these, and those that are kept stay the same while no kind is added."""
+BESIDE_KINDS = ("PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler")
+"""What stands beside it."""
 WATCHED = ("ModelDeployment", *CHILD_KINDS, "Pod", "EndpointSlice")
+ALL_WATCHED = (*WATCHED, *BESIDE_KINDS)
 
 Address = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -41,7 +45,7 @@ class Past:
         if self.seconds and self.seconds[-1][0] == self.api.version:
             self.seconds.append(self.seconds[-1])
         else:
-            self.seconds.append((self.api.version, {kind: self.copy(kind) for kind in WATCHED}))
+            self.seconds.append((self.api.version, {kind: self.copy(kind) for kind in ALL_WATCHED}))
 
     def copy(self, kind: str) -> Objects:
         """All objects of a kind as they are now. Objects are replaced, never changed."""
@@ -77,7 +81,7 @@ class Caches:
     _missed: dict[Address, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for kind in WATCHED if self.lag_seconds else ():
+        for kind in ALL_WATCHED if self.lag_seconds else ():
             self.fall_behind(kind, self.lag_seconds)
         self.past.api.watchers.append(self._changed)
 
@@ -95,7 +99,7 @@ class Caches:
 
     def children(self, key: Key, uid: str) -> Children:
         """Its children as last told, found by their label as the informers find them."""
-        ours = [each for kind in CHILD_KINDS for each in self._labelled(kind, key)]
+        ours = [each for kind in (*CHILD_KINDS, *BESIDE_KINDS) for each in self._labelled(kind, key)]
         pods, slices = self._labelled("Pod", key), self._labelled("EndpointSlice", key)
         return observe_children(key[1], uid, ours, pods, [s for s in slices if _role(s) == ROLE_REVISION])
 
@@ -146,7 +150,7 @@ class Caches:
 
     def freeze(self) -> None:
         """The process is stopped: it sees no more."""
-        for kind in WATCHED:
+        for kind in ALL_WATCHED:
             self.lose_watch(kind)
         self.end()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from serinus.api.kinds import ANNOTATION_ADOPT, ANNOTATION_MOVES, LABEL_DEPLOYMENT, LABEL_REVISION
 from serinus.api.reasons import Phase
-from tests.world.caches import CHILD_KINDS
+from tests.world.caches import BESIDE_KINDS, CHILD_KINDS
 from tests.world.world import NAME, NAMESPACE, spec_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,19 @@ def replicas(walk: Walk, _: int) -> str:
     return f"scales to {wanted}"
 
 
+def autoscaling(walk: Walk, second: int) -> str:
+    """Somebody else chooses the size from now on, and may change their mind about it."""
+    least = walk.random.choice([1, 2])
+    walk.deploy(scaling={"autoscaling": {"minReplicas": least, "maxReplicas": walk.random.choice([3, 5])}})
+    asked = walk.random.choice([1, 2, 4, 7])
+    walk.world.autoscaler_asks = asked
+
+    def other_load() -> None:
+        walk.world.autoscaler_asks = least
+
+    return f"leaves the size to an autoscaler, which asks for {asked} for {walk.for_a_while(second, other_load, 40)} s"
+
+
 def mind_is_changed(walk: Walk, second: int) -> str:
     """Another size or image, and back again before all that follows from it is done."""
     before = copy.deepcopy(walk.spec)
@@ -130,7 +143,7 @@ def suspend(walk: Walk, _: int) -> str:
 
 
 def unusable(walk: Walk, _: int) -> str:
-    change = walk.random.choice([{"scaling": {"replicas": -1}}, {"scaling": {"autoscaling": {"maxReplicas": 4}}}, {}])
+    change = walk.random.choice([{"scaling": {"replicas": -1}}, {"monitoring": {}}, {}])
     walk.world.deploy(walk.spec | change)
     return f"writes a spec with {change}"
 
@@ -189,6 +202,7 @@ DEPLOYS = NEW_IMAGES | {
     unusable: 2,
     annotation: 5,
     timely_annotation: 5,
+    autoscaling: 2,
 }
 
 
@@ -232,6 +246,30 @@ def child_edited(walk: Walk, _: int) -> str:
     return f"{kind} {name}: {edit.__name__}"
 
 
+def safeguard_is_meddled_with(walk: Walk, second: int) -> str:
+    """What stands beside the model is deleted, edited, or may not be written for a while."""
+    child = walk.a_child(*BESIDE_KINDS)
+    if child is None:
+        return ""
+    kind, name = child["kind"], child["metadata"]["name"]
+    api = walk.world.api
+    match walk.random.choice(["goes", "edited", "refused"]):
+        case "goes":
+            api.remove(kind, NAMESPACE, name)
+            return f"{kind} {name} is deleted"
+        case "edited":
+            edit = walk.random.choice([edit for edit in _EDITS if _EDITS[edit] is CHILD_KINDS])
+            api.edit(kind, NAMESPACE, name, lambda m: edit(m, walk))
+            return f"{kind} {name}: {edit.__name__}"
+        case _:
+            api.faults.refused_kinds |= {kind}
+
+            def over() -> None:
+                api.faults.refused_kinds -= {kind}
+
+            return f"{kind} may not be written for {walk.for_a_while(second, over, 30)} s"
+
+
 def status_lost(walk: Walk, _: int) -> str:
     if not walk.resource_is_there:
         return ""
@@ -247,14 +285,21 @@ def made_anew(walk: Walk, _: int) -> str:
     return "the ModelDeployment is deleted and made anew"
 
 
-MEDDLES = {child_goes: 3, child_goes_slowly: 1, child_edited: 4, status_lost: 1, made_anew: 1}
+MEDDLES = {
+    child_goes: 3,
+    child_goes_slowly: 1,
+    child_edited: 4,
+    status_lost: 1,
+    made_anew: 1,
+    safeguard_is_meddled_with: 2,
+}
 
 
 def hand_over_orphans(walk: Walk) -> None:
     """Children that have lost their owner are given to the resource; a record that it will not take is deleted."""
     api = walk.world.api
     told = " ".join(each.message for each in walk.world.status.conditions)
-    for kind in CHILD_KINDS:
+    for kind in (*CHILD_KINDS, *BESIDE_KINDS):
         for each in api.of(kind):
             metadata = each["metadata"]
             if metadata.get("ownerReferences"):

@@ -17,7 +17,7 @@ from typing import Any
 from serinus.api.reasons import Phase
 from tests.world import people, trouble
 from tests.world.api_server import Faults
-from tests.world.caches import CHILD_KINDS, WATCHED
+from tests.world.caches import ALL_WATCHED, CHILD_KINDS
 from tests.world.people import LAST, settled_spec
 from tests.world.traffic import Behaviour
 from tests.world.world import NAME, NAMESPACE, World
@@ -133,11 +133,11 @@ class Walk:
             end()
         self.ends.clear()
         world = self.world
-        world.api.faults = Faults()
+        world.api.faults, world.autoscaler_asks = Faults(), None
         world.thaw()
         if not world.operator_is_up:
             world.restart_operator()
-        for kind in WATCHED:
+        for kind in ALL_WATCHED:
             world.caches.list_again(kind)
         self.spec = settled_spec(gateway=self.kind.gateway)
         world.deploy(self.spec)

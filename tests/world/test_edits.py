@@ -140,7 +140,7 @@ def test_a_step_that_is_put_before_the_current_one_does_not_jump() -> None:
     world.run_until(lambda: stable_is(world, "model:2"))
 
 
-@pytest.mark.parametrize("kind", CHILD_KINDS)
+@pytest.mark.parametrize("kind", [*CHILD_KINDS, "PodDisruptionBudget", "NetworkPolicy"])
 def test_a_deleted_child_comes_back_as_it_was(kind: str) -> None:
     world = serving()
     world.run(5)

@@ -44,11 +44,11 @@ def test_a_replica_set_that_lost_its_labels_keeps_its_traffic() -> None:
 
 
 def test_a_spec_that_leaves_the_size_to_an_autoscaler_takes_no_pods_away() -> None:
-    """Serinus makes no autoscaler yet and says so, but used to scale to the default size of one pod."""
+    """It used to be scaled to the default size of one pod, which an unset `replicas` stands for elsewhere."""
     world = serving()
     world.deploy(spec_of("model:1") | {"scaling": {"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}})
     world.run(30)
-    assert world.condition("Stalled") == ("True", "Unsupported")
+    assert world.condition("Ready") == ("True", "Stable")
     assert world.replicas() == {world.revision_of("model:1"): 3}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serinus.api.reasons import Phase
-from tests.world.caches import WATCHED
+from tests.world.caches import ALL_WATCHED
 from tests.world.invariants import check
 from tests.world.prometheus import Lie
 from tests.world.test_edits import holding
@@ -66,7 +66,7 @@ def test_a_prometheus_too_slow_to_answer_in_time_holds_as_in_an_outage() -> None
     check(world)
 
 
-@pytest.mark.parametrize("kind", WATCHED)
+@pytest.mark.parametrize("kind", ALL_WATCHED)
 def test_what_happened_in_a_gap_of_a_watch_is_seen_when_all_is_listed_again(kind: str) -> None:
     world = holding()
     world.caches.lose_watch(kind)

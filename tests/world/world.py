@@ -124,6 +124,8 @@ class World:
     kills: int = 0
     losses_of_status: int = 0
     operator_is_up: bool = True
+    autoscaler_asks: int | None = None
+    """Pods that the load takes, as an autoscaler sees it; None: as many as there are."""
     _dirty: bool = True
     _call_at: datetime | None = None
     _failing: bool = False
@@ -326,6 +328,7 @@ class World:
         failed_before, writes_before = self.api.failed_calls, len(self.api.writes)
         self._thaw()
         self._collect_garbage()
+        self._autoscalers()
         self._replica_sets()
         self._pods()
         self._endpoint_slices()
@@ -489,6 +492,23 @@ class World:
             owners = each["metadata"].get("ownerReferences") or ()
             if owners and all(owner["uid"] not in alive for owner in owners):
                 self.api.remove(kind, namespace, name)
+
+    def _autoscalers(self) -> None:
+        """Each keeps its ReplicaSet within its bounds, and within them at what the load takes.
+
+        One that is scaled to zero is left alone, as Kubernetes does.
+        """
+        if self._found_quiet("autoscalers", (self.api.version, self.autoscaler_asks)):
+            return
+        for autoscaler in self.api.of("HorizontalPodAutoscaler"):
+            spec = autoscaler["spec"]
+            target = self.api.find("ReplicaSet", NAMESPACE, spec["scaleTargetRef"]["name"])
+            current = target["spec"]["replicas"] if target else 0
+            asked = current if self.autoscaler_asks is None else self.autoscaler_asks
+            size = min(max(asked, spec["minReplicas"]), spec["maxReplicas"])
+            if target is not None and current not in {0, size}:
+                name = target["metadata"]["name"]
+                self.api.edit("ReplicaSet", NAMESPACE, name, lambda m, n=size: m["spec"].update(replicas=n))
 
     def _replica_sets(self) -> None:
         if self._found_quiet("replica sets", self.api.version):

@@ -26,6 +26,8 @@ ACCELERATOR_RESOURCE: Final = "nvidia.com/gpu"
 ACCELERATOR_COUNT: Final = 1
 
 REPLICAS: Final = 1
+TARGET_CPU_PERCENT: Final = 80
+"""What an autoscaler aims at where ``spec.scaling.autoscaling`` names no target."""
 
 ERROR_CODES: Final = ("5..", "429")
 """Status codes that are bad in an ``errors`` metric without codes; 4xx over stable's share counts besides them."""

@@ -56,6 +56,9 @@ HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
 DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+CUSTOM_METRICS_GROUP = "custom.metrics.k8s.io"
+"""The API from which autoscalers read metrics of pods other than CPU and memory: an adapter serves it, or nobody."""
 
 CHILD_KINDS = (
     CONTROLLER_REVISION,
@@ -65,4 +68,5 @@ CHILD_KINDS = (
     POD_MONITOR,
     DISRUPTION_BUDGET,
     NETWORK_POLICY,
+    AUTOSCALER,
 )

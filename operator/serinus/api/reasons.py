@@ -108,6 +108,7 @@ class Reason(StrEnum):
     STATUS_LOST = "StatusLost"
     STATUS_UNREADABLE = "StatusUnreadable"
     NO_METRIC_SOURCE = "NoMetricSource"
+    NO_CUSTOM_METRICS = "NoCustomMetrics"
     WRITE_REJECTED = "WriteRejected"
 
 

@@ -11,20 +11,23 @@ MAX_REPLICAS = 10_000
 
 
 class Autoscaling(ApiModel):
-    """A HorizontalPodAutoscaler for the stable revision."""
+    """A HorizontalPodAutoscaler for the stable revision. A candidate's pods follow the share that it serves."""
 
     min_replicas: Annotated[Integer, Field(ge=1, le=MAX_REPLICAS)] = 1
-    """Fewest pods the autoscaler may leave. Default 1."""
+    """Fewest pods the autoscaler may leave. Default 1. During a rollout it leaves no fewer than the stable revision had
+    at its start."""
 
     max_replicas: Annotated[Integer, Field(ge=1, le=MAX_REPLICAS)]
     """Most pods the autoscaler may ask for."""
 
     target_in_progress_per_pod: Annotated[Integer, Field(ge=1, le=100_000)] | None = None
     """Requests in progress per pod that the autoscaler aims at, from BentoML's own metric; follows the load of models
-    that wait for a GPU better than CPU does. When no target is set, `targetCpuPercent: 80`."""
+    that wait for a GPU better than CPU does. Needs the custom metrics API (an adapter for Prometheus). When no target
+    is set, `targetCpuPercent: 80`."""
 
     target_cpu_percent: Annotated[Integer, Field(ge=1, le=1000)] | None = None
-    """CPU use, in percent of the requested CPU, that the autoscaler aims at."""
+    """CPU use of the model's container, in percent of the CPU that it requests, that the autoscaler aims at. Needs the
+    resource metrics API (metrics-server) and a request of CPU."""
 
     @rule(
         "self.minReplicas <= self.maxReplicas",
@@ -50,8 +53,7 @@ class Scaling(ApiModel):
     autoscalers write here, through the scale subresource, which needs the field to be set."""
 
     autoscaling: Autoscaling | None = None
-    """Let a HorizontalPodAutoscaler choose the number of pods. When unset, `replicas` is the number. Not carried out by
-    this version."""
+    """Let a HorizontalPodAutoscaler choose the number of pods. When unset, `replicas` is the number."""
 
     @rule(
         "!(has(self.replicas) && has(self.autoscaling))",

@@ -109,6 +109,11 @@ class RolloutStatus(StatusModel):
         default=False,
         description="Whether the pods of one revision go before those of the other come: nobody is served in between.",
     )
+    stable_replicas: int | None = Field(
+        default=None,
+        description="Pods that the stable revision was to have when this attempt began: until it is over, an "
+        "autoscaler leaves no fewer, so that a rollback finds them.",
+    )
     drained_at: Instant | None = Field(
         default=None, description="During a rollback: when the candidate's pods may go, its traffic being off."
     )

@@ -90,11 +90,6 @@ _GAPS: Final = (
         _when("spec.rollout.capacity", lambda spec: spec.rollout.capacity is Capacity.IN_PLACE),
     ),
     _Gap(
-        "autoscaling is",
-        "remove it and set scaling.replicas",
-        _when("spec.scaling.autoscaling", lambda spec: spec.scaling.autoscaling is not None),
-    ),
-    _Gap(
         "a checksum of ConfigMaps and Secrets is",
         "remove it or set Ignore",
         _when(

@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from serinus.api.kinds import GROUP
+from serinus.api.kinds import CUSTOM_METRICS_GROUP, GROUP
 from serinus.api.reasons import ConditionType, Happening, Phase, Reason, Recommendation
 from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts
 from serinus.api.support import unsupported
 from serinus.core import render
+from serinus.core.autoscaling import can_scale
 from serinus.core.conditions import Stall, conditions, selector
 from serinus.core.due import JUDGING_PHASES
 from serinus.core.observation import Observation
@@ -137,6 +138,13 @@ def _missing_capability(s: Situation) -> Stall | None:
     if s.spec.traffic.gateway and not s.observation.capabilities.gateway_api:
         message = "traffic.gateway is set and the cluster has no HTTPRoute kind: install the Gateway API's CRDs"
         return Stall(Reason.ROUTE_NOT_ACCEPTED, message)
+    autoscaling = s.spec.scaling.autoscaling
+    if autoscaling is not None and not can_scale(autoscaling, s.observation.capabilities):
+        message = (
+            "scaling.autoscaling.targetInProgressPerPod is set and nothing serves custom metrics in this cluster: "
+            f"install an adapter for {CUSTOM_METRICS_GROUP}, such as prometheus-adapter, or set targetCpuPercent"
+        )
+        return Stall(Reason.NO_CUSTOM_METRICS, message)
     return None
 
 

@@ -164,6 +164,8 @@ class Capabilities:
     """Whether the HTTPRoute kind is installed."""
     pod_monitor: bool = False
     """Whether the PodMonitor kind is installed."""
+    custom_metrics: bool = True
+    """Whether the cluster serves metrics of pods to autoscalers."""
     safeguards: Safeguards = field(default_factory=Safeguards)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from serinus.api.kinds import (
     ANNOTATION_MOVES,
+    AUTOSCALER,
     CONTROLLER_REVISION,
     DISRUPTION_BUDGET,
     HTTP_ROUTE,
@@ -27,6 +28,7 @@ from serinus.api.kinds import (
 from serinus.api.reasons import Phase
 from serinus.api.revision import candidate_service_name, child_name, network_policy_name, revision_of_child
 from serinus.core import render
+from serinus.core.autoscaling import bounds, can_scale
 from serinus.core.diff import covers
 from serinus.core.observation import ChildObject
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Scale
@@ -51,6 +53,7 @@ def intents(s: Situation) -> tuple[Intent, ...]:
         *objects,
         *_shared_services(s),
         *([] if route_first else route),
+        *_autoscaler(s),
         *_scales(s),
         *_deletions(s, kept),
         *_pod_monitor(s),
@@ -225,6 +228,19 @@ def _backends_are_there(s: Situation) -> bool:
     """Whether every revision that is to get requests has its Service."""
     name = s.observation.deployment.metadata.name
     return all(_observed(s, SERVICE, child_name(name, revision)) is not None for revision in s.split)
+
+
+def _autoscaler(s: Situation) -> Iterable[Intent]:
+    """That of the stable revision, where the spec leaves its size to one; it goes before the size is set here again."""
+    deployment, autoscaling = s.observation.deployment, s.spec.scaling.autoscaling
+    name = deployment.metadata.name
+    there = _observed(s, AUTOSCALER, name)
+    if autoscaling is None:
+        if there is not None:
+            yield Delete(AUTOSCALER, name, there.uid)
+    elif s.stable is not None and (there is not None or can_scale(autoscaling, s.observation.capabilities)):
+        wanted = render.autoscaler(deployment, autoscaling, s.stable, bounds(autoscaling, s.status), s.status.moves)
+        yield from _ensure(s, AUTOSCALER, wanted)
 
 
 def _scales(s: Situation) -> Iterable[Intent]:

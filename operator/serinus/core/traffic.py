@@ -17,6 +17,7 @@ from serinus.api.reasons import Phase
 from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
+from serinus.core.autoscaling import chosen_size
 from serinus.core.observation import Children
 from serinus.core.pod_ratio import in_the_way, pods_beside, selects_all, shares
 
@@ -86,15 +87,11 @@ def _name_before(name: str, taken: set[str]) -> str:
 
 
 def wanted_replicas(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> int:
-    """Pods that the revision in charge should have.
-
-    Where the spec leaves their number to an autoscaler, which this version does not make, as many as there are: an
-    unset `replicas` then means no size at all, and least of all the default.
-    """
+    """Pods that the revision in charge should have: those of the spec, or those that its autoscaler has chosen."""
+    if spec.scaling.autoscaling is None:
+        return defaults.replicas(spec.scaling.replicas)
     serving = children.replica_sets.get(status.stable.revision) if status.stable else None
-    if spec.scaling.autoscaling is not None and serving is not None:
-        return serving.desired
-    return defaults.replicas(spec.scaling.replicas)
+    return chosen_size(spec.scaling.autoscaling, status, serving.desired if serving else 0)
 
 
 def pods_for_share(replicas: int, weight_percent: int) -> int:

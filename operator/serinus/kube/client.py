@@ -218,6 +218,14 @@ class HttpCluster:
             return False
         return any(resource["name"] == kind.plural for resource in found.get("resources", ()))
 
+    async def serves_group(self, group: str) -> bool:
+        """Whether any version of an API group is registered, by whomever it is served and whether that is up or not."""
+        try:
+            await self._call(f"discover {group}", "GET", f"/apis/{group}")
+        except NotFound:
+            return False
+        return True
+
     async def list_pages(
         self, kind: Kind, namespace: str | None = None, *, label_selector: str | None = None, page_size: int = 500
     ) -> AsyncIterator[Page]:

@@ -17,21 +17,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from serinus.api.deployment import owned_annotations
-from serinus.api.kinds import FIELD_MANAGER, GROUP, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
+from serinus.api.kinds import AUTOSCALER, FIELD_MANAGER, GROUP, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
 from serinus.core.plan import Manifest
 
 _SPEC: Final = "f:spec"
-_NEVER_APPLIED: Final[Mapping[Kind, frozenset[str]]] = {REPLICA_SET: frozenset({"f:replicas"})}
-"""Fields of the spec that are set at creation and only scaled afterwards: an apply that owned them would reset them."""
+_NEVER_APPLIED: Final[Mapping[Kind, frozenset[str]]] = {
+    REPLICA_SET: frozenset({"f:replicas"}),
+    AUTOSCALER: frozenset({"f:behavior"}),
+}
+"""Fields of the spec that are set at creation and only scaled afterwards, or by people alone: an apply that owned them
+would reset them."""
 
 _FILLED_IN: Final[Mapping[Kind, frozenset[str]]] = {
+    AUTOSCALER: frozenset({"behavior"}),
     HTTP_ROUTE: frozenset(),
     SERVICE: frozenset(
         ("clusterIP", "clusterIPs", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy", "sessionAffinity")
     ),
 }
-"""Fields of the spec that the API server adds, of the kinds whose specs else consist of values that an apply replaces
-whole: the lists of an HTTPRoute and the selector of a Service are atomic, and the ports of a Service are compared."""
+"""Fields of the spec that the API server or people add, of the kinds whose specs else consist of values that an apply
+replaces whole: the lists of an HTTPRoute and of an autoscaler and the selector of a Service are atomic, and the ports
+of a Service are compared."""
 _OURS: Final = (f"{GROUP}/", "app.kubernetes.io/")
 """Beginnings of the labels and annotations that Serinus writes."""
 

@@ -52,6 +52,7 @@ PERMISSIONS: Final = (
     Permission("", "services", _CHILD, "Give the model its address, and each revision one of its own."),
     Permission("gateway.networking.k8s.io", "httproutes", _CHILD, "Split the requests between two revisions."),
     Permission("monitoring.coreos.com", "podmonitors", _WRITE, "Have the pods scraped by the Prometheus Operator."),
+    Permission("autoscaling", "horizontalpodautoscalers", _CHILD, "Have the stable revision sized by its load."),
     Permission("policy", "poddisruptionbudgets", _CHILD, "Let drains take one pod of a revision at a time."),
     Permission("networking.k8s.io", "networkpolicies", _CHILD, "Open the serving port of the pods, and no other."),
     Permission("", "pods", _LIST, "See readiness, restarts and why a pod does not start."),

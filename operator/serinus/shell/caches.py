@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from serinus.api.kinds import (
+    AUTOSCALER,
     CHILD_KINDS,
     DISRUPTION_BUDGET,
     ENDPOINT_SLICE,
@@ -42,6 +43,7 @@ from serinus.kube.observation import (
 )
 from serinus.kube.ownership import only_whether_booked, only_who_asked
 from serinus.kube.store import Store, object_key
+from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
 
@@ -63,6 +65,7 @@ _KEPT: Final[Mapping[Kind, Callable[[dict[str, Any]], Manifest]]] = {
     SERVICE: partial(only_whether_booked, SERVICE),
     DISRUPTION_BUDGET: without_status,
     NETWORK_POLICY: without_status,
+    AUTOSCALER: without_status,
 }
 """Where not all of an object is used."""
 _AT_REST: Final = frozenset({Phase.IDLE, Phase.REJECTED})
@@ -190,6 +193,9 @@ class Caches:
             for kind in (*CHILD_KINDS, POD, ENDPOINT_SLICE)
         )
         self._of_kind = {informer.kind: informer for informer in self.informers}
+        self._custom_metrics = CustomMetrics(
+            cluster, is_needed=self._some_need_custom_metrics, on_change=self._capabilities_changed
+        )
 
     async def run(self, deployments_listed: asyncio.Event) -> None:
         """Keep the caches of the children until cancelled."""
@@ -198,6 +204,7 @@ class Caches:
                 await deployments_listed.wait()
                 shard = self._shard.run(self.informers, first_lists=self.wait_until_synced())
                 group.create_task(shard, name="shard")
+            group.create_task(self._custom_metrics.run(), name="custom metrics")
             for informer in self.informers:
                 group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
 
@@ -241,10 +248,15 @@ class Caches:
             metric_source=self._metric_source,
             gateway_api=self._of_kind[HTTP_ROUTE].installed,
             pod_monitor=self._of_kind[POD_MONITOR].installed,
+            custom_metrics=self._custom_metrics.installed,
             safeguards=self._safeguards,
         )
 
+    def _some_need_custom_metrics(self) -> bool:
+        return any(needs_custom_metrics(self.deployments.get(key) or {}) for key in self.deployments.names())
+
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
+        self._custom_metrics.notice(self.deployments.get(key) or {})
         if self._shard is not None:
             if key not in self.deployments:
                 self._shard.leave(key)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serinus.api.deployment import ObjectMeta
-from serinus.api.kinds import CONTROLLER_REVISION, HTTP_ROUTE, REPLICA_SET, SERVICE
+from serinus.api.kinds import AUTOSCALER, CONTROLLER_REVISION, HTTP_ROUTE, REPLICA_SET, SERVICE
 from serinus.kube.ownership import (
     booked_as_apply,
     is_booked,
@@ -53,6 +53,18 @@ def test_what_others_put_into_the_spec_is_taken_and_the_rest_left_to_them():
         entry("serinus", "Apply", {"f:spec": {"f:ports": {"f:a": {}}, "f:selector": {"f:app": {}}}}),
         entry("kubectl-edit", "Update", LABEL),
     ]
+
+
+def test_how_fast_an_autoscaler_goes_is_left_to_people():
+    theirs = entry("kubectl-edit", "Update", {"f:spec": {"f:behavior": {"f:scaleDown": {}}}})
+    most = {"f:spec": {"f:maxReplicas": {}}}
+
+    assert booked_as_apply(AUTOSCALER, [entry("serinus", "Update", most), theirs]) == [
+        entry("serinus", "Apply", most),
+        theirs,
+    ]
+    with_behavior = {"metadata": {}, "spec": {"minReplicas": 2, "maxReplicas": 4, "behavior": {"scaleDown": {}}}}
+    assert takes_nothing_out(AUTOSCALER, with_behavior, {"metadata": {}, "spec": {"minReplicas": 1, "maxReplicas": 9}})
 
 
 def test_an_object_that_others_made_becomes_ours():

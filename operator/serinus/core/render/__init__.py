@@ -4,6 +4,7 @@ Called by `serinus.core.realise`, which compares the result with what is observe
 pod template is rendered once, into its ControllerRevision; everything else is rendered on every pass.
 """
 
+from serinus.core.render.autoscaler import autoscaler
 from serinus.core.render.bentoml import request_timeout_seconds
 from serinus.core.render.identity import model_version
 from serinus.core.render.metadata import metadata, owner_labels, pod_selector
@@ -30,6 +31,7 @@ from serinus.core.render.safeguards import disruption_budget, network_policy
 
 __all__ = [
     "ReservedField",
+    "autoscaler",
     "candidate_service",
     "controller_revision",
     "disruption_budget",

@@ -44,6 +44,7 @@ def start(s: Situation, *, skips_steps: bool = False) -> Move:
             started_at=s.now,
             step_started_at=s.now,
             skips_steps=skips_steps,
+            stable_replicas=s.replicas if s.stable else None,
         ),
         rejected=(),
         analysis=(),
@@ -107,6 +108,7 @@ def enter_step(
             restarts=restarts_of_attempt(s),
             judged_by=judged_by,
             skips_steps=s.rollout.skips_steps,
+            stable_replicas=s.rollout.stable_replicas,
             return_from=s.rollout.return_from,
         ),
     )
@@ -340,6 +342,7 @@ def start_over(s: Situation) -> Move:
             step_count=len(s.steps),
             started_at=s.now,
             step_started_at=s.now,
+            stable_replicas=s.rollout.stable_replicas,
             return_from=s.rollout.return_from,
         ),
         analysis=(),

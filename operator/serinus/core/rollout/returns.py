@@ -76,6 +76,7 @@ def begin_return(s: Situation, revision: str, because: str) -> Move:
             step_started_at=s.now,
             short_since=s.now if skips_steps else None,
             recreates=skips_steps and s.makes_room_first,
+            stable_replicas=s.replicas if s.stable else None,
             judged_by=JudgedBy.PERSON if skips_steps else None,
             reason=because[:BECAUSE_LENGTH] if skips_steps else None,
             return_from=s.revision,
