@@ -79,7 +79,7 @@ LEASE_OF_ANOTHER = {
 """The operator is the standby of one that is never heard of again."""
 
 
-def iris(version: str, *, gateway: bool = True) -> Manifest:
+def iris(version: str, *, gateway: bool = True, autoscaled: bool = False) -> Manifest:
     steps = [{"name": "five", "weightPercent": 5, "holdSeconds": 3600}]
     return {
         "apiVersion": "serinus.dev/v1alpha1",
@@ -87,6 +87,7 @@ def iris(version: str, *, gateway: bool = True) -> Manifest:
         "metadata": {"name": "iris", "namespace": "default"},
         "spec": {
             "serving": {"image": f"registry.example.com/iris:{version}"},
+            "scaling": {"autoscaling": {"maxReplicas": 2}} if autoscaled else {},
             "traffic": {"gateway": {"parentRefs": [{"name": "public"}]}} if gateway else {},
             "rollout": {
                 "revisionHistoryLimit": 0,
@@ -324,23 +325,26 @@ async def work(cluster: Cluster, operator: Operator) -> None:
         return await until(condition, cluster, operator, what)
 
     await reached(lambda: operator.answer("/readyz")[0] == 200, "ready")
-    cluster.apply(iris("1.0.0"))
+    cluster.apply(iris("1.0.0", autoscaled=True))
     await reached(lambda: "FirstDeployment" in history(), "serving the first revision")
+    await reached(lambda: cluster.all("horizontalpodautoscalers"), "handing it to an autoscaler")
 
     # By hand: what is there is lost sight of, edited, scaled.
-    for kind in ("service/iris", "httproute/iris", "podmonitor/iris", "networkpolicy/iris-serving"):
+    for kind in ("service/iris", "httproute/iris", "podmonitor/iris", "hpa/iris", "networkpolicy/iris-serving"):
         cluster.kubectl("label", kind, "-n", "default", "serinus.dev/deployment-")
     of_revisions = "replicasets,controllerrevisions,poddisruptionbudgets"
     for manifest in cluster.all(of_revisions):
         name = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}"
         cluster.kubectl("label", name, "-n", "default", "serinus.dev/deployment-")
-    kinds = f"services,httproutes,podmonitors,networkpolicies,{of_revisions}"
+    kinds = f"services,httproutes,podmonitors,horizontalpodautoscalers,networkpolicies,{of_revisions}"
 
     def unlabelled() -> list[str]:
         ours = [each for each in cluster.all(kinds) if each["metadata"].get("ownerReferences")]
         return [each["kind"] for each in ours if "serinus.dev/deployment" not in each["metadata"].get("labels", {})]
 
     await reached(lambda: not unlabelled(), "taking back what lost its label")
+    cluster.apply(iris("1.0.0"))
+    await reached(lambda: not cluster.all("horizontalpodautoscalers"), "without an autoscaler")
     (replica_set,) = cluster.all("replicasets")
     cluster.kubectl("scale", "replicaset", replica_set["metadata"]["name"], "-n", "default", "--replicas=3")
     await reached(lambda: cluster.all("replicasets")[0]["spec"]["replicas"] == 1, "scaling back")

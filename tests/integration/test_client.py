@@ -12,7 +12,7 @@ import yaml
 
 from e2e.cluster.controlplane import ControlPlane
 from serinus.api.deployment import ModelDeployment
-from serinus.api.kinds import HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, REPLICA_SET, SERVICE
+from serinus.api.kinds import CUSTOM_METRICS_GROUP, HTTP_ROUTE, MODEL_DEPLOYMENT, POD_MONITOR, REPLICA_SET, SERVICE
 from serinus.core.observation import Children, Observation
 from serinus.core.plan import Create, Plan, Realise
 from serinus.kube.client import HttpCluster, open_cluster
@@ -284,3 +284,8 @@ async def test_a_server_with_another_authority_is_not_spoken_to(plane: ControlPl
     async with open_cluster(Credentials(plane.server)) as cluster:
         with pytest.raises(Unavailable, match="certificate verify failed"):
             await cluster.discover(HTTP_ROUTE)
+
+
+async def test_an_api_group_that_nobody_serves_is_told_from_one_that_is_served(cluster: HttpCluster):
+    assert await cluster.serves_group("apps")
+    assert not await cluster.serves_group(CUSTOM_METRICS_GROUP)

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from e2e.cluster.controlplane import ControlPlane
-from serinus.api.kinds import ANNOTATION_MOVES, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
+from serinus.api.deployment import ModelDeployment
+from serinus.api.kinds import ANNOTATION_MOVES, AUTOSCALER, HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
 from serinus.core import render
 from serinus.core.diff import covers
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import from_kubeconfig
+from serinus.kube.ownership import takes_nothing_out
 from tests.golden.render_all import RESOURCES, children_of, deployment_of
 from tests.integration.conftest import Kubectl
 from tests.unit.core.render.resources import deployment
@@ -118,6 +120,34 @@ async def test_a_service_follows_a_new_selector_and_port_and_keeps_its_address(c
     assert applied["spec"]["selector"] == {"serinus.dev/deployment": "iris", "serinus.dev/revision": "b"}
     assert [each["port"] for each in applied["spec"]["ports"]] == [8080]
     assert applied["metadata"]["annotations"][ANNOTATION_MOVES] == "2"
+
+
+async def test_an_autoscaler_is_handed_over_and_keeps_the_pace_that_people_gave_it(
+    cluster: HttpCluster, kubectl: Kubectl, namespace: str
+):
+    resource = deployment({"scaling": {"autoscaling": {"maxReplicas": 8, "targetInProgressPerPod": 4}}})
+    by_cpu = deployment({"scaling": {"autoscaling": {"maxReplicas": 8}}})
+
+    def of(which: ModelDeployment, revision: str, bounds: tuple[int, int]) -> Mapping[str, Any]:
+        autoscaling = which.spec.scaling.autoscaling
+        assert autoscaling is not None
+        return render.autoscaler(which, autoscaling, revision, bounds, 1)
+
+    await cluster.create(AUTOSCALER, namespace, _in(namespace, of(resource, "a", (1, 8))))
+    patch = json.dumps({"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}})
+    edited = kubectl("patch", "hpa", "iris", "-n", namespace, "--type=merge", "-p", patch)
+    assert edited.returncode == 0, edited.stderr
+    observed = await cluster.get(AUTOSCALER, namespace, "iris")
+    wanted = _in(namespace, of(by_cpu, "b", (3, 9)))
+    wanted["metadata"]["uid"] = observed["metadata"]["uid"]
+    assert takes_nothing_out(AUTOSCALER, observed, wanted), "one call will do"
+
+    applied = await cluster.apply(AUTOSCALER, namespace, wanted, observed["metadata"]["resourceVersion"], booked=True)
+
+    assert covers(applied, wanted)
+    assert applied["spec"]["scaleTargetRef"]["name"] == "iris-b"
+    assert applied["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
+    assert [each["type"] for each in applied["spec"]["metrics"]] == ["ContainerResource"]
 
 
 async def test_an_edited_template_is_put_back_without_touching_the_replicas(cluster: HttpCluster, namespace: str):

@@ -143,6 +143,50 @@ def test_hand_scaled_replica_set_is_scaled_back(cluster: Cluster, served: str, n
     eventually(lambda: (cluster.get("replicaset", f"{name}-{revision}", served) or {})["spec"]["replicas"] == 1)
 
 
+def test_the_size_that_is_set_by_the_scale_subresource_reaches_the_pods(
+    cluster: Cluster, served: str, name: str
+) -> None:
+    revision = deployed(cluster, served, name, scaling={"replicas": 1})
+    cluster.kubectl("scale", "modeldeployment", name, "--replicas=3", "-n", served)
+    eventually(lambda: (cluster.get("replicaset", f"{name}-{revision}", served) or {})["spec"]["replicas"] == 3)
+
+    def told() -> bool:
+        cluster.make_pods_ready(served, name)
+        path = f"/apis/serinus.dev/v1alpha1/namespaces/{served}/modeldeployments/{name}/scale"
+        scale = json.loads(cluster.kubectl("get", f"--raw={path}"))
+        selects = f"serinus.dev/revision={revision}" in scale["status"].get("selector", "")
+        return scale["spec"]["replicas"] == scale["status"]["replicas"] == 3 and selects
+
+    eventually(told, doing="the scale subresource tells of three pods")
+
+
+def test_an_autoscaler_gets_the_stable_revision_and_its_size_is_left_alone(
+    cluster: Cluster, served: str, name: str
+) -> None:
+    """Kubernetes' own controller, which has no metrics here and keeps to its bounds."""
+    scaling = {"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}
+    old = deployed(cluster, served, name, scaling=scaling)
+    eventually(lambda: cluster.get("hpa", name, served))
+    cluster.kubectl("scale", "replicaset", f"{name}-{old}", "--replicas=7", "-n", served)
+
+    def size(revision: str) -> int:
+        return int((cluster.get("replicaset", f"{name}-{revision}", served) or {})["spec"]["replicas"])
+
+    eventually(lambda: size(old) == 5, doing="the autoscaler takes it back to its most")
+    cluster.apply(model_deployment(name, "registry.example.com/iris:2.0.0", scaling=scaling), namespace=served)
+    new = eventually(lambda: {revision_of(cluster, served, name)} - {old}).pop()
+    rollout = (cluster.get("modeldeployment", name, served) or {})["status"]["rollout"]
+    assert rollout["stableReplicas"] == 5
+
+    def handed_over() -> bool:
+        cluster.make_pods_ready(served, name)
+        spec = (cluster.get("hpa", name, served) or {})["spec"]
+        return bool(spec["scaleTargetRef"]["name"] == f"{name}-{new}" and spec["minReplicas"] == 2)
+
+    eventually(handed_over, doing="the autoscaler is handed over")
+    assert {old: size(old), new: size(new)} == {old: 5, new: 5}
+
+
 def test_child_that_lost_its_label_gets_it_back(cluster: Cluster, served: str, name: str) -> None:
     deployed(cluster, served, name)
     cluster.kubectl("label", "service", name, "serinus.dev/deployment-", "-n", served)
