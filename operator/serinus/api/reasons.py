@@ -61,6 +61,8 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     PAUSED = "Paused"
+    IMAGES_DIFFER = "ImagesDiffer"
+    """Only there once the pods of one revision ran different images."""
 
 
 class Reason(StrEnum):
@@ -90,6 +92,9 @@ class Reason(StrEnum):
     PAUSED_BY_PERSON = "PausedByPerson"
     SUSPENDED = "Suspended"
     RUNNING = "Running"
+    # ImagesDiffer
+    TAG_PUSHED_AGAIN = "TagPushedAgain"
+    SAME_IMAGE = "SameImage"
     # Stalled
     NOT_STALLED = "NotStalled"
     INVALID_SPEC = "InvalidSpec"

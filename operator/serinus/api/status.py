@@ -221,7 +221,7 @@ class ModelDeploymentStatus(StatusModel):
     observed_generation: int = Field(default=0, description="metadata.generation that this status speaks of.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Available, Ready, Reconciling, Stalled and Paused.",
+        description="Available, Ready, Reconciling, Stalled and Paused; ImagesDiffer once a tag was pushed again.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     moves: int = Field(default=0, description="Rises with every decision; children carry it, so a stale writer stops.")

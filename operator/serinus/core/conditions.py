@@ -7,6 +7,7 @@ stable and serves; Reconciling while something is going on by itself; Stalled wh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -15,6 +16,7 @@ from serinus.api.kinds import GROUP, LABEL_DEPLOYMENT, LABEL_REVISION
 from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.revision import candidate_service_name
 from serinus.api.status import Condition
+from serinus.core.images import mixed_images, short
 from serinus.core.recommendation import in_words
 from serinus.core.rollout import recreate
 from serinus.core.rollout.actions import wants_pause
@@ -45,7 +47,7 @@ class _Draft:
 
 def conditions(s: Situation, stall: Stall | None) -> tuple[Condition, ...]:
     """All conditions for this situation; the transition time changes only with the status."""
-    drafts = (_available(s), _ready(s, stall), _reconciling(s, stall), _stalled(stall), _paused(s))
+    drafts = (_available(s), _ready(s, stall), _reconciling(s, stall), _stalled(stall), _paused(s), *_images_differ(s))
     generation = s.observation.deployment.metadata.generation
     return tuple(_finished(draft, s.status.conditions, generation, s.now) for draft in drafts)
 
@@ -142,6 +144,24 @@ def _paused(s: Situation) -> _Draft:
         return _Draft(ConditionType.PAUSED, True, reason, message.lstrip("; "))
     told = _goes_on_in_spite_of_it(s) if wants_pause(s) else "Not paused"
     return _Draft(ConditionType.PAUSED, False, Reason.RUNNING, told)
+
+
+def _images_differ(s: Situation) -> Iterable[_Draft]:
+    """Nothing as long as it was never so: it concerns few, and status is written for all."""
+    for role in (s.status.stable, s.status.candidate, s.status.previous):
+        mixed = mixed_images(s.children, role.revision if role else None)
+        if role is not None and mixed:
+            told = ", ".join(f"{short(digest)} in {counted(pods, 'pod')}" for digest, pods in mixed.items())
+            message = (
+                f"Pods of revision {role.revision} run different images under the name {role.image}: {told}. The tag "
+                "was pushed again, and nobody has judged what the later pods run: give each image a tag of its own, or "
+                "name it by its digest"
+            )
+            yield _Draft(ConditionType.IMAGES_DIFFER, True, Reason.TAG_PUSHED_AGAIN, message)
+            return
+    if any(condition.type == ConditionType.IMAGES_DIFFER for condition in s.status.conditions):
+        message = "All pods of a revision run the same image again"
+        yield _Draft(ConditionType.IMAGES_DIFFER, False, Reason.SAME_IMAGE, message)
 
 
 def _goes_on_in_spite_of_it(s: Situation) -> str:

@@ -36,6 +36,8 @@ class PodState:
     deleting: bool = False
     ended: bool = False
     """Whether its containers have ended for good, as of an evicted one: it is there, and takes no room."""
+    image_id: str = ""
+    """What the container runtime pulled for the model's container; empty before it has."""
 
 
 @dataclass(frozen=True, slots=True)

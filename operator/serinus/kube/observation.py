@@ -132,6 +132,7 @@ def pod_state(pod: Manifest) -> PodState:
         trouble=None if is_ready else _trouble(status),
         deleting=metadata.get("deletionTimestamp") is not None,
         ended=status.get("phase") in _ENDED,
+        image_id=container.get("imageID", ""),
     )
 
 
