@@ -288,14 +288,16 @@ def dead_pods_have_weight(after: Moment) -> str:
 
 
 def stable_is_too_small(after: Moment) -> str:
-    """The stable revision's ReplicaSet is smaller than promised."""
+    """The stable revision's ReplicaSet is smaller than promised: than the spec says, or where an autoscaler says it,
+    than it was at the start of the rollout."""
     stable = _stable(after.status)
-    if stable is None or after.replicas is None or after.replicas < 0 or after.status.rollout.recreates:
+    promised = after.status.rollout.stable_replicas if after.replicas is None else after.replicas
+    if stable is None or promised is None or promised < 0 or after.status.rollout.recreates:
         return ""
     if stable not in after.wanted and stable not in after.recorded:
         return ""  # somebody has deleted both: nobody knows any more what it was
     wanted = after.wanted.get(stable, 0)
-    return f"stable {stable} is to have {wanted} of {after.replicas} pods" if wanted < after.replicas else ""
+    return f"stable {stable} is to have {wanted} of {promised} pods" if wanted < promised else ""
 
 
 def weight_is_only_on_ready_pods(world: World) -> None:
