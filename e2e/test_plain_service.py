@@ -12,7 +12,7 @@ from e2e.model import NAME, Model, model_in, revision, rollout
 from e2e.stage import Stage, wait_until
 
 PLAIN: dict[str, Any] = {"traffic": {"gateway": None}, "rollout": {"canary": None, "blueGreen": {}}}
-CHILDREN = "replicasets,services,controllerrevisions,httproutes,pods"
+CHILDREN = "replicasets,services,controllerrevisions,httproutes,pods,poddisruptionbudgets,networkpolicies"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,8 @@ def test_blue_green_switches_the_service_when_the_new_version_is_ready_and_watch
 
 def test_deleting_the_resource_removes_all_that_was_made_for_it_and_does_not_hang(model: Model) -> None:
     owned = model.objects(CHILDREN)
-    assert {child["kind"] for child in owned} == {"ReplicaSet", "Service", "ControllerRevision", "Pod"}
+    of_revisions = {"ReplicaSet", "Service", "ControllerRevision", "Pod", "PodDisruptionBudget"}
+    assert {child["kind"] for child in owned} == {*of_revisions, "NetworkPolicy"}
 
     model.kubectl("delete", "mdep", NAME, "--wait=true", timeout_seconds=30)
 
