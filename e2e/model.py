@@ -242,7 +242,7 @@ def revision(manifest: Manifest, role: str) -> str:
 
 def weights_of(route: Manifest) -> dict[str, int]:
     """Percent by revision, as a route has it."""
-    refs = route["spec"]["rules"][0]["backendRefs"]
+    refs = route["spec"]["rules"][-1]["backendRefs"]  # rules for headers stand before it
     return {ref["name"].rpartition("-")[2]: ref.get("weight", 1) for ref in refs}
 
 

@@ -185,7 +185,7 @@ def _weights(seen: list[Seen], versions: dict[str, str]) -> tuple[WeightSet, ...
     """Every change of the route's weights."""
     changes: list[WeightSet] = []
     for each in seen:
-        refs = each.manifest["spec"]["rules"][0]["backendRefs"]
+        refs = each.manifest["spec"]["rules"][-1]["backendRefs"]
         weights = {versions.get(ref["name"].rpartition("-")[2], ref["name"]): ref.get("weight", 1) for ref in refs}
         if not changes or changes[-1].weights != weights:
             changes.append(WeightSet(each.at, weights))

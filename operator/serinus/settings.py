@@ -7,6 +7,7 @@ the shell knows where a number came from. A variable is named after its field: `
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import re
 import socket
@@ -17,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from serinus.api.gateways import GatewayFeature
 from serinus.api.values import DNS_LABEL_PATTERN, DNS_SUBDOMAIN_PATTERN, PROMETHEUS_LABEL_PATTERN, matches
 
 PREFIX: Final = "SERINUS_"
@@ -26,6 +28,9 @@ _KEY: Final = rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}"
 _REQUIREMENT: Final = rf"(!?{_KEY}|{_KEY} *(=|==|!=) *({_NAME})?|{_KEY} +(in|notin) +[(] *{_NAME}( *, *{_NAME})* *[)])"
 SELECTOR_PATTERN: Final = rf"{_REQUIREMENT}( *, *{_REQUIREMENT})*"
 """Label selectors as kubectl takes them, without the rare `>` and `<`; the chart's schema has the same pattern."""
+
+CONTROLLER_NAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/._~%!$&'()*+,;=:-]+$"
+"""The controllerName of a GatewayClass: a domain and a path."""
 
 
 class LogLevel(StrEnum):
@@ -85,6 +90,10 @@ class Settings:
     selector: str = ""
     """Label selector of the ModelDeployments that are served. Empty: all of them. Those it leaves out are another
     operator's, or nobody's."""
+
+    gateway_features: Mapping[str, Mapping[GatewayFeature, bool]] = field(default_factory=dict)
+    """What gateways can do, by the controllerName of their GatewayClass, where the operator does not know it or is
+    wrong. It overrules what the operator knows and what the GatewayClass publishes."""
 
     concurrency: int = 16
     """How many resources are worked on at once."""
@@ -238,6 +247,34 @@ def _switch(text: str) -> bool:
     return text == "true"
 
 
+def _gateway_features(text: str) -> dict[str, dict[GatewayFeature, bool]]:
+    try:
+        told = json.loads(text)
+        found = {
+            _controller(controller): {GatewayFeature(feature): _said(can) for feature, can in features.items()}
+            for controller, features in told.items()
+        }
+    except (ValueError, AttributeError):  # no JSON, no objects, no feature of ours
+        raise _UnreadableError(
+            "write JSON of controllerNames and features, such as "
+            f'{{"example.com/gateway-controller": {{"{GatewayFeature.MIRROR}": true}}}}; '
+            f"the features are {', '.join(GatewayFeature)}"
+        ) from None
+    return found
+
+
+def _controller(name: str) -> str:
+    if not matches(CONTROLLER_NAME_PATTERN, name):
+        raise ValueError(name)
+    return name
+
+
+def _said(can: object) -> bool:
+    if not isinstance(can, bool):
+        raise ValueError(can)  # noqa: TRY004 -- one error for all that can't be read
+    return can
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def parse(text: str) -> _Choice:
         try:
@@ -259,6 +296,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "metrics_pod_label": _pattern(PROMETHEUS_LABEL_PATTERN, "pod", 128),
     "watch_namespaces": _namespaces,
     "selector": _selector,
+    "gateway_features": _gateway_features,
     "concurrency": _integer(1, 1000),
     "watch_stale_seconds": _number(90, 86_400),
     "route_margin_seconds": _SECONDS,

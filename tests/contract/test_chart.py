@@ -15,8 +15,9 @@ from jsonschema import Draft7Validator
 
 import serinus
 from e2e.cluster import tools
+from serinus.api.gateways import GatewayFeature
 from serinus.kube.permissions import PERMISSIONS, Scope
-from serinus.settings import SELECTOR_PATTERN, VARIABLES, Settings, from_environment
+from serinus.settings import CONTROLLER_NAME_PATTERN, SELECTOR_PATTERN, VARIABLES, Settings, from_environment
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "serinus"
@@ -83,7 +84,8 @@ def grants(manifests: list[Manifest], account: str) -> dict[Grant, set[str]]:
                     if reference["kind"] == "Role":
                         assert binding["metadata"]["namespace"] == "ops"
                         scope = Scope.OWN_NAMESPACE
-                    elif resource == "customresourcedefinitions":
+                    elif resource in {"customresourcedefinitions", "gateways", "gatewayclasses"}:
+                        assert binding["kind"] == "ClusterRoleBinding"
                         scope = Scope.CLUSTER
                     else:
                         scope = Scope.WATCHED_NAMESPACES
@@ -116,6 +118,7 @@ def test_rights_stay_within_the_watched_namespaces() -> None:
         ("team-b", "serinus"),
         ("ops", "serinus-lease"),
         (None, "serinus-crd"),
+        (None, "serinus-gateways"),
     }
     assert settings_of(manifests).watch_namespaces == ("team-a", "team-b")
 
@@ -156,6 +159,7 @@ def test_values_reach_the_operator() -> None:
             "logLevel": "debug",
             "logFormat": "json",
             "concurrency": 3,
+            "gatewayFeatures": {"example.com/gateway": {"HTTPRouteRequestMirror": True, "HTTPRoute": False}},
             "selector": "shard notin (a, b), team=x",
             "profiling": {"enabled": True, "port": 7070, "address": "::1"},
             "safeguards": {"disruptionBudgets": False, "networkPolicies": False, "scraperNamespace": "monitoring"},
@@ -173,6 +177,9 @@ def test_values_reach_the_operator() -> None:
     assert settings.lease_retry_seconds == 0.5
     assert (settings.log_level, settings.log_format, settings.concurrency) == ("debug", "json", 3)
     assert settings.selector == "shard notin (a, b), team=x"
+    assert settings.gateway_features == {
+        "example.com/gateway": {GatewayFeature.MIRROR: True, GatewayFeature.HEADERS: False}
+    }
     assert (settings.profile_port, settings.profile_address) == (7070, "::1")
     assert (settings.disruption_budgets, settings.network_policies) == (False, False)
     assert settings.scraper_namespace == "monitoring"
@@ -301,6 +308,9 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"profiling": {"port": 8080}}, "profiling.port: Must not validate the schema (not)"),
     ({"profiling": {"address": "everywhere"}}, "profiling.address: Does not match pattern"),
     ({"safeguards": {"scraperNamespace": "Monitoring"}}, "safeguards.scraperNamespace: Does not match pattern"),
+    ({"gatewayFeatures": {"traefik": {"HTTPRoute": True}}}, "gatewayFeatures"),
+    ({"gatewayFeatures": {"a.b/c": {"Mirror": True}}}, "Additional property Mirror is not allowed"),
+    ({"gatewayFeatures": {"a.b/c": {"HTTPRoute": "yes"}}}, "Expected: boolean, given: string"),
     ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
     ({"nodeSelector": {"gpu": True}}, "nodeSelector.gpu: Invalid type. Expected: string, given: boolean"),
 ]
@@ -334,6 +344,13 @@ def test_schema_covers_every_value_and_is_strict() -> None:
 def test_selector_is_checked_by_the_operators_own_pattern() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert schema["properties"]["selector"]["pattern"] == f"^({SELECTOR_PATTERN})?$"
+
+
+def test_features_of_gateways_are_those_that_the_operator_knows() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["gatewayFeatures"]
+    ((pattern, features),) = schema["patternProperties"].items()
+    assert pattern == CONTROLLER_NAME_PATTERN
+    assert set(features["properties"]) == set(GatewayFeature)
 
 
 @pytest.mark.parametrize("others", [{}, {"selector": "shard=b"}, {"watchNamespaces": ["team-a"]}])

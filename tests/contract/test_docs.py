@@ -12,6 +12,7 @@ import yaml
 from prometheus_client.registry import Collector
 
 from serinus.api.reasons import Reason
+from serinus.core.gateways import ENVOY_GATEWAY, TRAEFIK, known_features
 from serinus.core.readings import MissingReason
 from serinus.core.verdicts import UndecidedReason, VerdictKind
 from serinus.kube.client import open_cluster
@@ -51,6 +52,20 @@ def test_every_reason_for_a_person_to_act_has_its_cure() -> None:
     elsewhere = {reason for reason in Reason if f"`{reason}`" in page.read_text()}
     unexplained = {Reason.NO_READY_PODS}
     assert set(Reason) - means_no_trouble - unexplained == (told | elsewhere) - unexplained
+
+
+def test_what_was_tried_with_gateways_is_told_as_it_is_known() -> None:
+    rows = [line.split("|")[1:-1] for line in (DOCS / "gateways.md").read_text().splitlines() if line.startswith("|")]
+    controllers = [re.search(r"`(.+)`", cell) for cell in rows[0][2:]]
+    told = {
+        (controller[1], feature)
+        for row in rows[2:]
+        for feature in re.findall(r"`(HTTP\w+)`", row[0])
+        for controller, cell in zip(controllers, row[2:], strict=True)
+        if controller is not None and cell.strip() == "works"
+    }
+    known = {(each, feature.value) for each in (TRAEFIK, ENVOY_GATEWAY) for feature in known_features(each, (), {})}
+    assert told == known
 
 
 def test_verdicts_and_their_reasons_are_told() -> None:

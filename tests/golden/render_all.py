@@ -7,6 +7,7 @@ import yaml
 
 from serinus.api.deployment import ModelDeployment
 from serinus.core import render
+from serinus.core.traffic import planned_steps
 
 FOLDER = Path(__file__).parent
 RESOURCES = sorted((FOLDER / "resources").glob("*.yaml"))
@@ -41,5 +42,7 @@ def children_of(deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
         bounds = autoscaling.min_replicas, autoscaling.max_replicas
         children.append(render.autoscaler(deployment, autoscaling, OTHER_REVISION, bounds, MOVES))
     if deployment.spec.traffic.gateway:
-        children.append(render.http_route(deployment, {OTHER_REVISION: 95, revision: 5}, MOVES))
+        last = next(reversed(planned_steps(deployment.spec)), None)
+        matches = {revision: last.matches} if last is not None and last.matches else {}
+        children.append(render.http_route(deployment, {OTHER_REVISION: 95, revision: 5}, MOVES, matches=matches))
     return {f"{child['kind']}/{child['metadata']['name']}": dict(child) for child in children}

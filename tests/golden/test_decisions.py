@@ -109,6 +109,21 @@ def approval(world: World) -> Iterator[str]:
     world.run(120)
 
 
+def match_first(world: World) -> Iterator[str]:
+    world.tester_share = 0.3
+    spec = spec_of(NEW)
+    match = {"headers": [{"name": "x-cohort", "value": "beta"}]}
+    by_headers = {"name": "testers", "match": match, "holdSeconds": 30}
+    steps = [by_headers, *spec["rollout"]["canary"]["steps"]]
+    rollout = {"rollout": {**spec["rollout"], "canary": {"steps": steps}}}
+    yield from started(world, **rollout)
+    yield deploy(world, NEW, **rollout)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    world.behaviours[NEWER] = Behaviour(error_share=0.3)
+    yield deploy(world, NEWER, **rollout)
+    world.run(80)
+
+
 def plain(**strategy: Any) -> dict[str, Any]:
     """Sections without a gateway, with a strategy and short times."""
     times = {"watchSeconds": 30, "scaleDownDelaySeconds": 120, "progressDeadlineSeconds": 80}
@@ -182,6 +197,7 @@ STORIES: dict[str, Story] = {
         pods_lost,
         watch_return,
         approval,
+        match_first,
         return_to,
         return_by_spec,
         blue_green,
@@ -221,6 +237,7 @@ class Recorded(World):
         rollout = self.status.rollout
         where = f"{rollout.phase}" + (f"/{rollout.step}" if rollout.step else "")
         weights = self._shares(self.weights(), " %")
+        weights += "".join(f", testers {self._named(revision)}" for revision in self.by_headers())
         return f"{where:<20} traffic {weights:<30} pods {self._shares(self.replicas(), '')}"
 
     def _shares(self, shares: dict[str, int], unit: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from serinus.api.gateways import GatewayFeature
 from serinus.settings import VARIABLES, LogFormat, LogLevel, Settings, SettingsError, from_environment
 
 
@@ -36,6 +37,13 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_SELECTOR", "!example.com/shard,team == x", "selector", "!example.com/shard,team == x"),
         ("SERINUS_SELECTOR", "shard notin (a, b), team, x!=", "selector", "shard notin (a, b), team, x!="),
         ("SERINUS_CONCURRENCY", "4", "concurrency", 4),
+        ("SERINUS_GATEWAY_FEATURES", "{}", "gateway_features", {}),
+        (
+            "SERINUS_GATEWAY_FEATURES",
+            '{"a.b/c": {"HTTPRouteRequestMirror": true, "HTTPRoute": false}}',
+            "gateway_features",
+            {"a.b/c": {GatewayFeature.MIRROR: True, GatewayFeature.HEADERS: False}},
+        ),
         ("SERINUS_LOG_LEVEL", "WARNING", "log_level", LogLevel.WARNING),
         ("SERINUS_LOG_FORMAT", "json", "log_format", LogFormat.JSON),
         ("SERINUS_METRICS_POD_LABEL", "exported_pod", "metrics_pod_label", "exported_pod"),
@@ -56,6 +64,16 @@ def test_variable_fills_its_field(variable: str, text: str, field: str, value: o
 @pytest.mark.parametrize(
     ("variable", "text", "advice"),
     [
+        ("SERINUS_GATEWAY_FEATURES", "traefik: mirror", "write JSON of controllerNames and features"),
+        ("SERINUS_GATEWAY_FEATURES", '["a.b/c"]', "write JSON of controllerNames and features"),
+        ("SERINUS_GATEWAY_FEATURES", '{"a.b/c": true}', "write JSON of controllerNames and features"),
+        (
+            "SERINUS_GATEWAY_FEATURES",
+            '{"a.b/c": {"Mirror": true}}',
+            "the features are HTTPRoute, HTTPRouteRequestMirror",
+        ),
+        ("SERINUS_GATEWAY_FEATURES", '{"a.b/c": {"HTTPRoute": "yes"}}', "write JSON of controllerNames and features"),
+        ("SERINUS_GATEWAY_FEATURES", '{"traefik": {"HTTPRoute": true}}', 'such as {"example.com/gateway-controller"'),
         ("SERINUS_PROMETHEUS_URL", "prometheus:9090", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://prometheus:port", "such as http://prometheus.monitoring:9090"),

@@ -43,6 +43,7 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
         assert not the_candidate_has_more_than_it_may(after), the_candidate_has_more_than_it_may(after)
         assert not the_candidate_has_more_pods_than_it_may(after), the_candidate_has_more_pods_than_it_may(after)
         assert not a_third_revision_shares(after), a_third_revision_shares(after)
+    holds_or_is_mended(world.moments, headers_lead_elsewhere, within=REACTION_SECONDS + 2 * world.lag_seconds)
     if not pods_crash:
         weight_is_only_on_ready_pods(world)
         if replicas is not None:
@@ -65,6 +66,7 @@ def check_walk(walk: Walk) -> None:
         the_candidate_has_more_than_it_may,
         a_third_revision_shares,
         dead_pods_have_weight,
+        headers_lead_elsewhere,
         stable_is_too_small,
     ):
         holds_or_is_mended(moments, promise, within=0 if strict else LONGEST_REACTION_SECONDS)
@@ -187,6 +189,8 @@ def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
         needed = pods_for_share(after.replicas, share)
         if shrank and revision in after.scaled and after.wanted[revision] < needed:
             raise AssertionError(f"{after.at}: {revision} shrank to {after.wanted[revision]} with {share} % on it")
+    for revision in before.by_headers & after.by_headers & after.scaled:
+        assert after.wanted.get(revision, 0), f"{after.at}: {revision} lost its pods, and gets requests by headers"
 
 
 def _has_all_its_pods(moment: Moment) -> bool:
@@ -241,7 +245,7 @@ def holds_or_is_mended(moments: Iterable[Moment], promise: Promise, within: int)
 def a_rejected_revision_came_back(after: Moment) -> str:
     if after.status.rollout.phase is Phase.REJECTED:
         for rejected in after.status.rejected:
-            if after.weights.get(rejected.revision, 0):
+            if after.weights.get(rejected.revision, 0) or rejected.revision in after.by_headers:
                 return f"{after.at}: {rejected.revision} came back"
     return ""
 
@@ -284,7 +288,17 @@ def dead_pods_have_weight(after: Moment) -> str:
     for revision, weight in after.weights.items():
         if weight and not after.ready.get(revision, 0) and alive and after.replicas:
             return f"{revision} has {weight} % and no ready pod, and {alive[0]} has"
+    for revision in after.by_headers:
+        if not after.ready.get(revision, 0) and alive and after.replicas:
+            return f"{revision} gets requests by headers and has no ready pod, and {alive[0]} has"
     return ""
+
+
+def headers_lead_elsewhere(after: Moment) -> str:
+    """Requests with certain headers go to somebody else than a candidate, which may be stable by now."""
+    candidate = after.status.candidate
+    strangers = after.by_headers - ({candidate.revision} if candidate else set())
+    return f"{after.at}: requests go to {sorted(strangers)} by their headers" if strangers else ""
 
 
 def stable_is_too_small(after: Moment) -> str:
@@ -303,7 +317,8 @@ def stable_is_too_small(after: Moment) -> str:
 def weight_is_only_on_ready_pods(world: World) -> None:
     lost: dict[str, int] = {}
     for moment in world.moments:
-        for revision, weight in moment.weights.items():
+        reached = moment.weights | dict.fromkeys(moment.by_headers, 100)
+        for revision, weight in reached.items():
             dead = weight > 0 and moment.ready.get(revision, 0) == 0 and any(moment.ready.values())
             lost[revision] = lost.get(revision, 0) + 1 if dead else 0
             limit = REACTION_SECONDS + world.lag_seconds

@@ -43,6 +43,14 @@ def steady_strategies() -> list[dict[str, Any]]:
     return [{}, plain, {"rollout": preview}, {"rollout": preview} | plain]
 
 
+def testers_first() -> dict[str, Any]:
+    """Sections of a spec that leads testers to the candidate before anybody else: no request may be lost either."""
+    rollout = settled_spec()["rollout"]
+    match = {"headers": [{"name": "x-cohort", "value": "beta"}]}
+    testers = {"name": "testers", "match": match, "holdSeconds": HOLD_SECONDS}
+    return {"rollout": {**rollout, "canary": {"steps": [testers, *rollout["canary"]["steps"]]}}}
+
+
 # They deploy ----------------------------------------------------------------------------------------------------------
 
 
@@ -114,6 +122,23 @@ def strategy(walk: Walk, _: int) -> str:
     chosen = {"canary": {"steps": steps}} if steps else walk.random.choice(others)
     walk.deploy(rollout={**rollout, **chosen})
     return f"changes the strategy to {chosen}, {rollout['automation']}"
+
+
+def header_steps(walk: Walk, _: int) -> str:
+    """Steps that lead requests by their headers, before, between and after those with weights."""
+    rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in STRATEGIES}
+    walk.world.tester_share = walk.random.choice([0.0, 0.2, 0.5])
+    steps: list[dict[str, Any]] = [
+        {"name": "five", "weightPercent": 5, "holdSeconds": HOLD_SECONDS},
+        {"name": "half", "weightPercent": 50, "holdSeconds": HOLD_SECONDS},
+    ][: walk.random.randint(0, 2)]
+    for name, cohort in (("testers", "beta"), ("friends", "gamma"))[: walk.random.randint(1, 2)]:
+        match = {"headers": [{"name": "x-cohort", "value": cohort}]}
+        step = {"name": name, "match": match, "holdSeconds": HOLD_SECONDS}
+        steps.insert(walk.random.randint(0, len(steps)), step)
+    rollout["automation"] = walk.random.choice(["Automatic", "Automatic", "Supervised", "Manual"])
+    walk.deploy(traffic=settled_spec()["traffic"], rollout={**rollout, "canary": {"steps": steps}})
+    return f"changes the steps to {steps}, {rollout['automation']}"
 
 
 def gateway(walk: Walk, _: int) -> str:
@@ -196,6 +221,7 @@ DEPLOYS = NEW_IMAGES | {
     replicas: 2,
     mind_is_changed: 2,
     strategy: 2,
+    header_steps: 2,
     gateway: 1,
     analysis: 2,
     suspend: 1,

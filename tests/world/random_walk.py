@@ -49,6 +49,8 @@ class Kind:
     """Whether the resource is behind a gateway, or a plain Service that is switched."""
     faultless_traffic: bool = False
     """Whether nothing happens to pods, children and the gateway: then no request may be lost, whatever else happens."""
+    testers: bool = False
+    """Whether testers get the candidate first, by a header of theirs."""
 
 
 EVERYTHING = Kind("everything", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.18, (60, 150))
@@ -64,7 +66,8 @@ STORM = Kind("storm", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.7, (15, 5
 MEDDLING = Kind("meddling", people.DEPLOYS | people.MEDDLES, 0.3, (40, 90))
 PLAIN = Kind("plain", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.3, (40, 120), gateway=False)
 PLAIN_MACHINERY = replace(MACHINERY, name="plain machinery", gateway=False)
-KINDS = (EVERYTHING, MACHINERY, STORM, MEDDLING, PLAIN, PLAIN_MACHINERY)
+TESTERS = replace(MACHINERY, name="testers", testers=True)
+KINDS = (EVERYTHING, MACHINERY, STORM, MEDDLING, PLAIN, PLAIN_MACHINERY, TESTERS)
 ACTS = {act.__name__: act for act in people.DEPLOYS | people.MEDDLES | trouble.ALL}
 
 
@@ -77,7 +80,9 @@ class Walk:
     """What happens, by second and by the name of the act; None: what the seed says."""
     kind_name: str | None = None
     """None: the seed's kind."""
-    world: World = field(default_factory=lambda: World(requests_per_second=400, behaviours=dict(IMAGES)))
+    world: World = field(
+        default_factory=lambda: World(requests_per_second=400, tester_share=0.25, behaviours=dict(IMAGES))
+    )
     told: list[str] = field(default_factory=list)
     """What was done and when, for a failing test."""
     acted: dict[int, str] = field(default_factory=dict)
@@ -95,7 +100,7 @@ class Walk:
         self.world.ending_seconds = random.Random(f"{self.seed} pods").choice([0, 0, 6])
         self.spec = settled_spec(gateway=self.kind.gateway)
         if self.kind.faultless_traffic:
-            self.spec |= self.random.choice(people.steady_strategies())
+            self.spec |= people.testers_first() if self.kind.testers else self.random.choice(people.steady_strategies())
 
     def go(self) -> Walk:
         """Random acts, from a revision that serves."""

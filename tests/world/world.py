@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from serinus.api.gateways import GatewayFeature
 from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE, ROLE_REVISION
 from serinus.api.status import ModelDeploymentStatus, format_instant
 from serinus.core.due import EvidenceRequest
+from serinus.core.gateways import GatewayState
 from serinus.core.observation import Capabilities
 from serinus.core.plan import Note
 from serinus.shell.own_writes import ToldCluster
@@ -30,6 +32,7 @@ from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
 from tests.world.traffic import Behaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
+Shape = tuple[dict[str, int], frozenset[str], dict[str, int], dict[str, int], frozenset[str]]
 KEY: Key = (NAMESPACE, NAME)
 ANNOTATOR = "kubectl-annotate"
 """The field manager of the annotations that people set."""
@@ -37,6 +40,8 @@ START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 _LOOP = asyncio.new_event_loop()
 """One for all worlds: to make one takes longer than a simulated second."""
 atexit.register(_LOOP.close)
+ABLE = GatewayState("example.com/gateway", "public", frozenset(GatewayFeature))
+"""A gateway that is known to do all that a rollout may ask of it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class Moment:
     """Whether clients come by a plain Service, without a gateway."""
     is_shared: bool
     """Whether the weights are those of pods behind one plain Service."""
+    by_headers: frozenset[str]
+    """Revisions to which the gateway leads requests by their headers."""
+    requests: dict[str, float]
+    """By revision, in this second."""
     ready: dict[str, int]
     wanted: dict[str, int]
     """Pods that each ReplicaSet of ours is to have."""
@@ -99,6 +108,9 @@ class World:
     """One ModelDeployment and everything around it."""
 
     requests_per_second: float = 100.0
+    tester_share: float = 0.0
+    """Part of them that testers send, with the header of theirs."""
+    tester_header: tuple[str, str] = ("x-cohort", "beta")
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     """By image; others start in 4 s and never fail."""
     gateway_accepts: bool = True
@@ -113,7 +125,7 @@ class World:
     """Of the operator's caches, all the time."""
     clock_offset: timedelta = timedelta(0)
     """How far the operator's clock is ahead."""
-    capabilities: Capabilities = field(default_factory=Capabilities)
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(gateways={("gateways", "public"): ABLE}))
     now: datetime = START
     api: ApiServer = field(default_factory=ApiServer)
     prometheus: Prometheus = field(default_factory=Prometheus)
@@ -262,17 +274,31 @@ class World:
 
         Where people have moved to the plain Service, a route that they took from Serinus is no business of it any more.
         """
-        route = self.api.find("HTTPRoute", NAMESPACE, NAME)
-        resource = self.api.find("ModelDeployment", NAMESPACE, NAME) or {"spec": {}}
-        owned = route is not None and route["metadata"].get("ownerReferences")
-        if route is not None and (owned or resource["spec"].get("traffic", {}).get("gateway")):
-            refs = route["spec"]["rules"][0]["backendRefs"]
+        rules = self._rules()
+        if rules:
+            refs = next((rule for rule in rules if not _headers_of(rule)), rules[0])["backendRefs"]
             return {self._selected(ref["name"]): ref["weight"] for ref in refs}
         service = self.api.find("Service", NAMESPACE, NAME)
         selected = service["spec"]["selector"].get(LABEL_REVISION) if service else None
         if service is not None and selected is None:
             return self._shares_of_pods()
         return {selected: 100} if selected else {}
+
+    def by_headers(self) -> dict[str, list[dict[str, str]]]:
+        """By revision, the headers of requests that the gateway leads to it, whatever the weights say."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for rule in self._rules():
+            for ref in rule["backendRefs"] if _headers_of(rule) else ():
+                found.setdefault(self._selected(ref["name"]), []).extend(_headers_of(rule))
+        return found
+
+    def _rules(self) -> list[dict[str, Any]]:
+        route = self.api.find("HTTPRoute", NAMESPACE, NAME)
+        resource = self.api.find("ModelDeployment", NAMESPACE, NAME) or {"spec": {}}
+        owned = route is not None and route["metadata"].get("ownerReferences")
+        if route is None or not (owned or resource["spec"].get("traffic", {}).get("gateway")):
+            return []
+        return list(route["spec"]["rules"])
 
     def is_shared(self) -> bool:
         """Whether clients come by a plain Service that leads to the pods of all revisions."""
@@ -333,11 +359,11 @@ class World:
         self._pods()
         self._endpoint_slices()
         self._gateway()
-        lost, failed_by = self._requests()
+        lost, failed_by, requests = self._requests()
         self.prometheus.scrape(self.now.timestamp(), self._counters)
         self.past.remember()
         await self._operate()
-        weights, ready, wanted, recorded = self._shape()
+        weights, by_headers, ready, wanted, recorded = self._shape()
         resource = self.api.find("ModelDeployment", NAMESPACE, NAME)
         self.moments.append(
             Moment(
@@ -346,6 +372,8 @@ class World:
                 weights=weights,
                 is_plain=self.api.find("HTTPRoute", NAMESPACE, NAME) is None,
                 is_shared=self.is_shared(),
+                by_headers=by_headers,
+                requests=requests,
                 ready=ready,
                 wanted=wanted,
                 recorded=recorded,
@@ -366,15 +394,16 @@ class World:
             )
         )
 
-    def _shape(self) -> tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]]:
+    def _shape(self) -> Shape:
         """Weights, ready and wanted pods by revision, and what is recorded; the same as long as nothing changes."""
         if self._quiet.get("shape", (None,))[0] != self.api.version:
             ready = {r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self._labelled_replica_sets()}
             records = [each["metadata"] for each in self.api.of("ControllerRevision")]
             ours = [each["name"] for each in records if each.get("ownerReferences") and _is_labelled(each)]
             recorded = frozenset(name.removeprefix(f"{NAME}-") for name in ours)
-            self._quiet["shape"] = self.api.version, (self.weights(), ready, self.replicas(owned=True), recorded)
-        shape: tuple[dict[str, int], dict[str, int], dict[str, int], frozenset[str]] = self._quiet["shape"][1]
+            made = self.weights(), frozenset(self.by_headers()), ready, self.replicas(owned=True), recorded
+            self._quiet["shape"] = self.api.version, made
+        shape: Shape = self._quiet["shape"][1]
         return shape
 
     def _is_able(self) -> bool:
@@ -671,12 +700,15 @@ class World:
                     "HTTPRoute", NAMESPACE, metadata["name"], lambda m, p=parents: m.update(status={"parents": p})
                 )
 
-    def _requests(self) -> tuple[float, dict[str, float]]:
-        """Requests that found no pod, and those that failed by revision, in this second."""
-        lost, failed = 0.0, {}
+    def _requests(self) -> tuple[float, dict[str, float], dict[str, float]]:
+        """Requests that found no pod, those that failed by revision, and all by revision, in this second."""
+        lost = 0.0
+        failed: dict[str, float] = {}
+        all_of: dict[str, float] = {}
         for revision, requests, pods in self._flows():
+            all_of[revision] = all_of.get(revision, 0.0) + requests
             if not pods:
-                failed[revision] = requests
+                failed[revision] = failed.get(revision, 0.0) + requests
                 lost += requests
                 continue
             share = requests / len(pods)
@@ -686,11 +718,11 @@ class World:
                 counters.errors += share * behaviour.error_share
                 counters.slow += share * max(behaviour.slow_share, behaviour.error_share)
                 failed[revision] = failed.get(revision, 0.0) + share * behaviour.error_share
-        return lost, failed
+        return lost, failed, all_of
 
     def _flows(self) -> list[tuple[str, float, list[dict[str, Any]]]]:
         """Revision, requests in a second, and the pods that they find: endpoints of its Service that are ready."""
-        state = self.api.version, self.requests_per_second
+        state = self.api.version, self.requests_per_second, self.tester_share
         if self._quiet.get("flows", (None,))[0] != state:
             weights = self.weights()
             total = sum(weights.values())
@@ -699,8 +731,13 @@ class World:
             for pod in self.api.of("Pod"):
                 if _is_ready(pod) and _uid(pod) in found:
                     pods.setdefault(_revision(pod), []).append(pod)
-            flows = [
-                (revision, self.requests_per_second * weight / total, pods.get(revision, []))
+            name, value = self.tester_header
+            header = {"type": "Exact", "name": name, "value": value}
+            led = next((revision for revision, asked in self.by_headers().items() if [header] in asked), None)
+            testers = self.requests_per_second * self.tester_share if led is not None else 0.0
+            flows = [(led, testers, pods.get(led, []))] if led is not None and testers else []
+            flows += [
+                (revision, (self.requests_per_second - testers) * weight / total, pods.get(revision, []))
                 for revision, weight in weights.items()
                 if weight
             ]
@@ -781,6 +818,11 @@ def _waiting_for_a_node(since: datetime) -> dict[str, Any]:
     status = _pod_status(since, since, ready=False, restarts=0, trouble=None)
     status["conditions"][1] |= {"status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}
     return status
+
+
+def _headers_of(rule: dict[str, Any]) -> list[Any]:
+    """The headers of each match that asks for some."""
+    return [match["headers"] for match in rule.get("matches", ()) if match.get("headers")]
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

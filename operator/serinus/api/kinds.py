@@ -53,6 +53,9 @@ POD = Kind("", "v1", "Pod", "pods")
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 """Made by Kubernetes for each Service, with the Service's labels: where gateways learn which pods there are."""
 HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
+GATEWAY = Kind(HTTP_ROUTE.group, "v1", "Gateway", "gateways")
+GATEWAY_CLASS = Kind(HTTP_ROUTE.group, "v1", "GatewayClass", "gatewayclasses")
+"""Of the cluster: says which controller a Gateway is run by, and maybe what that can do."""
 POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
 DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")

@@ -114,6 +114,7 @@ class Reason(StrEnum):
     STATUS_UNREADABLE = "StatusUnreadable"
     NO_METRIC_SOURCE = "NoMetricSource"
     NO_CUSTOM_METRICS = "NoCustomMetrics"
+    GATEWAY_FEATURE_UNKNOWN = "GatewayFeatureUnknown"
     WRITE_REJECTED = "WriteRejected"
 
 

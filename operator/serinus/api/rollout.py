@@ -67,8 +67,10 @@ class Step(ApiModel):
     traffic.gateway. A shadow ends with its step. Not carried out by this version."""
 
     match: RequestMatch | None = None
-    """Requests that go to the candidate by their headers, such as those of testers. Needs traffic.gateway. A match
-    stays in force in the steps after it, until promotion or rollback. Not carried out by this version."""
+    """Requests that go to the candidate by their headers, such as those of testers. Needs traffic.gateway, and a
+    gateway that is known to lead requests by their headers. A match stays in force in the steps after it, until
+    promotion or rollback. The candidate keeps the weight of the step before it (none before the first). Metrics are
+    judged by their absolute limits: increases over stable compare requests that are alike."""
 
     approval: Approval | None = None
     """`{}`: wait until a person approves with the annotation `serinus.dev/approve: <revision>/<step>`, however long

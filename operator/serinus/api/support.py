@@ -73,7 +73,6 @@ def _blue_green_shadow(spec: ModelDeploymentSpec) -> bool:
 
 _GAPS: Final = (
     _Gap("a shadow step is", "remove the step", _steps_with("shadow_percent")),
-    _Gap("a match step is", "remove the step", _steps_with("match")),
     _Gap(
         "a shadow before a blue-green switch is",
         "remove it or set it to 0",

@@ -289,7 +289,7 @@ def _holding(s: Situation) -> Stall:
             return Stall(Reason.ROUTE_NOT_ACCEPTED, f"{where}: {s.route_trouble}")
     hold = step.hold_seconds if step else 0
     held = f"held {min(s.held_seconds, hold):.0f} of {hold} s"
-    if step is not None and not step.weight_percent:
+    if step is not None and not step.judged:
         address = candidate_service_name(s.observation.deployment.metadata.name)
         return Stall(Reason.HOLDING, f"{where}: {held}; {s.candidate} gets no traffic yet, and answers at {address}")
     not_passed = set(VerdictKind) - {VerdictKind.PASS}
@@ -308,9 +308,10 @@ def _awaiting(s: Situation) -> Stall:
         asks = f"is paused by annotation; an approval is carried out when {GROUP}/pause is gone"
     withdrawn = "; its weight is off until it reports" if s.rollout.withdrawn else ""
     told = s.evidence_in_words() or "nothing was measured yet"
+    keeps = s.step.share_in_words if s.step is not None else f"{s.rollout.weight_percent} %"
     return Stall(
         Reason.AWAITING_APPROVAL,
-        f"{where}: {s.candidate} keeps {s.rollout.weight_percent} % and {asks}, {GROUP}/abort: {s.candidate} takes it "
+        f"{where}: {s.candidate} keeps {keeps} and {asks}, {GROUP}/abort: {s.candidate} takes it "
         f"back; {told}{withdrawn}{in_words(s)}",
     )
 

@@ -20,12 +20,13 @@ from serinus.core import render
 from serinus.core.autoscaling import can_scale
 from serinus.core.conditions import Stall, conditions, selector
 from serinus.core.due import JUDGING_PHASES
+from serinus.core.gateways import unknown_feature
 from serinus.core.observation import Observation
 from serinus.core.plan import Move, Note, Plan, Realise
 from serinus.core.realise import KeptRevision, intents, kept_revisions
 from serinus.core.recommendation import recommendation
 from serinus.core.rollout import next_move
-from serinus.core.rollout.policies import lost_stable
+from serinus.core.rollout.policies import lost_stable, steps_ahead
 from serinus.core.rollout.situation import Situation
 from serinus.core.urgency import is_urgent
 from serinus.core.verdicts import MetricVerdict, VerdictKind, reason_of
@@ -114,7 +115,7 @@ def _obstacle(s: Situation) -> Stall | None:
         return Stall(Reason.UNSUPPORTED, "; ".join(str(gap) for gap in gaps))
     if refusal is not None:
         return Stall(refusal.reason, refusal.message)
-    return _missing_capability(s) or _reserved(s)
+    return _missing_capability(s) or _unknown_feature(s) or _reserved(s)
 
 
 def _status_lost(s: Situation) -> Stall | None:
@@ -146,6 +147,17 @@ def _missing_capability(s: Situation) -> Stall | None:
         )
         return Stall(Reason.NO_CUSTOM_METRICS, message)
     return None
+
+
+def _unknown_feature(s: Situation) -> Stall | None:
+    """A step that is to come, or that the rollout is in, asks for what a gateway is not known to do."""
+    gateway = s.spec.traffic.gateway
+    step = next((step for step in steps_ahead(s) if step.needs - s.gateway_features), None)
+    if gateway is None or step is None:
+        return None
+    namespace, gateways = s.observation.deployment.metadata.namespace, s.observation.capabilities.gateways
+    unknown = unknown_feature(step.needs, gateway.parent_refs, namespace, gateways)
+    return Stall(Reason.GATEWAY_FEATURE_UNKNOWN, f"step {step.name} waits: {unknown}")
 
 
 def _reserved(s: Situation) -> Stall | None:

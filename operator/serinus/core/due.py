@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from serinus.api.reasons import Phase
 from serinus.core.observation import PodState
 from serinus.core.rollout.situation import Situation
-from serinus.core.traffic import SHARE_PHASES
+from serinus.core.traffic import SHARE_PHASES, comparable_runs
 
 JUDGING_PHASES = frozenset({*SHARE_PHASES, Phase.PROMOTING, Phase.WATCHING})
 
@@ -47,6 +47,12 @@ class EvidenceRequest:
     baseline_pods: tuple[PodState, ...] = ()
     generation: int = 0
     """`metadata.generation` at the time of asking."""
+    comparable: bool = True
+    """Whether the requests of the two are alike: not where only those with certain headers go to the candidate."""
+    compared_later: bool = False
+    """Whether they are in another step of the rollout."""
+    runs: int = 1
+    """How often evidence begins anew in an attempt, as the requests become comparable or cease to be."""
 
 
 def evidence_request(s: Situation) -> EvidenceRequest | None:
@@ -68,6 +74,7 @@ def evidence_request(s: Situation) -> EvidenceRequest | None:
     concurrent = rollout.phase is not Phase.WATCHING
     baseline = s.stable if concurrent else s.previous
     past = _past_window(s)
+    comparable = not concurrent or s.step is None or s.step.compares or not s.step.judged
     return EvidenceRequest(
         moves=s.status.moves,
         generation=s.observation.deployment.metadata.generation,
@@ -79,6 +86,9 @@ def evidence_request(s: Situation) -> EvidenceRequest | None:
         baseline_window=window if concurrent else past,
         concurrent=concurrent,
         baseline_pods=s.children.pods_of(baseline) if baseline else (),
+        comparable=comparable,
+        compared_later=not comparable and any(step.compares for step in s.steps),
+        runs=comparable_runs(s.steps),
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from serinus.api.deployment import ModelDeployment
 from serinus.api.reasons import Reason
+from serinus.core.gateways import GatewayKey, GatewayState
 from serinus.core.plan import Manifest
 from serinus.core.verdicts import MetricVerdict
 
@@ -58,6 +59,10 @@ class ReplicaSetState:
     """Message of its ReplicaFailure condition: pods that could not be made, and why."""
 
 
+Headers = tuple[tuple[str, str], ...]
+"""Names and values of headers that a request has to carry, all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ParentState:
     """What one Gateway says of the route (an entry of `status.parents`)."""
@@ -77,6 +82,8 @@ class RouteState:
     """Weight by revision, as the route's spec has it; revisions without a backend are absent."""
     parents: tuple[ParentState, ...]
     """One per parentRef of the route's spec: those that no gateway has answered are not accepted."""
+    matches: Mapping[str, tuple[Headers, ...]] = field(default_factory=dict)
+    """By revision, the headers of requests that go to it whatever the weights say."""
 
     @property
     def accepted(self) -> bool:
@@ -169,6 +176,8 @@ class Capabilities:
     custom_metrics: bool = True
     """Whether the cluster serves metrics of pods to autoscalers."""
     safeguards: Safeguards = field(default_factory=Safeguards)
+    gateways: Mapping[GatewayKey, GatewayState] = field(default_factory=dict)
+    """What the gateways of the cluster are known to do, by namespace and name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,20 +214,22 @@ def _candidate_service_revision(s: Situation) -> str | None:
 def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:
     if s.spec.traffic.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
         return []
-    wanted = render.http_route(s.observation.deployment, s.split, s.status.moves, _request_timeout_seconds(s, kept))
+    wanted = render.http_route(
+        s.observation.deployment, s.split, s.status.moves, _request_timeout_seconds(s, kept), matches=s.matches
+    )
     return list(_ensure(s, HTTP_ROUTE, wanted))
 
 
 def _request_timeout_seconds(s: Situation, kept: Mapping[str, KeptRevision]) -> int | None:
     """The longest request timeout of the revisions that serve: a new spec never cuts off what the stable one allows."""
-    records = [kept[revision].manifest for revision in s.split if revision in kept]
+    records = [kept[revision].manifest for revision in {**s.split, **s.matches} if revision in kept]
     return max((render.request_timeout_of(record) for record in records), default=None)
 
 
 def _backends_are_there(s: Situation) -> bool:
     """Whether every revision that is to get requests has its Service."""
     name = s.observation.deployment.metadata.name
-    return all(_observed(s, SERVICE, child_name(name, revision)) is not None for revision in s.split)
+    return all(_observed(s, SERVICE, child_name(name, revision)) is not None for revision in {**s.split, **s.matches})
 
 
 def _autoscaler(s: Situation) -> Iterable[Intent]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from serinus.api import defaults
+from serinus.api.gateways import GatewayFeature
 from serinus.api.kinds import LABEL_REVISION
 from serinus.api.reasons import Phase
-from serinus.api.rollout import Automation
+from serinus.api.rollout import Automation, RequestMatch
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.autoscaling import chosen_size
-from serinus.core.observation import Children
+from serinus.core.observation import Children, Headers
 from serinus.core.pod_ratio import in_the_way, pods_beside, selects_all, shares
 
 SHARE_PHASES = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL})
@@ -31,7 +33,7 @@ PREVIEW = "preview"
 class PlannedStep:
     """A step that a rollout goes through: one that the spec writes, or an approval that its automation asks for.
 
-    A canary's gives the candidate a share of the requests; the preview before a blue-green switch gives it none.
+    A canary's leads requests to the candidate, by weight or by headers; the preview before a blue-green switch none.
     """
 
     name: str
@@ -40,6 +42,31 @@ class PlannedStep:
     hold_seconds: int = 0
     approval: bool = False
     """Whether it ends when a person approves it, and only then."""
+    matches: tuple[Headers, ...] = ()
+    """Requests with the headers of one of these go to the candidate in it: those of the step and of all before it."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether the candidate gets requests in it, by which it is judged; else by its readiness."""
+        return self.weight_percent > 0 or bool(self.matches)
+
+    @property
+    def compares(self) -> bool:
+        """Whether some of these requests are like stable's, so that the two can be compared."""
+        return self.weight_percent > 0
+
+    @property
+    def needs(self) -> frozenset[GatewayFeature]:
+        """What the gateway has to do for it, beside splitting requests by weight."""
+        return frozenset({GatewayFeature.HEADERS} if self.matches else ())
+
+    @property
+    def share_in_words(self) -> str:
+        """`5 %`, and which other requests the candidate gets."""
+        asked = (" and ".join(f"{name}: {value}" for name, value in headers) for headers in self.matches)
+        by_headers = f"requests with {' or '.join(asked)}" if self.matches else ""
+        weight = f"{self.weight_percent} %" if self.weight_percent or not by_headers else ""
+        return ", ".join(part for part in (weight, by_headers) if part)
 
 
 def planned_steps(spec: ModelDeploymentSpec, *, skips_steps: bool = False) -> tuple[PlannedStep, ...]:
@@ -54,19 +81,31 @@ def planned_steps(spec: ModelDeploymentSpec, *, skips_steps: bool = False) -> tu
     blue_green = None if skips_steps else spec.rollout.blue_green
     hold_seconds = blue_green.hold_seconds if blue_green is not None else 0
     steps = [PlannedStep(PREVIEW, 0, hold_seconds)] if hold_seconds else []
-    weight = 0
+    weight, matches = 0, ()
     for step in written:
         if step.approval is not None:
-            steps.append(PlannedStep(step.name, weight, approval=True))
-        elif step.weight_percent is not None:
-            if _asks_before(spec.rollout.automation, step.weight_percent) and not _ends_with_approval(steps):
-                steps.append(PlannedStep(_name_before(step.name, taken), weight, approval=True))
-            weight = step.weight_percent
-            steps.append(PlannedStep(step.name, weight, step.hold_seconds))
+            steps.append(PlannedStep(step.name, weight, approval=True, matches=matches))
+            continue
+        if _asks_before(spec.rollout.automation, step.weight_percent or 0) and not _ends_with_approval(steps):
+            steps.append(PlannedStep(_name_before(step.name, taken), weight, approval=True, matches=matches))
+        weight = weight if step.weight_percent is None else step.weight_percent
+        matches = matches if step.match is None else _with(matches, step.match)
+        steps.append(PlannedStep(step.name, weight, step.hold_seconds, matches=matches))
     asked = _ends_with_approval(steps) or (weight == 100 and spec.rollout.automation is Automation.SUPERVISED)
     if _asks_before(spec.rollout.automation, 100) and not asked:
-        steps.append(PlannedStep(_name_before("promotion", taken), weight, approval=True))
+        steps.append(PlannedStep(_name_before("promotion", taken), weight, approval=True, matches=matches))
     return tuple(steps)
+
+
+def _with(matches: tuple[Headers, ...], match: RequestMatch) -> tuple[Headers, ...]:
+    headers = tuple((header.name, header.value) for header in match.headers)
+    return matches if headers in matches else (*matches, headers)
+
+
+def comparable_runs(steps: Sequence[PlannedStep]) -> int:
+    """Runs of steps in which the candidate can be compared with stable, or can't: evidence begins anew with each."""
+    judged = [step.compares for step in steps if step.judged]
+    return 1 + sum(before != after for before, after in pairwise(judged))
 
 
 def _asks_before(automation: Automation, weight_percent: int) -> bool:
@@ -151,6 +190,30 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
     return {revision: share for revision, share in split.items() if share > 0}
 
 
+def desired_matches(
+    spec: ModelDeploymentSpec,
+    status: ModelDeploymentStatus,
+    children: Children,
+    split: Mapping[str, int],
+    features: frozenset[GatewayFeature],
+) -> dict[str, tuple[Headers, ...]]:
+    """Which requests go to the candidate by their headers, beside its part of `split`; empty where none do.
+
+    None do where it has all requests, or no ready pod, or where stable can't serve the others; nor where a gateway is
+    not known (in `features`) to lead requests by their headers.
+    """
+    rollout, candidate = status.rollout, status.candidate
+    under_way = rollout.phase in SHARE_PHASES or rollout.phase is Phase.PROMOTING
+    if candidate is None or status.stable is None or rollout.withdrawn or not under_way:
+        return {}
+    able = GatewayFeature.HEADERS in features and children.ready(candidate.revision) > 0
+    if not able or split.get(status.stable.revision, 0) == 0:
+        return {}
+    steps = planned_steps(spec, skips_steps=rollout.skips_steps)
+    step = next((step for step in steps if step.name == rollout.step), None)
+    return {candidate.revision: step.matches} if step is not None and step.matches else {}
+
+
 def _first(candidate: str, children: Children) -> str:
     """Who serves before there is a stable revision: the candidate, or one before it until the candidate has pods."""
     serving = (revision for revision in weights_in_force(children) if children.ready(revision))
@@ -178,12 +241,25 @@ def weights_in_force(children: Children) -> Mapping[str, int]:
     return {selected: 100} if selected else {}
 
 
-def split_is_confirmed(spec: ModelDeploymentSpec, children: Children, split: Mapping[str, int]) -> bool:
-    """Whether `split` is in force: written, and with a gateway accepted for the route's current generation."""
+def requests_reach(children: Children, revision: str) -> bool:
+    """Whether a revision gets requests, by weight or by their headers, as the route (or the Service) has it now."""
+    by_headers = children.route is not None and revision in children.route.matches
+    return by_headers or weights_in_force(children).get(revision, 0) > 0
+
+
+def split_is_confirmed(
+    spec: ModelDeploymentSpec,
+    children: Children,
+    split: Mapping[str, int],
+    matches: Mapping[str, tuple[Headers, ...]] | None = None,
+) -> bool:
+    """Whether `split` and `matches` are in force: written, and by a gateway accepted for the route as it is now."""
     if spec.traffic.gateway is None:
         if len(split) > 1:
             return selects_all(children.stable_selector)
         selected = (children.stable_selector or {}).get(LABEL_REVISION)
         return selected is not None and split.get(selected) == 100
     route = children.route
-    return route is not None and dict(route.weights) == dict(split) and route.accepted
+    if route is None or dict(route.weights) != dict(split) or dict(route.matches) != (matches or {}):
+        return False
+    return route.accepted

@@ -5,7 +5,7 @@ Called by the shell with the informers' caches, and by the simulated world with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from serinus.api.kinds import (
     SERVICE,
 )
 from serinus.api.revision import revision_of_child
-from serinus.core.observation import ChildObject, Children, ParentState, PodState, ReplicaSetState, RouteState
+from serinus.core.observation import ChildObject, Children, Headers, ParentState, PodState, ReplicaSetState, RouteState
 from serinus.core.plan import Manifest
 from serinus.kube.ownership import is_booked
 
@@ -140,22 +140,28 @@ def route_state(deployment: str, route: Manifest) -> RouteState:
     """Weights by revision and what each gateway says of the route.
 
     A backend that is no per-revision Service counts under its own name, so that its share is not mistaken for nothing.
-    Where rules with header matches stand beside the one that splits by weight, the latter counts.
+    Where rules with header matches stand beside the one that splits by weight, the latter counts; of the former, who
+    gets which requests.
     """
     namespace = route["metadata"].get("namespace", "")
     spec = route.get("spec") or {}
     answers = (route.get("status") or {}).get("parents") or ()
     generation = route["metadata"].get("generation", 0)
+    rules: Sequence[Mapping[str, Any]] = spec.get("rules") or ()
+    plain = next((rule for rule in rules if not _asks_for_headers(rule)), rules[0] if rules else {})
     weights: dict[str, int] = {}
-    for backend in _weighted_backends(spec.get("rules") or ()):
-        service = str(backend.get("name", ""))
-        revision = revision_of_child(deployment, service) or service
-        weights[revision] = weights.get(revision, 0) + int(backend.get("weight", 1))
+    for revision, weight in _backends(deployment, plain):
+        weights[revision] = weights.get(revision, 0) + weight
+    matches: dict[str, tuple[Headers, ...]] = {}
+    for rule in rules:
+        for revision, _ in _backends(deployment, rule) if rule is not plain else ():
+            matches[revision] = (*matches.get(revision, ()), *map(_headers, rule.get("matches") or ()))
     return RouteState(
         weights=weights,
         parents=tuple(
             _parent_state(reference, answers, generation, namespace) for reference in spec.get("parentRefs") or ()
         ),
+        matches=matches,
     )
 
 
@@ -279,10 +285,19 @@ def _started_at(container: Mapping[str, Any]) -> datetime | None:
     return None
 
 
-def _weighted_backends(rules: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    plain = [rule for rule in rules if not any(match.get("headers") for match in rule.get("matches") or ())]
-    chosen = plain or rules
-    return (chosen[0].get("backendRefs") or ()) if chosen else ()
+def _asks_for_headers(rule: Mapping[str, Any]) -> bool:
+    return any(match.get("headers") for match in rule.get("matches") or ())
+
+
+def _backends(deployment: str, rule: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Revision and weight of each backend of a rule."""
+    for backend in rule.get("backendRefs") or ():
+        service = str(backend.get("name", ""))
+        yield revision_of_child(deployment, service) or service, int(backend.get("weight", 1))
+
+
+def _headers(match: Mapping[str, Any]) -> Headers:
+    return tuple((str(each.get("name", "")), str(each.get("value", ""))) for each in match.get("headers") or ())
 
 
 def _parent_state(

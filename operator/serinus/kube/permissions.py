@@ -21,7 +21,7 @@ class Scope(StrEnum):
     OWN_NAMESPACE = "OwnNamespace"
     """In the namespace the operator itself runs in."""
     CLUSTER = "Cluster"
-    """On objects that have no namespace."""
+    """On objects that have no namespace, or that are looked up in whichever they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,20 @@ PERMISSIONS: Final = (
     Permission("networking.k8s.io", "networkpolicies", _CHILD, "Open the serving port of the pods, and no other."),
     Permission("", "pods", _LIST, "See readiness, restarts and why a pod does not start."),
     Permission("discovery.k8s.io", "endpointslices", _LIST, "See which pods gateways have been told of."),
+    Permission(
+        "gateway.networking.k8s.io",
+        "gateways",
+        _LIST,
+        "See which class a route's gateway is of; it is often in a namespace of its own.",
+        Scope.CLUSTER,
+    ),
+    Permission(
+        "gateway.networking.k8s.io",
+        "gatewayclasses",
+        _LIST,
+        "See which controller that is, and what it says it can do.",
+        Scope.CLUSTER,
+    ),
     Permission("events.k8s.io", "events", frozenset({"create", "patch"}), "Tell users what was decided, and why."),
     Permission(
         "coordination.k8s.io",

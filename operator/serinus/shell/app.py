@@ -126,6 +126,7 @@ class _Operator:
                 network_policies=settings.network_policies,
                 scraper_namespace=settings.scraper_namespace,
             ),
+            gateway_features=settings.gateway_features,
         )
         self._watch = DeploymentWatch(
             cluster,

@@ -16,6 +16,8 @@ from serinus.api.kinds import (
     CHILD_KINDS,
     DISRUPTION_BUDGET,
     ENDPOINT_SLICE,
+    GATEWAY,
+    GATEWAY_CLASS,
     HTTP_ROUTE,
     LABEL_DEPLOYMENT,
     LABEL_ROLE,
@@ -29,9 +31,11 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.reasons import Phase
+from serinus.core.gateways import GatewayKey, GatewayState, Overrules
 from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
+from serinus.kube.gateways import gateway_states, only_its_class, only_its_features
 from serinus.kube.informers import Informer, without_managed_fields
 from serinus.kube.observation import (
     has_lost_pods,
@@ -169,17 +173,23 @@ class Caches:
         metric_source: bool,
         sharded: bool = False,
         safeguards: Safeguards | None = None,
+        gateway_features: Overrules | None = None,
     ) -> None:
         """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
+
+        `gateway_features` is what is known of gateways beyond what the operator knows itself.
 
         `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
         """
         self._on_change = on_change
         self._metric_source = metric_source
         self._safeguards = safeguards or Safeguards()
+        self._gateway_features = gateway_features or {}
+        self._gateways: dict[GatewayKey, GatewayState] | None = None
+        """None: to be looked up again."""
         self._shard = Shard(on_change) if sharded else None
         self.deployments = DeploymentCache(self._deployment_changed)
-        self.informers: Final = tuple(
+        self._of_children = tuple(
             Informer(
                 cluster,
                 kind,
@@ -192,6 +202,11 @@ class Caches:
             )
             for kind in (*CHILD_KINDS, POD, ENDPOINT_SLICE)
         )
+        kept_of = {GATEWAY: only_its_class, GATEWAY_CLASS: only_its_features}  # in all namespaces, whoever they are for
+        self._of_gateways = tuple(
+            Informer(cluster, kind, self._gateway_changed, strip=kept) for kind, kept in kept_of.items()
+        )
+        self.informers: Final = (*self._of_children, *self._of_gateways)
         self._of_kind = {informer.kind: informer for informer in self.informers}
         self._custom_metrics = CustomMetrics(
             cluster, is_needed=self._some_need_custom_metrics, on_change=self._capabilities_changed
@@ -202,7 +217,7 @@ class Caches:
         async with asyncio.TaskGroup() as group:
             if self._shard is not None:  # it has to know its members before it can keep only their children
                 await deployments_listed.wait()
-                shard = self._shard.run(self.informers, first_lists=self.wait_until_synced())
+                shard = self._shard.run(self._of_children, first_lists=self.wait_until_synced())
                 group.create_task(shard, name="shard")
             group.create_task(self._custom_metrics.run(), name="custom metrics")
             for informer in self.informers:
@@ -250,10 +265,16 @@ class Caches:
             pod_monitor=self._of_kind[POD_MONITOR].installed,
             custom_metrics=self._custom_metrics.installed,
             safeguards=self._safeguards,
+            gateways=self._known_gateways(),
         )
 
     def _some_need_custom_metrics(self) -> bool:
         return any(needs_custom_metrics(self.deployments.get(key) or {}) for key in self.deployments.names())
+
+    def _known_gateways(self) -> dict[GatewayKey, GatewayState]:
+        if self._gateways is None:
+            self._gateways = gateway_states(*self._of_gateways, self._gateway_features)
+        return self._gateways
 
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
         self._custom_metrics.notice(self.deployments.get(key) or {})
@@ -274,6 +295,12 @@ class Caches:
             if key is not None:
                 self._on_change(key, urgent=urgent)
 
+    def _gateway_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        """Of what is kept of a Gateway or its class, mostly nothing changes but its version."""
+        if old is None or new is None or _content(old) != _content(new):
+            self._gateways = None
+            self._capabilities_changed(True)
+
     def _capabilities_changed(self, _: bool) -> None:
         for key in self.deployments.names():
             self._on_change(key)
@@ -282,6 +309,10 @@ class Caches:
 def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:
     version = new["metadata"]["resourceVersion"]
     return bool({**old, "metadata": {**old["metadata"], "resourceVersion": version}} == new)
+
+
+def _content(manifest: Manifest) -> Mapping[str, Any]:
+    return {key: value for key, value in manifest.items() if key != "metadata"}
 
 
 def _phase(manifest: Manifest) -> str:

@@ -23,7 +23,7 @@ from serinus.api.kinds import (
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.observation import Observation
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Move, Plan, Realise, Scale
-from serinus.core.traffic import weights_in_force
+from serinus.core.traffic import requests_reach
 from serinus.kube.cluster import AlreadyExists, ApiError, Cluster, NotFound, Rejected, Unavailable
 from serinus.kube.observation import controller_of
 from serinus.kube.ownership import takes_nothing_out
@@ -208,7 +208,7 @@ async def _may_have_traffic_again(scale: Scale, observation: Observation, cluste
                 f"{attempt}: HTTPRoute {metadata.name} is not as it was observed, so its pods may have traffic; it is "
                 "read again"
             )
-    if weights_in_force(children).get(shrinking.revision):
+    if requests_reach(children, shrinking.revision):
         return await _has_changed(attempt, observation, cluster)
     return None
 

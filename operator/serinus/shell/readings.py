@@ -13,16 +13,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from serinus.api import defaults
-from serinus.api.analysis import Metric
+from serinus.api.analysis import Metric, MetricMode
 from serinus.api.deployment import ModelDeployment
 from serinus.api.revision import child_name
 from serinus.core.due import EvidenceRequest, Window
 from serinus.core.evidence.baseline import baseline_counts
 from serinus.core.evidence.circumstances import Circumstances
 from serinus.core.evidence.judge import Judge
-from serinus.core.evidence.policy import MetricPolicy, SharePolicy, alpha_fail, alpha_pass, policy_of
+from serinus.core.evidence.policy import (
+    MetricPolicy,
+    SharePolicy,
+    alpha_fail,
+    alpha_pass,
+    policy_of,
+    without_comparison,
+)
 from serinus.core.observation import Evidence, PodState
-from serinus.core.readings import Counters, Grid, PodStart, Reading
+from serinus.core.readings import Counters, Grid, Missing, MissingReason, PodStart, Reading
 from serinus.core.verdicts import Counts, MetricVerdict
 from serinus.metrics.source import MetricSource, ReadingRequest, request_for
 
@@ -84,6 +91,8 @@ class EvidenceReader:
         end = request.window.end.timestamp() - self.settle_seconds
         grid = self._grid(deployment, request.window)
         concurrent = request.concurrent and isinstance(policy, SharePolicy)
+        if not request.comparable and isinstance(policy, SharePolicy):
+            policy = without_comparison(policy)
         candidate, stable, baseline = await asyncio.gather(
             self._reading(deployment, metric, request, request.judged, grid=grid, end=end),
             self._reading(deployment, metric, request, request.baseline if concurrent else None, grid=grid, end=end),
@@ -96,7 +105,10 @@ class EvidenceReader:
             now=end,
             step_started_at=request.pass_since.timestamp(),
             alpha_fail=alpha_fail(
-                analysis, watched=deployment.spec.rollout.watch_seconds > 0, watching=not request.concurrent
+                analysis,
+                watched=deployment.spec.rollout.watch_seconds > 0,
+                watching=not request.concurrent,
+                runs=request.runs,
             ),
             alpha_pass=alpha_pass(analysis),
             candidate_pods=_pod_starts(request.judged_pods, end, fresh),
@@ -105,6 +117,11 @@ class EvidenceReader:
             baseline=baseline,
         )
         question = self._question(deployment, metric, request, request.judged, grid=grid, end=end)
+        if not request.comparable and isinstance(policy, SharePolicy) and policy.compares:
+            stable = Missing(MissingReason.NOT_COMPARABLE, "Only requests with certain headers go to the candidate.")
+            circumstances = replace(circumstances, stable_pods=())
+            # It has its say in the steps in which the two are compared; without such a step nothing is passed over.
+            policy = replace(policy, mode=MetricMode.OBSERVE if request.compared_later else policy.mode)
         verdict = self.judges.of(deployment, policy).judge(candidate, stable, circumstances)
         return replace(verdict, query=self.source.query(question))
 

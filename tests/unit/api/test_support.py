@@ -43,6 +43,7 @@ METRIC = {"name": "a", "errors": {}, "limit": {"maxPercent": "1"}}
         {"rollout": {"automation": "Manual"}},
         {"rollout": canary({"weightPercent": 5}, {"approval": {}}), "traffic": GATEWAY},
         {"rollout": canary({"weightPercent": 5, "holdSeconds": 60}, {"weightPercent": 50}), "traffic": GATEWAY},
+        {"rollout": canary({"match": {"headers": [{"name": "a", "value": "b"}]}}), "traffic": GATEWAY},
         {"serving": {"image": IMAGE, "configChecksum": "Ignore"}},
         {"placement": {"accelerator": {"count": 2, "anyOf": [{"minMemoryGiB": 40}]}}},
         {"analysis": {"disabled": True}},
@@ -55,10 +56,6 @@ def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rollout": canary({"shadowPercent": 5}), "traffic": GATEWAY}, "spec.rollout.canary.steps[0]"),
-    (
-        {"rollout": canary({"match": {"headers": [{"name": "a", "value": "b"}]}}), "traffic": GATEWAY},
-        "spec.rollout.canary.steps[0]",
-    ),
     ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
     ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
     ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),

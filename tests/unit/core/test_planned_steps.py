@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serinus.core.traffic import planned_steps
+from serinus.core.traffic import comparable_runs, planned_steps
 from tests.unit.core.situations import deployment
 
 FIVE, HALF, ALL = (
@@ -43,6 +43,58 @@ def steps(automation: str, *written: dict[str, Any]) -> list[str]:
 )
 def test_the_steps_of_a_rollout(automation: str, written: tuple[dict[str, Any], ...], planned: list[str]):
     assert steps(automation, *written) == planned
+
+
+def by_headers(name: str, cohort: str) -> dict[str, Any]:
+    return {"name": name, "match": {"headers": [{"name": "x-cohort", "value": cohort}]}, "holdSeconds": 60}
+
+
+@pytest.mark.parametrize(
+    ("written", "planned"),
+    [
+        ((by_headers("a", "beta"), FIVE, SIGN_OFF), ["a 0 beta", "five 5 beta", "sign-off 5 beta"]),
+        ((FIVE, by_headers("a", "beta"), HALF), ["five 5 ", "a 5 beta", "half 50 beta"]),
+        (
+            (by_headers("a", "beta"), by_headers("b", "gamma"), by_headers("c", "beta")),
+            ["a 0 beta", "b 0 beta gamma", "c 0 beta gamma"],
+        ),
+    ],
+)
+def test_a_match_stays_in_force_in_the_steps_after_it(written: tuple[dict[str, Any], ...], planned: list[str]):
+    found = planned_steps(deployment(rollout={"canary": {"steps": list(written)}}).spec)
+    cohorts = [" ".join(value for ((_, value),) in step.matches) for step in found]
+    assert [
+        f"{step.name} {step.weight_percent} {cohort}" for step, cohort in zip(found, cohorts, strict=True)
+    ] == planned
+
+
+def test_where_a_person_is_asked_before_every_change_testers_are_one():
+    assert steps("Manual", by_headers("testers", "beta"), FIVE)[:2] == ["before-testers 0?", "testers 0"]
+    assert steps("Supervised", by_headers("testers", "beta"))[0] == "testers 0"
+
+
+@pytest.mark.parametrize(
+    ("written", "runs"),
+    [
+        ((FIVE, HALF), 1),
+        ((SIGN_OFF,), 1),
+        ((by_headers("a", "beta"),), 1),
+        ((by_headers("a", "beta"), SIGN_OFF, FIVE, HALF), 2),
+        ((FIVE, by_headers("a", "beta"), HALF), 1),
+    ],
+)
+def test_evidence_begins_anew_where_requests_become_comparable(written: tuple[dict[str, Any], ...], runs: int):
+    assert comparable_runs(planned_steps(deployment(rollout={"canary": {"steps": list(written)}}).spec)) == runs
+
+
+def test_a_step_says_in_words_who_gets_the_candidate():
+    two = {"name": "a", "match": {"headers": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}}
+    found = planned_steps(deployment(rollout={"canary": {"steps": [two, FIVE, by_headers("b", "beta")]}}).spec)
+    assert [step.share_in_words for step in found] == [
+        "requests with x: 1 and y: 2",
+        "5 %, requests with x: 1 and y: 2",
+        "5 %, requests with x: 1 and y: 2 or x-cohort: beta",
+    ]
 
 
 def test_an_approval_that_is_put_in_takes_no_name_of_the_spec():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serinus.api.reasons import Phase
 from serinus.core.decide import decide
+from serinus.core.observation import Children
 from serinus.core.urgency import is_urgent
 from serinus.core.verdicts import Fail, FailReason, Pass, Verdict
 from tests.unit.core.situations import (
@@ -26,10 +28,25 @@ from tests.unit.core.situations import (
 SPLIT = {STABLE: 95, CANDIDATE: 5}
 
 
+def by_headers(seen: Children) -> Children:
+    """With a rule for headers that lead to the candidate, which the spec does not ask for."""
+    assert seen.route is not None
+    return replace(seen, route=replace(seen.route, matches={CANDIDATE: ((("x-cohort", "beta"),),)}))
+
+
 @pytest.mark.parametrize(
     ("told", "seen", "urgent"),
     [
         pytest.param(holding(), children({STABLE: 4, CANDIDATE: 1}, SPLIT), False, id="all is as it should be"),
+        pytest.param(
+            holding(), by_headers(children({STABLE: 4, CANDIDATE: 1}, SPLIT)), True, id="headers lead to the candidate"
+        ),
+        pytest.param(
+            holding("half", phase=Phase.PROMOTING),
+            by_headers(children({STABLE: 4, CANDIDATE: 4}, SPLIT)),
+            False,
+            id="headers lead to where all requests are to go",
+        ),
         pytest.param(
             holding("half"), children({STABLE: 4, CANDIDATE: 2}, SPLIT), False, id="the candidate is to get more"
         ),

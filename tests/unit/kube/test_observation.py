@@ -369,7 +369,9 @@ def test_the_rule_without_headers_says_the_weights():
     testers = {"matches": [{"headers": [{"name": "x-cohort", "value": "beta"}]}]}
     split["spec"]["rules"].insert(0, {**testers, "backendRefs": [{"name": f"fraud-{OTHER}", "weight": 1}]})
 
-    assert route_state("fraud", split).weights == {REVISION: 90, OTHER: 10}
+    state = route_state("fraud", split)
+    assert state.weights == {REVISION: 90, OTHER: 10}
+    assert state.matches == {OTHER: ((("x-cohort", "beta"),),)}
 
 
 def test_a_long_name_is_told_by_its_services_as_well():

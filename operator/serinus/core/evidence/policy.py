@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -79,7 +79,18 @@ _WATCH_SHARE = 0.5
 """Part of `falseRollbackPercent` that is kept for the watch. Its evidence begins anew, as no stable serves beside."""
 
 
-def alpha_fail(analysis: Analysis, *, watched: bool, watching: bool = False) -> float:
+def without_comparison(policy: SharePolicy) -> SharePolicy:
+    """What of the policy can be judged where candidate and stable answer requests that are not alike.
+
+    The absolute limit is: it takes stable only as a witness of incidents that hit both. A policy without one is left as
+    it is, and its verdict is Missing(NotComparable).
+    """
+    if policy.max_share is None:
+        return policy
+    return replace(policy, max_increase=None, max_refused_increase=None)
+
+
+def alpha_fail(analysis: Analysis, *, watched: bool, watching: bool = False, runs: int = 1) -> float:
     """Chance of a false Fail for each independently tested limit.
 
     `falseRollbackPercent` is for the whole attempt. A part of it is kept for the watch after the promotion, and the
@@ -91,6 +102,7 @@ def alpha_fail(analysis: Analysis, *, watched: bool, watching: bool = False) -> 
         analysis: the metrics and the percentage.
         watched: whether a watch follows the promotion.
         watching: whether it is the watch that is judged.
+        runs: how often the evidence before the watch begins anew; each time has its part.
 
     """
     tests = sum(
@@ -99,7 +111,8 @@ def alpha_fail(analysis: Analysis, *, watched: bool, watching: bool = False) -> 
         if isinstance(policy, SharePolicy) and policy.mode is MetricMode.ENFORCE
     )
     kept = _WATCH_SHARE if watched else 0.0
-    return float(analysis.false_rollback_percent.share) * (kept if watching else 1.0 - kept) / max(tests, 1)
+    part = kept if watching else (1.0 - kept) / runs
+    return float(analysis.false_rollback_percent.share) * part / max(tests, 1)
 
 
 def alpha_pass(analysis: Analysis) -> float:

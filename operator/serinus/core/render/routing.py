@@ -5,7 +5,7 @@ Called by `serinus.core.realise`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from serinus.api.deployment import ModelDeployment
@@ -22,6 +22,7 @@ from serinus.api.kinds import (
 )
 from serinus.api.revision import candidate_service_name, child_name
 from serinus.api.traffic import GatewayReference, GatewayTraffic
+from serinus.core.observation import Headers
 from serinus.core.plan import Manifest
 from serinus.core.render.bentoml import request_timeout_seconds as timeout_of_spec
 from serinus.core.render.container import METRICS_PATH, PORT_NAME
@@ -86,9 +87,17 @@ def _service(deployment: ModelDeployment, revision: str | None, of_service: Mapp
 
 
 def http_route(
-    deployment: ModelDeployment, weights: Mapping[str, int], moves: int, request_timeout_seconds: int | None = None
+    deployment: ModelDeployment,
+    weights: Mapping[str, int],
+    moves: int,
+    request_timeout_seconds: int | None = None,
+    *,
+    matches: Mapping[str, Sequence[Headers]] | None = None,
 ) -> Manifest:
     """The HTTPRoute `<name>`: requests split over the revisions' Services by weight, in the order of `weights`.
+
+    `matches` are, by revision, the headers of requests that go to it whatever the weights say. They make one rule for
+    each revision, before the one with the weights: the Gateway API has room for 16 rules, and for 64 matches in each.
 
     `request_timeout_seconds` is the longest of the revisions that have weight, so that none of their requests is cut
     off early (`request_timeout_of`); by default that of the spec.
@@ -101,6 +110,22 @@ def http_route(
         name = f"{deployment.metadata.namespace}/{deployment.metadata.name}"
         raise ValueError(f"ModelDeployment {name} has no spec.traffic.gateway, so there is no route to render")
     timeout = request_timeout_seconds or timeout_of_spec(deployment.spec.serving.bentoml)
+
+    def match(**more: Any) -> dict[str, Any]:
+        return {"path": {"type": "PathPrefix", "value": gateway.path_prefix}, **more}
+
+    def rule(matches: list[dict[str, Any]], backends: Mapping[str, int]) -> dict[str, Any]:
+        return {
+            "matches": matches,
+            "filters": _filters(gateway),
+            "backendRefs": [_backend(deployment, revision, weight) for revision, weight in backends.items()],
+            "timeouts": {"request": gateway_duration(timeout)},
+        }
+
+    by_headers = [
+        rule([match(headers=[_header(name, value) for name, value in each]) for each in headers], {revision: 1})
+        for revision, headers in (matches or {}).items()
+    ]
     return {
         "apiVersion": HTTP_ROUTE.api_version,
         "kind": HTTP_ROUTE.kind,
@@ -108,16 +133,13 @@ def http_route(
         "spec": {
             "parentRefs": [_parent(reference) for reference in gateway.parent_refs],
             "hostnames": list(gateway.hostnames),
-            "rules": [
-                {
-                    "matches": [{"path": {"type": "PathPrefix", "value": gateway.path_prefix}}],
-                    "filters": _filters(gateway),
-                    "backendRefs": [_backend(deployment, revision, weight) for revision, weight in weights.items()],
-                    "timeouts": {"request": gateway_duration(timeout)},
-                }
-            ],
+            "rules": [*by_headers, rule([match()], weights)],
         },
     }
+
+
+def _header(name: str, value: str) -> dict[str, str]:
+    return {"type": "Exact", "name": name, "value": value}
 
 
 def gateway_duration(seconds: int) -> str:

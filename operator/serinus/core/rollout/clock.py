@@ -87,5 +87,5 @@ def _obstacle(s: Situation) -> str | None:
 def _lacks_its_share(s: Situation, step: PlannedStep) -> str:
     if s.in_the_way:
         return f"pods of {', '.join(s.in_the_way)} have to go before the Service can lead to all pods"
-    share = f"{step.weight_percent} %" if step.weight_percent else "the switch"
+    share = step.share_in_words if step.judged else "the switch"
     return f"candidate {s.candidate} has too few ready pods for {share}"

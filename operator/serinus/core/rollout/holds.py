@@ -22,7 +22,7 @@ def start_clock(s: Situation) -> Move:
     That is what an entered step leads to; users are told of it where the clock stood still before.
     """
     begins = s.now + s.route_margin
-    evidence_from = begins if s.rollout.weight_percent else None
+    evidence_from = begins if s.step is not None and s.step.judged else None
     told = f"The weights {_weights(s)} are in force: the hold counts"
     return move(
         s,
@@ -142,4 +142,5 @@ def _stood_still(s: Situation) -> bool:
 
 
 def _weights(s: Situation) -> str:
-    return " / ".join(f"{share} % {revision}" for revision, share in s.split.items())
+    by_headers = ", and requests by their headers," if s.matches else ""
+    return " / ".join(f"{share} % {revision}" for revision, share in s.split.items()) + by_headers

@@ -84,8 +84,9 @@ def enter_step(
     An approval has neither a hold nor a share of its own: the evidence of the step before it stands.
     """
     step = s.steps[index]
-    message = f"Step {step.name} ({step.weight_percent} %): {because}"
-    pods = s.pods_for(step.weight_percent) if step.weight_percent else s.first_share_pods
+    message = f"Step {step.name} ({step.share_in_words}): {because}"
+    pods = s.pods_for_step(step) or s.first_share_pods
+    goes_on = step.compares == bool(s.rollout.weight_percent)  # else the users are others: the evidence begins anew
     short = s.children.ready(s.candidate) < pods
     waits = step.approval
     if waits:
@@ -102,7 +103,7 @@ def enter_step(
             weight_percent=step.weight_percent,
             started_at=s.rollout.started_at,
             step_started_at=s.now,
-            evidence_started_at=s.rollout.evidence_started_at,
+            evidence_started_at=s.rollout.evidence_started_at if goes_on else None,
             pass_evidence_since=s.rollout.pass_evidence_since if waits else None,
             short_since=s.now if short else None,
             restarts=restarts_of_attempt(s),
@@ -164,12 +165,14 @@ def begin_promotion(
 
 def halt_promotion(s: Situation) -> Move:
     """Go back, for a pause, to the step that decided the promotion, or without one to the start; held time stays."""
-    in_step, weight = s.rollout.step is not None, s.rollout.weight_percent
+    in_step = s.rollout.step is not None
+    keeps = s.step.share_in_words if in_step and s.step is not None else "0 %"
     message = (
-        f"Paused by annotation before revision {s.candidate} took all traffic: it keeps {weight} %, and the promotion "
+        f"Paused by annotation before revision {s.candidate} took all traffic: it keeps {keeps}, and the promotion "
         f"is decided again when the annotation is gone"
     )
-    short = in_step and s.children.ready(s.candidate) < (s.pods_for(weight) if weight else s.first_share_pods)
+    pods = s.pods_for_step(s.step) if s.step is not None else 0
+    short = in_step and s.children.ready(s.candidate) < (pods or s.first_share_pods)
     return move(
         s,
         Telling(Happening.PAUSED, message, s.candidate),
@@ -366,7 +369,7 @@ def candidate_of(s: Situation) -> RevisionStatus:
 
 def rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
     """The rollout of a candidate that goes: its traffic first."""
-    never_had_traffic = s.rollout.phase is Phase.STARTING and s.candidate not in s.in_force
+    never_had_traffic = s.rollout.phase is Phase.STARTING and s.candidate not in {*s.in_force, *s.matches_in_force}
     return s.rollout.model_copy(
         update={
             "phase": Phase.ROLLING_BACK,

@@ -19,7 +19,7 @@ from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
 from serinus.core.sentences import counted
-from serinus.core.traffic import PlannedStep
+from serinus.core.traffic import PlannedStep, planned_steps
 from serinus.core.verdicts import Undecided, VerdictKind
 
 Policy = Callable[[Situation], Move | None]
@@ -61,6 +61,25 @@ def begin(s: Situation) -> Move | None:
     if s.revision == s.stable:
         return moves.settle(s) if s.status.rejected or s.rollout.phase is Phase.REJECTED else None
     return None if s.is_rejected else moves.start(s, skips_steps=returns.skips_steps(s))
+
+
+def steps_ahead(s: Situation) -> tuple[PlannedStep, ...]:
+    """The steps that the rollout of the spec's revision has yet to pass, the one that it is in among them.
+
+    None where nothing is to be rolled out, or the steps are skipped: by a first revision, which nobody served before,
+    or by one that was stable lately.
+    """
+    if s.nothing_served_before:
+        return ()
+    match s.rollout.phase:
+        case Phase.IDLE | Phase.REJECTED:
+            starts = s.revision != s.stable and not s.is_rejected
+            return planned_steps(s.spec, skips_steps=returns.skips_steps(s)) if starts else ()
+        case Phase.STARTING | Phase.HOLDING | Phase.PAUSED | Phase.AWAITING_APPROVAL:
+            goes_on = s.revision in {s.candidate, s.rollout.return_from}
+            return s.steps[s.rollout.step_index or 0 :] if goes_on else ()
+        case _:
+            return ()
 
 
 # With a candidate -----------------------------------------------------------------------------------------------------
@@ -202,7 +221,7 @@ def advance(s: Situation) -> Move | None:
     step = s.step
     if step is None or s.paused_by_person or s.rollout.counting_since is None or s.held_seconds < step.hold_seconds:
         return None
-    if not step.weight_percent:
+    if not step.judged:
         because = f"step {step.name} passed: {counted(s.children.ready(s.candidate), 'pod')} stayed ready"
         return moves.end_step(s, JudgedBy.READINESS, because)
     if s.passes:
@@ -269,7 +288,7 @@ def ask_after_all(s: Situation) -> Move | None:
 
 def judge_after_all(s: Situation) -> Move | None:
     """On the way to a switch on readiness, the spec was given steps: the rollout starts over with them."""
-    judges = any(step.weight_percent for step in s.steps)
+    judges = any(step.judged for step in s.steps)
     return moves.start_over(s) if s.rollout.judged_by is JudgedBy.READINESS and judges else None
 
 

@@ -12,16 +12,19 @@ from functools import cached_property
 
 from serinus.api import defaults
 from serinus.api.analysis import Metric, MetricMode
+from serinus.api.gateways import GatewayFeature
 from serinus.api.reasons import JudgedBy, Phase, Reason
 from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
-from serinus.core.observation import Children, Evidence, Observation, PodState
+from serinus.core.gateways import common_features
+from serinus.core.observation import Children, Evidence, Headers, Observation, PodState
 from serinus.core.pod_ratio import in_the_way
 from serinus.core.readings import Missing, MissingReason
 from serinus.core.sentences import counted
 from serinus.core.traffic import (
     PlannedStep,
+    desired_matches,
     desired_split,
     planned_steps,
     pods_for_share,
@@ -139,14 +142,33 @@ class Situation:
         return desired_split(self.spec, self.status, self.children)
 
     @cached_property
+    def matches(self) -> dict[str, tuple[Headers, ...]]:
+        """The headers by which requests should go to the candidate."""
+        return desired_matches(self.spec, self.status, self.children, self.split, self.gateway_features)
+
+    @property
+    def gateway_features(self) -> frozenset[GatewayFeature]:
+        """What all the gateways of the route are known to do."""
+        gateway = self.spec.traffic.gateway
+        if gateway is None:
+            return frozenset()
+        namespace = self.observation.deployment.metadata.namespace
+        return common_features(gateway.parent_refs, namespace, self.observation.capabilities.gateways)
+
+    @property
+    def matches_in_force(self) -> Mapping[str, tuple[Headers, ...]]:
+        """The headers by which requests go to a revision, as the route has it now."""
+        return self.children.route.matches if self.children.route is not None else {}
+
+    @cached_property
     def in_force(self) -> Mapping[str, int]:
         """The shares that the route (or the stable Service) has now."""
         return weights_in_force(self.children)
 
     @cached_property
     def split_confirmed(self) -> bool:
-        """Whether the shares that should be in force are."""
-        return split_is_confirmed(self.spec, self.children, self.split)
+        """Whether the shares that should be in force are, and the headers beside them."""
+        return split_is_confirmed(self.spec, self.children, self.split, self.matches)
 
     @property
     def stable_serves(self) -> bool:
@@ -172,8 +194,12 @@ class Situation:
         """Pods that the candidate needs before it gets any traffic."""
         if self.makes_room_first:
             return 0
-        first = next((step.weight_percent for step in self.steps if step.weight_percent), 100)
-        return self.pods_for(first)
+        return next((self.pods_for_step(step) for step in self.steps if step.judged), self.pods_for(100))
+
+    def pods_for_step(self, step: PlannedStep) -> int:
+        """Pods that the candidate needs in a step: for its weight, and one at least where headers lead to it."""
+        by_headers = min(1, self.replicas) if step.matches else 0
+        return max(by_headers, self.pods_for(step.weight_percent) if step.weight_percent else 0)
 
     def pods_for(self, weight_percent: int) -> int:
         """Pods that the candidate needs for a weight."""
@@ -194,7 +220,10 @@ class Situation:
         """Whether the split gives the candidate what its step says; by pods, as near as there are pods for it."""
         share = self.split.get(self.candidate or "", 0)
         wanted = self.step.weight_percent if self.step else 0
-        return bool(share) == bool(wanted) if self.shares_by_pods else share == wanted
+        if self.shares_by_pods:
+            return bool(share) == bool(wanted)
+        by_headers = self.step.matches if self.step is not None and wanted < 100 else ()
+        return share == wanted and self.matches.get(self.candidate or "", ()) == by_headers
 
     @property
     def makes_room_first(self) -> bool:
@@ -340,8 +369,11 @@ class Situation:
 
         Without a share yet (it waits for an approval) those of its first one, so that it gets that at once.
         """
-        share = 100 if self.rollout.phase is Phase.PROMOTING else self.rollout.weight_percent
-        return self.pods_for(share) if share else self.first_share_pods
+        if self.rollout.phase is Phase.PROMOTING:
+            return self.pods_for(100)
+        weight = self.rollout.weight_percent
+        pods = self.pods_for(weight) if weight else 0
+        return max(pods, self.pods_for_step(self.step) if self.step else 0) or self.first_share_pods
 
     @property
     def is_short(self) -> bool:

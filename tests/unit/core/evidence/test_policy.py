@@ -78,6 +78,8 @@ def test_the_budget_is_divided_over_the_tested_limits_of_enforced_metrics():
 
 
 def test_steps_and_watch_together_spend_the_budget_once():
+    runs = alpha_fail(analysis(NULLS), watched=True, runs=2)
+    assert 2 * runs == pytest.approx(alpha_fail(analysis(NULLS), watched=True))
     steps, watch = (alpha_fail(analysis(NULLS), watched=True, watching=watching) for watching in (False, True))
     assert steps == watch > 0
     assert steps + watch == pytest.approx(alpha_fail(analysis(NULLS), watched=False))

@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from serinus.api.kinds import ANNOTATION_MOVES
+from serinus.api.rollout import MAX_STEPS
 from serinus.core import render
 from serinus.core.render.routing import gateway_duration
+from serinus.kube.observation import route_state
 from tests.unit.core.render.resources import IMAGE, deployment
 
 GATEWAY = {"parentRefs": [{"name": "public"}]}
+REVISION = "91b2f0c4de"
 
 
 def owner_of(manifest: Any) -> dict[str, Any]:
@@ -128,6 +131,39 @@ def test_a_route_can_strip_its_prefix():
 
     (rewrite,) = rule["filters"]
     assert rewrite["urlRewrite"] == {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
+
+
+def test_requests_with_certain_headers_have_one_rule_before_the_one_with_the_weights():
+    gateway = {"parentRefs": [{"name": "public"}], "pathPrefix": "/fraud", "rewritePrefix": "/"}
+    resource = deployment({"traffic": {"gateway": gateway}})
+    beta, gamma = (("x-cohort", "beta"),), (("x-cohort", "gamma"), ("x-region", "eu"))
+    by_headers, plain = render.http_route(resource, {"old": 100}, 1, matches={"new": (beta, gamma)})["spec"]["rules"]
+    assert [match["headers"] for match in by_headers["matches"]] == [
+        [{"type": "Exact", "name": "x-cohort", "value": "beta"}],
+        [{"type": "Exact", "name": "x-cohort", "value": "gamma"}, {"type": "Exact", "name": "x-region", "value": "eu"}],
+    ]
+    assert {match["path"]["value"] for match in by_headers["matches"]} == {"/fraud"}
+    assert [backend["name"] for backend in by_headers["backendRefs"]] == ["iris-new"]
+    assert [backend["name"] for backend in plain["backendRefs"]] == ["iris-old"]
+    assert (by_headers["filters"], by_headers["timeouts"]) == (plain["filters"], plain["timeouts"])
+
+
+def test_a_route_of_as_many_steps_as_there_may_be_keeps_to_the_limits_of_the_gateway_api():
+    resource = deployment({"traffic": {"gateway": {"parentRefs": [{"name": "public"}]}}})
+    headers = [tuple((f"x-{number}-{of}", "a") for number in range(16)) for of in range(MAX_STEPS)]
+    rules = render.http_route(resource, {"old": 95, "new": 5}, 1, matches={"new": headers})["spec"]["rules"]
+    assert len(rules) <= 16
+    assert all(len(rule["matches"]) <= 64 for rule in rules)
+    assert all(len(match.get("headers", ())) <= 16 for rule in rules for match in rule["matches"])
+
+
+def test_what_is_written_for_headers_is_read_back_from_the_route():
+    resource = deployment({"traffic": {"gateway": {"parentRefs": [{"name": "public"}]}}})
+    headers = ((("x-cohort", "beta"),), (("x-cohort", "gamma"), ("x-region", "eu")))
+    route = render.http_route(resource, {"old": 95, REVISION: 5}, 1, matches={REVISION: headers})
+    state = route_state(resource.metadata.name, route)
+    assert state.matches == {REVISION: headers}
+    assert state.weights[REVISION] == 5
 
 
 def test_there_is_no_route_without_a_gateway():

@@ -1,0 +1,61 @@
+"""Gateways and their GatewayClasses, raw objects into what `serinus.core.gateways` says of them. Pure.
+
+Called by the caches of the shell, whose informers keep of both kinds only what is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from serinus.api.kinds import GATEWAY, GATEWAY_CLASS
+from serinus.core.gateways import GatewayKey, GatewayState, Overrules, known_features
+from serinus.core.plan import Manifest
+
+_IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion")
+
+
+def only_its_class(gateway: dict[str, Any]) -> Manifest:
+    """The part of a Gateway that is read here."""
+    spec = gateway.get("spec") or {}
+    return {
+        "apiVersion": GATEWAY.api_version,
+        "kind": GATEWAY.kind,
+        "metadata": _identity(gateway),
+        "spec": {"gatewayClassName": str(spec.get("gatewayClassName", ""))},
+    }
+
+
+def only_its_features(gateway_class: dict[str, Any]) -> Manifest:
+    """The part of a GatewayClass that is read here: its controller, and the names of the features it publishes."""
+    spec, status = gateway_class.get("spec") or {}, gateway_class.get("status") or {}
+    # Objects with a name since Gateway API 1.3, mere names before.
+    features = [each.get("name") if isinstance(each, dict) else each for each in status.get("supportedFeatures") or ()]
+    return {
+        "apiVersion": GATEWAY_CLASS.api_version,
+        "kind": GATEWAY_CLASS.kind,
+        "metadata": _identity(gateway_class),
+        "spec": {"controllerName": str(spec.get("controllerName", ""))},
+        "status": {"supportedFeatures": sorted(str(feature) for feature in features if feature)},
+    }
+
+
+def gateway_states(
+    gateways: Iterable[Manifest], classes: Iterable[Manifest], overrules: Overrules
+) -> dict[GatewayKey, GatewayState]:
+    """Every Gateway, and what it is known to do. Both kinds as they were kept by the functions above."""
+    of_class = {each["metadata"]["name"]: each for each in classes}
+    states: dict[GatewayKey, GatewayState] = {}
+    for gateway in gateways:
+        metadata, class_name = gateway["metadata"], gateway["spec"]["gatewayClassName"]
+        found = of_class.get(class_name)
+        state = GatewayState(None, class_name)
+        if found is not None:
+            controller, published = found["spec"]["controllerName"], found["status"]["supportedFeatures"]
+            state = GatewayState(controller, class_name, known_features(controller, published, overrules))
+        states[metadata.get("namespace", ""), metadata["name"]] = state
+    return states
+
+
+def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {key: manifest["metadata"][key] for key in _IDENTITY if key in manifest["metadata"]}
