@@ -1,12 +1,14 @@
 """The cache of ModelDeployments: what the watch tells, what an audit mends, and both at once."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from serinus.api.gateways import GatewayFeature
 from serinus.kube.client import open_cluster
 from serinus.kube.credentials import Credentials
 from serinus.kube.observation import without_status
@@ -246,6 +248,58 @@ async def test_a_resource_of_a_shard_is_seen_only_when_its_children_are_known() 
             caches.deployments.drop(deployment(3))
             assert caches.deployment(IRIS) is None
             assert heard[-1] == IRIS
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_gateway_that_is_known_better_is_news_to_every_resource_and_one_that_has_more_routes_is_not() -> None:
+    heard: list[Key] = []
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append(key)
+
+    def public(version: int, class_name: str = "shiny", routes: int = 0) -> dict[str, Any]:
+        metadata = {"namespace": "edge", "name": "public", "uid": "1", "resourceVersion": str(version)}
+        status = {"listeners": [{"name": "http", "attachedRoutes": routes}]}
+        return {"metadata": metadata, "spec": {"gatewayClassName": class_name}, "status": status}
+
+    def shiny(version: int, *features: str) -> dict[str, Any]:
+        status = {"supportedFeatures": [{"name": feature} for feature in features]}
+        metadata = {"name": "shiny", "uid": "2", "resourceVersion": str(version)}
+        return {"metadata": metadata, "spec": {"controllerName": "a.b/c"}, "status": status}
+
+    told: dict[str, list[asyncio.Queue[dict[str, Any]]]] = {}
+
+    async def answering(request: web.Request) -> web.StreamResponse:
+        items = {"gateways": [public(1)], "gatewayclasses": [shiny(2)]}.get(request.path.rsplit("/", 1)[-1], [])
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": items})
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        told.setdefault(request.path.rsplit("/", 1)[-1], []).append(queue)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            event = {"type": "MODIFIED", "object": await queue.get()}
+            await response.write(json.dumps(event).encode() + b"\n")
+
+    overrules = {"a.b/c": {GatewayFeature.MIRROR: True}}
+    async with cluster_answering(answering) as cluster:
+        caches = Caches(cluster, hear, namespaces=("team",), metric_source=False, gateway_features=overrules)
+        keeping = asyncio.create_task(caches.run(asyncio.Event()))
+        try:
+            await until(lambda: caches.synced and {"gateways", "gatewayclasses"} <= told.keys())
+            caches.deployments.put(deployment(1))
+            assert caches.capabilities().gateways["edge", "public"].features == {GatewayFeature.MIRROR}
+            heard.clear()
+
+            told["gateways"][-1].put_nowait(public(8, routes=3))
+            told["gatewayclasses"][-1].put_nowait(shiny(9, "HTTPRoute"))
+            both = {GatewayFeature.MIRROR, GatewayFeature.HEADERS}
+            await until(lambda: caches.capabilities().gateways["edge", "public"].features == both)
+            told["gateways"][-1].put_nowait(public(10, "dull"))
+            await until(lambda: caches.capabilities().gateways["edge", "public"].controller is None)
+            assert heard == [IRIS, IRIS]
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)

@@ -1,0 +1,125 @@
+"""Testers get the candidate first, by a header of theirs, while everybody else goes on without noticing.
+
+One model goes through it twice: with a version that is good, and with one that fails one request in five.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from e2e.model import NAME, ROLLOUT_SECONDS, Manifest, Model, model_in, revision, rollout
+from e2e.stage import GATEWAY_URL, Stage
+from e2e.story import ROWS
+from e2e.watching import phase, stable_version
+
+HEADER, COHORT = "x-cohort", "beta"
+HOLD_SECONDS = 10
+REQUESTS_AT_ONCE = 40
+"""Of the testers, one after the other: about what a second or two has room for."""
+SECTIONS: dict[str, Any] = {
+    "rollout": {
+        "canary": {
+            "steps": [
+                {
+                    "name": "testers",
+                    "match": {"headers": [{"name": HEADER, "value": COHORT}]},
+                    "holdSeconds": HOLD_SECONDS,
+                },
+                {"name": "half", "weightPercent": 50, "holdSeconds": 5},
+            ]
+        }
+    },
+    "analysis": {"metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "2"}, "minSamples": 50}]},
+}
+_ASK = """
+import collections, json, sys, urllib.error, urllib.request
+url, rows, headers, count = json.loads(sys.argv[1])
+bodies = [json.dumps(row["body"]).encode() for row in json.load(open(rows))]
+seen = collections.Counter()
+for number in range(count):
+    asked = urllib.request.Request(url, bodies[number % len(bodies)], headers | {"content-type": "application/json"})
+    try:
+        answer = urllib.request.urlopen(asked, timeout=10)
+        seen[f"{answer.headers.get('x-model-version')} {answer.status}"] += 1
+    except urllib.error.HTTPError as refused:
+        seen[f"{refused.headers.get('x-model-version')} {refused.code}"] += 1
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(stage: Stage) -> Iterator[Model]:
+    with model_in(stage, "e2e-match") as model:
+        model.serve(**SECTIONS)
+        model.send_requests()
+        yield model
+
+
+def ask(model: Model, headers: dict[str, str]) -> Counter[str]:
+    """Send requests with these headers, beside those of all other clients; answers by version and status."""
+    told = json.dumps([f"{GATEWAY_URL}/read", ROWS, {"host": model.host} | headers, REQUESTS_AT_ONCE])
+    return Counter(json.loads(model.kubectl("exec", "clients", "--", "python", "-c", _ASK, told)))
+
+
+def ask_until(model: Model, what: str, reached: Callable[[Manifest], bool]) -> Counter[str]:
+    """Send the testers' requests until the resource is so."""
+    answers: Counter[str] = Counter()
+    deadline = time.monotonic() + ROLLOUT_SECONDS
+    while not reached(model.resource.newest or {}):
+        assert time.monotonic() < deadline, f"not within {ROLLOUT_SECONDS} s: {what}\n{model.told()}"
+        answers += ask(model, {HEADER: COHORT})
+    return answers
+
+
+def rules(model: Model) -> list[Manifest]:
+    found: list[Manifest] = model.get("httproute", NAME)["spec"]["rules"]
+    return found
+
+
+def versions(answers: Counter[str]) -> set[str]:
+    return {answer.split()[0] for answer in answers}
+
+
+def test_only_testers_see_the_candidate_until_it_has_a_share_and_their_rule_is_gone_at_the_end(model: Model) -> None:
+    model.apply("2.0.0", **SECTIONS)
+    held = model.wait_until_holding()
+    old, new = revision(held, "stable"), revision(held, "candidate")
+    assert rollout(held)["step"] == "testers"
+    assert model.weights() == {old: 100}
+    by_headers, _ = rules(model)
+    assert [ref["name"] for ref in by_headers["backendRefs"]] == [f"{NAME}-{new}"]
+
+    time.sleep(3)  # the margin after which a gateway has a route that it has accepted
+    assert ask(model, {HEADER: COHORT}) == {"2.0.0 200": REQUESTS_AT_ONCE}
+    assert ask(model, {HEADER: "gamma"}) == {"1.0.0 200": REQUESTS_AT_ONCE}
+    assert ask(model, {}) == {"1.0.0 200": REQUESTS_AT_ONCE}
+    assert model.wait_for_answers().versions == {"1.0.0"}
+
+    answers = ask_until(model, "its testers' step is over", lambda manifest: rollout(manifest).get("step") != "testers")
+    assert set(answers) <= {"2.0.0 200"}
+    answers = ask_until(model, "version 2.0.0 is stable", lambda manifest: stable_version(manifest) == "2.0.0")
+    assert set(answers) <= {"2.0.0 200"}, "a match stays in force beside the weights"
+    promoted = model.wait_until_promoted("2.0.0")
+    assert rollout(promoted)["judgedBy"] == "Metrics"
+    assert len(rules(model)) == 1
+    assert model.weights() == {new: 100}
+    model.nobody_saw_a_failure(model.report())
+
+
+def test_a_version_that_fails_its_testers_goes_and_nobody_else_has_seen_it(model: Model) -> None:
+    model.apply("3.0.0", **SECTIONS)
+    answers = ask_until(model, "version 3.0.0 is rolled back", lambda manifest: phase(manifest) == "Rejected")
+    rejected = model.wait_until_rejected()
+    assert rejected["status"]["rejected"][0]["reason"] == "MetricFailed"
+    assert "3.0.0" in versions(answers)
+    assert len(rules(model)) == 1
+    assert ask(model, {HEADER: COHORT}) == {"2.0.0 200": REQUESTS_AT_ONCE}
+    report = model.stop_requests()
+    assert "3.0.0" not in report.versions
+    model.nobody_saw_a_failure(report)
