@@ -1,6 +1,7 @@
 """Testers get the candidate first, by a header of theirs, while everybody else goes on without noticing.
 
-One model goes through it twice: with a version that is good, and with one that fails one request in five.
+One model goes through it twice: with a version that is good, and with one that fails one request in five. In between it
+asks for copies of requests, which Traefik is known not to make.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 from e2e.model import NAME, ROLLOUT_SECONDS, Manifest, Model, model_in, revision, rollout
 from e2e.stage import GATEWAY_URL, Stage
 from e2e.story import ROWS
-from e2e.watching import phase, stable_version
+from e2e.watching import condition, phase, stable_version
 
 HEADER, COHORT = "x-cohort", "beta"
 HOLD_SECONDS = 10
@@ -110,6 +111,23 @@ def test_only_testers_see_the_candidate_until_it_has_a_share_and_their_rule_is_g
     assert len(rules(model)) == 1
     assert model.weights() == {new: 100}
     model.nobody_saw_a_failure(model.report())
+
+
+def test_copies_are_not_asked_of_a_gateway_that_is_not_known_to_make_them(model: Model) -> None:
+    shadow = {"steps": [{"name": "shadow", "shadowPercent": 100, "holdSeconds": HOLD_SECONDS}]}
+    model.apply("1.0.0", **{**SECTIONS, "rollout": {"canary": shadow, "rollbackWindowSeconds": 0}})
+
+    def waits(manifest: Manifest) -> bool:
+        return condition(manifest, "Stalled")[:2] == ("True", "GatewayFeatureUnknown")
+
+    waiting = model.resource.wait_for("it waits for a gateway that can", waits, 60)
+    assert "HTTPRouteRequestMirror" in condition(waiting, "Stalled")[2]
+    assert "gateway-system/public (traefik.io/gateway-controller)" in condition(waiting, "Stalled")[2]
+    assert "candidate" not in waiting["status"]
+    assert len(rules(model)) == 1
+    assert ask(model, {}) == {"2.0.0 200": REQUESTS_AT_ONCE}
+    model.apply("2.0.0", **SECTIONS)
+    model.wait_until_ready()
 
 
 def test_a_version_that_fails_its_testers_goes_and_nobody_else_has_seen_it(model: Model) -> None:

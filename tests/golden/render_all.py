@@ -44,5 +44,7 @@ def children_of(deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
     if deployment.spec.traffic.gateway:
         last = next(reversed(planned_steps(deployment.spec)), None)
         matches = {revision: last.matches} if last is not None and last.matches else {}
-        children.append(render.http_route(deployment, {OTHER_REVISION: 95, revision: 5}, MOVES, matches=matches))
+        mirrors = {revision: last.shadow_percent} if last is not None and last.shadow_percent else {}
+        weights = {OTHER_REVISION: 95, revision: 5}
+        children.append(render.http_route(deployment, weights, MOVES, matches=matches, mirrors=mirrors))
     return {f"{child['kind']}/{child['metadata']['name']}": dict(child) for child in children}

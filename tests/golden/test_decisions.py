@@ -124,6 +124,22 @@ def match_first(world: World) -> Iterator[str]:
     world.run(80)
 
 
+def shadow(world: World) -> Iterator[str]:
+    spec = spec_of(NEW)
+    copies = {"name": "shadow", "shadowPercent": 40, "holdSeconds": 30}
+    steps = [copies, *spec["rollout"]["canary"]["steps"][1:]]
+    rollout = {"rollout": {**spec["rollout"], "canary": {"steps": steps}}}
+    yield from started(world, **rollout)
+    yield deploy(world, NEW, **rollout)
+    world.run(30)
+    kill(world, NEW)
+    yield f"all pods of {NEW} die"
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    world.behaviours[NEWER] = Behaviour(error_share=0.3)
+    yield deploy(world, NEWER, **rollout)
+    world.run(80)
+
+
 def plain(**strategy: Any) -> dict[str, Any]:
     """Sections without a gateway, with a strategy and short times."""
     times = {"watchSeconds": 30, "scaleDownDelaySeconds": 120, "progressDeadlineSeconds": 80}
@@ -198,6 +214,7 @@ STORIES: dict[str, Story] = {
         watch_return,
         approval,
         match_first,
+        shadow,
         return_to,
         return_by_spec,
         blue_green,
@@ -238,6 +255,7 @@ class Recorded(World):
         where = f"{rollout.phase}" + (f"/{rollout.step}" if rollout.step else "")
         weights = self._shares(self.weights(), " %")
         weights += "".join(f", testers {self._named(revision)}" for revision in self.by_headers())
+        weights += "".join(f", copies of {part} % {self._named(revision)}" for revision, part in self.copied().items())
         return f"{where:<20} traffic {weights:<30} pods {self._shares(self.replicas(), '')}"
 
     def _shares(self, shares: dict[str, int], unit: str) -> str:

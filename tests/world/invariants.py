@@ -43,7 +43,8 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
         assert not the_candidate_has_more_than_it_may(after), the_candidate_has_more_than_it_may(after)
         assert not the_candidate_has_more_pods_than_it_may(after), the_candidate_has_more_pods_than_it_may(after)
         assert not a_third_revision_shares(after), a_third_revision_shares(after)
-    holds_or_is_mended(world.moments, headers_lead_elsewhere, within=REACTION_SECONDS + 2 * world.lag_seconds)
+    for promise in (requests_go_elsewhere, more_is_copied_than_may_be):
+        holds_or_is_mended(world.moments, promise, within=REACTION_SECONDS + 2 * world.lag_seconds)
     if not pods_crash:
         weight_is_only_on_ready_pods(world)
         if replicas is not None:
@@ -66,13 +67,14 @@ def check_walk(walk: Walk) -> None:
         the_candidate_has_more_than_it_may,
         a_third_revision_shares,
         dead_pods_have_weight,
-        headers_lead_elsewhere,
+        requests_go_elsewhere,
         stable_is_too_small,
     ):
         holds_or_is_mended(moments, promise, within=0 if strict else LONGEST_REACTION_SECONDS)
     holds_or_is_mended(
         moments, the_candidate_has_more_pods_than_it_may, within=LONGEST_REACTION_SECONDS + MARGIN_SECONDS
     )
+    holds_or_is_mended(moments, more_is_copied_than_may_be, within=LONGEST_REACTION_SECONDS)
     if strict:
         no_request_is_lost(moments)
         capacity_is_never_under_the_promise(walk.world, 3)
@@ -189,8 +191,13 @@ def pods_go_only_after_their_traffic(before: Moment, after: Moment) -> None:
         needed = pods_for_share(after.replicas, share)
         if shrank and revision in after.scaled and after.wanted[revision] < needed:
             raise AssertionError(f"{after.at}: {revision} shrank to {after.wanted[revision]} with {share} % on it")
-    for revision in before.by_headers & after.by_headers & after.scaled:
-        assert after.wanted.get(revision, 0), f"{after.at}: {revision} lost its pods, and gets requests by headers"
+    for revision in _beside(before) & _beside(after) & after.scaled:
+        assert after.wanted.get(revision, 0), f"{after.at}: {revision} lost its pods, and gets requests beside weights"
+
+
+def _beside(moment: Moment) -> set[str]:
+    """Revisions that get requests by their headers, or copies of requests."""
+    return {*moment.by_headers, *moment.copied}
 
 
 def _has_all_its_pods(moment: Moment) -> bool:
@@ -245,7 +252,7 @@ def holds_or_is_mended(moments: Iterable[Moment], promise: Promise, within: int)
 def a_rejected_revision_came_back(after: Moment) -> str:
     if after.status.rollout.phase is Phase.REJECTED:
         for rejected in after.status.rejected:
-            if after.weights.get(rejected.revision, 0) or rejected.revision in after.by_headers:
+            if after.weights.get(rejected.revision, 0) or rejected.revision in _beside(after):
                 return f"{after.at}: {rejected.revision} came back"
     return ""
 
@@ -288,17 +295,25 @@ def dead_pods_have_weight(after: Moment) -> str:
     for revision, weight in after.weights.items():
         if weight and not after.ready.get(revision, 0) and alive and after.replicas:
             return f"{revision} has {weight} % and no ready pod, and {alive[0]} has"
-    for revision in after.by_headers:
+    for revision in _beside(after):
         if not after.ready.get(revision, 0) and alive and after.replicas:
-            return f"{revision} gets requests by headers and has no ready pod, and {alive[0]} has"
+            return f"{revision} gets requests by headers, or copies, and has no ready pod, and {alive[0]} has"
     return ""
 
 
-def headers_lead_elsewhere(after: Moment) -> str:
-    """Requests with certain headers go to somebody else than a candidate, which may be stable by now."""
+def requests_go_elsewhere(after: Moment) -> str:
+    """Requests with certain headers, or copies of requests, go to somebody else than a candidate."""
     candidate = after.status.candidate
-    strangers = after.by_headers - ({candidate.revision} if candidate else set())
-    return f"{after.at}: requests go to {sorted(strangers)} by their headers" if strangers else ""
+    strangers = _beside(after) - ({candidate.revision} if candidate else set())
+    return f"{after.at}: requests go to {sorted(strangers)} by their headers, or copies" if strangers else ""
+
+
+def more_is_copied_than_may_be(after: Moment) -> str:
+    status = after.status
+    if status.candidate is None or status.rollout.phase not in SHARE_PHASES:
+        return ""
+    percent, may = after.copied.get(status.candidate.revision, 0), status.rollout.shadow_percent
+    return f"{after.at}: {percent} % are copied to the candidate, and {may} % may be" if percent > may else ""
 
 
 def stable_is_too_small(after: Moment) -> str:
@@ -317,7 +332,7 @@ def stable_is_too_small(after: Moment) -> str:
 def weight_is_only_on_ready_pods(world: World) -> None:
     lost: dict[str, int] = {}
     for moment in world.moments:
-        reached = moment.weights | dict.fromkeys(moment.by_headers, 100)
+        reached = moment.weights | dict.fromkeys(_beside(moment), 100)
         for revision, weight in reached.items():
             dead = weight > 0 and moment.ready.get(revision, 0) == 0 and any(moment.ready.values())
             lost[revision] = lost.get(revision, 0) + 1 if dead else 0

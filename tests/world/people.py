@@ -44,11 +44,12 @@ def steady_strategies() -> list[dict[str, Any]]:
 
 
 def testers_first() -> dict[str, Any]:
-    """Sections of a spec that leads testers to the candidate before anybody else: no request may be lost either."""
+    """Sections of a spec that gives the candidate copies, then testers, then others: no request may be lost either."""
     rollout = settled_spec()["rollout"]
+    shadow = {"name": "shadow", "shadowPercent": 60, "holdSeconds": HOLD_SECONDS}
     match = {"headers": [{"name": "x-cohort", "value": "beta"}]}
     testers = {"name": "testers", "match": match, "holdSeconds": HOLD_SECONDS}
-    return {"rollout": {**rollout, "canary": {"steps": [testers, *rollout["canary"]["steps"]]}}}
+    return {"rollout": {**rollout, "canary": {"steps": [shadow, testers, *rollout["canary"]["steps"]]}}}
 
 
 # They deploy ----------------------------------------------------------------------------------------------------------
@@ -124,8 +125,8 @@ def strategy(walk: Walk, _: int) -> str:
     return f"changes the strategy to {chosen}, {rollout['automation']}"
 
 
-def header_steps(walk: Walk, _: int) -> str:
-    """Steps that lead requests by their headers, before, between and after those with weights."""
+def other_steps(walk: Walk, _: int) -> str:
+    """Steps that lead requests by their headers, or copy them, before, between and after those with weights."""
     rollout = {key: value for key, value in walk.spec["rollout"].items() if key not in STRATEGIES}
     walk.world.tester_share = walk.random.choice([0.0, 0.2, 0.5])
     steps: list[dict[str, Any]] = [
@@ -136,6 +137,9 @@ def header_steps(walk: Walk, _: int) -> str:
         match = {"headers": [{"name": "x-cohort", "value": cohort}]}
         step = {"name": name, "match": match, "holdSeconds": HOLD_SECONDS}
         steps.insert(walk.random.randint(0, len(steps)), step)
+    if walk.random.random() < 0.6:
+        shadow = {"name": "shadow", "shadowPercent": walk.random.choice([20, 100]), "holdSeconds": HOLD_SECONDS}
+        steps.insert(walk.random.randint(0, len(steps)), shadow)
     rollout["automation"] = walk.random.choice(["Automatic", "Automatic", "Supervised", "Manual"])
     walk.deploy(traffic=settled_spec()["traffic"], rollout={**rollout, "canary": {"steps": steps}})
     return f"changes the steps to {steps}, {rollout['automation']}"
@@ -221,7 +225,7 @@ DEPLOYS = NEW_IMAGES | {
     replicas: 2,
     mind_is_changed: 2,
     strategy: 2,
-    header_steps: 2,
+    other_steps: 2,
     gateway: 1,
     analysis: 2,
     suspend: 1,

@@ -50,7 +50,7 @@ class Kind:
     faultless_traffic: bool = False
     """Whether nothing happens to pods, children and the gateway: then no request may be lost, whatever else happens."""
     testers: bool = False
-    """Whether testers get the candidate first, by a header of theirs."""
+    """Whether the candidate gets copies of requests first, and then testers, by a header of theirs."""
 
 
 EVERYTHING = Kind("everything", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.18, (60, 150))

@@ -32,7 +32,9 @@ from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
 from tests.world.traffic import Behaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
-Shape = tuple[dict[str, int], frozenset[str], dict[str, int], dict[str, int], frozenset[str]]
+Shape = tuple[dict[str, int], frozenset[str], dict[str, int], dict[str, int], dict[str, int], frozenset[str]]
+Flow = tuple[str, float, list[dict[str, Any]]]
+"""A revision, requests in a second, and the pods that they find."""
 KEY: Key = (NAMESPACE, NAME)
 ANNOTATOR = "kubectl-annotate"
 """The field manager of the annotations that people set."""
@@ -57,6 +59,8 @@ class Moment:
     """Whether the weights are those of pods behind one plain Service."""
     by_headers: frozenset[str]
     """Revisions to which the gateway leads requests by their headers."""
+    copied: dict[str, int]
+    """Share of the other requests that the gateway copies to a revision, in percent."""
     requests: dict[str, float]
     """By revision, in this second."""
     ready: dict[str, int]
@@ -292,6 +296,15 @@ class World:
                 found.setdefault(self._selected(ref["name"]), []).extend(_headers_of(rule))
         return found
 
+    def copied(self) -> dict[str, int]:
+        """By revision, the share of the requests in percent that the gateway copies to it."""
+        return {
+            self._selected(each["requestMirror"]["backendRef"]["name"]): each["requestMirror"].get("percent", 100)
+            for rule in self._rules()
+            for each in rule.get("filters", ())
+            if each["type"] == "RequestMirror"
+        }
+
     def _rules(self) -> list[dict[str, Any]]:
         route = self.api.find("HTTPRoute", NAMESPACE, NAME)
         resource = self.api.find("ModelDeployment", NAMESPACE, NAME) or {"spec": {}}
@@ -363,7 +376,7 @@ class World:
         self.prometheus.scrape(self.now.timestamp(), self._counters)
         self.past.remember()
         await self._operate()
-        weights, by_headers, ready, wanted, recorded = self._shape()
+        weights, by_headers, copied, ready, wanted, recorded = self._shape()
         resource = self.api.find("ModelDeployment", NAMESPACE, NAME)
         self.moments.append(
             Moment(
@@ -373,6 +386,7 @@ class World:
                 is_plain=self.api.find("HTTPRoute", NAMESPACE, NAME) is None,
                 is_shared=self.is_shared(),
                 by_headers=by_headers,
+                copied=copied,
                 requests=requests,
                 ready=ready,
                 wanted=wanted,
@@ -401,7 +415,8 @@ class World:
             records = [each["metadata"] for each in self.api.of("ControllerRevision")]
             ours = [each["name"] for each in records if each.get("ownerReferences") and _is_labelled(each)]
             recorded = frozenset(name.removeprefix(f"{NAME}-") for name in ours)
-            made = self.weights(), frozenset(self.by_headers()), ready, self.replicas(owned=True), recorded
+            beside = frozenset(self.by_headers()), self.copied()
+            made = self.weights(), *beside, ready, self.replicas(owned=True), recorded
             self._quiet["shape"] = self.api.version, made
         shape: Shape = self._quiet["shape"][1]
         return shape
@@ -701,27 +716,48 @@ class World:
                 )
 
     def _requests(self) -> tuple[float, dict[str, float], dict[str, float]]:
-        """Requests that found no pod, those that failed by revision, and all by revision, in this second."""
+        """Requests that found no pod, those that failed by revision, and all by revision, in this second.
+
+        Copies are answered for nobody. As of Envoy Gateway 1.7, requests fail whose copies find no pod.
+        """
         lost = 0.0
         failed: dict[str, float] = {}
         all_of: dict[str, float] = {}
+        for revision, copies, pods in self._copies():
+            self._count(copies, pods)
+            if not pods:
+                failed[revision], lost = copies, lost + copies
         for revision, requests, pods in self._flows():
             all_of[revision] = all_of.get(revision, 0.0) + requests
             if not pods:
                 failed[revision] = failed.get(revision, 0.0) + requests
                 lost += requests
                 continue
-            share = requests / len(pods)
-            for pod in pods:
-                behaviour, counters = self._behaviour(pod), self._counters[pod["metadata"]["name"]]
-                counters.total += share
-                counters.errors += share * behaviour.error_share
-                counters.slow += share * max(behaviour.slow_share, behaviour.error_share)
-                failed[revision] = failed.get(revision, 0.0) + share * behaviour.error_share
+            failed[revision] = failed.get(revision, 0.0) + self._count(requests, pods)
         return lost, failed, all_of
 
-    def _flows(self) -> list[tuple[str, float, list[dict[str, Any]]]]:
-        """Revision, requests in a second, and the pods that they find: endpoints of its Service that are ready."""
+    def _count(self, requests: float, pods: list[dict[str, Any]]) -> float:
+        """Pods count their requests; returns how many they answer with an error."""
+        failed = 0.0
+        for pod in pods:
+            behaviour, counters, share = self._behaviour(pod), self._counters[_name(pod)], requests / len(pods)
+            counters.total += share
+            counters.errors += share * behaviour.error_share
+            counters.slow += share * max(behaviour.slow_share, behaviour.error_share)
+            failed += share * behaviour.error_share
+        return failed
+
+    def _copies(self) -> list[Flow]:
+        return self._all_flows()[1]
+
+    def _flows(self) -> list[Flow]:
+        return self._all_flows()[0]
+
+    def _all_flows(self) -> tuple[list[Flow], list[Flow]]:
+        """Revision, requests in a second, and the pods that they find: endpoints of its Service that are ready.
+
+        Those that are answered, and the copies.
+        """
         state = self.api.version, self.requests_per_second, self.tester_share
         if self._quiet.get("flows", (None,))[0] != state:
             weights = self.weights()
@@ -741,8 +777,10 @@ class World:
                 for revision, weight in weights.items()
                 if weight
             ]
-            self._quiet["flows"] = state, flows
-        flows_now: list[tuple[str, float, list[dict[str, Any]]]] = self._quiet["flows"][1]
+            others = self.requests_per_second - testers
+            copies = [(each, others * part / 100, pods.get(each, [])) for each, part in self.copied().items()]
+            self._quiet["flows"] = state, (flows, copies)
+        flows_now: tuple[list[Flow], list[Flow]] = self._quiet["flows"][1]
         return flows_now
 
     def _behaviour(self, pod: dict[str, Any]) -> Behaviour:
@@ -818,6 +856,10 @@ def _waiting_for_a_node(since: datetime) -> dict[str, Any]:
     status = _pod_status(since, since, ready=False, restarts=0, trouble=None)
     status["conditions"][1] |= {"status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}
     return status
+
+
+def _name(manifest: dict[str, Any]) -> str:
+    return str(manifest["metadata"]["name"])
 
 
 def _headers_of(rule: dict[str, Any]) -> list[Any]:

@@ -64,7 +64,8 @@ class Step(ApiModel):
 
     shadow_percent: SharePercent | None = None
     """Share of the requests that is also copied to the candidate, in percent; its answers are thrown away. Needs
-    traffic.gateway. A shadow ends with its step. Not carried out by this version."""
+    traffic.gateway, and a gateway that is known to copy requests. A shadow ends with its step. The candidate keeps the
+    weight of the step before it (none before the first), and is judged by what it would have answered."""
 
     match: RequestMatch | None = None
     """Requests that go to the candidate by their headers, such as those of testers. Needs traffic.gateway, and a

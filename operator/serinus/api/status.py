@@ -76,6 +76,9 @@ class RolloutStatus(StatusModel):
         description="Share of the requests that the candidate may have in this step; an edit of the steps "
         "changes it only through a decision.",
     )
+    shadow_percent: int = Field(
+        default=0, description="Share of the requests that is also copied to the candidate in this step."
+    )
     started_at: Instant | None = Field(default=None, description="When this attempt began.")
     step_started_at: Instant | None = Field(default=None, description="When the current step or phase was entered.")
     held_seconds: float = Field(

@@ -41,19 +41,6 @@ def unsupported(spec: ModelDeploymentSpec) -> tuple[Unsupported, ...]:
     )
 
 
-def _steps_with(kind: str) -> Callable[[ModelDeploymentSpec], list[str]]:
-    def fields(spec: ModelDeploymentSpec) -> list[str]:
-        canary = spec.rollout.canary
-        steps = () if canary is None else canary.steps
-        return [
-            f"spec.rollout.canary.steps[{position}]"
-            for position, step in enumerate(steps)
-            if getattr(step, kind) is not None
-        ]
-
-    return fields
-
-
 def _when(path: str, asks: Callable[[ModelDeploymentSpec], bool]) -> Callable[[ModelDeploymentSpec], list[str]]:
     return lambda spec: [path] if asks(spec) else []
 
@@ -72,7 +59,6 @@ def _blue_green_shadow(spec: ModelDeploymentSpec) -> bool:
 
 
 _GAPS: Final = (
-    _Gap("a shadow step is", "remove the step", _steps_with("shadow_percent")),
     _Gap(
         "a shadow before a blue-green switch is",
         "remove it or set it to 0",

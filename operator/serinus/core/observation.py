@@ -84,6 +84,8 @@ class RouteState:
     """One per parentRef of the route's spec: those that no gateway has answered are not accepted."""
     matches: Mapping[str, tuple[Headers, ...]] = field(default_factory=dict)
     """By revision, the headers of requests that go to it whatever the weights say."""
+    mirrors: Mapping[str, int] = field(default_factory=dict)
+    """By revision, the share in percent of the other requests that is copied to it."""
 
     @property
     def accepted(self) -> bool:

@@ -215,7 +215,12 @@ def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:
     if s.spec.traffic.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
         return []
     wanted = render.http_route(
-        s.observation.deployment, s.split, s.status.moves, _request_timeout_seconds(s, kept), matches=s.matches
+        s.observation.deployment,
+        s.split,
+        s.status.moves,
+        _request_timeout_seconds(s, kept),
+        matches=s.matches,
+        mirrors=s.mirrors,
     )
     return list(_ensure(s, HTTP_ROUTE, wanted))
 
@@ -227,9 +232,12 @@ def _request_timeout_seconds(s: Situation, kept: Mapping[str, KeptRevision]) -> 
 
 
 def _backends_are_there(s: Situation) -> bool:
-    """Whether every revision that is to get requests has its Service."""
+    """Whether every revision that is to get requests, or copies of them, has its Service."""
     name = s.observation.deployment.metadata.name
-    return all(_observed(s, SERVICE, child_name(name, revision)) is not None for revision in {**s.split, **s.matches})
+    return all(
+        _observed(s, SERVICE, child_name(name, revision)) is not None
+        for revision in {**s.split, **s.matches, **s.mirrors}
+    )
 
 
 def _autoscaler(s: Situation) -> Iterable[Intent]:

@@ -44,29 +44,37 @@ class PlannedStep:
     """Whether it ends when a person approves it, and only then."""
     matches: tuple[Headers, ...] = ()
     """Requests with the headers of one of these go to the candidate in it: those of the step and of all before it."""
+    shadow_percent: int = 0
+    """Share of the requests that is also copied to the candidate in it, which answers them for nobody."""
 
     @property
     def judged(self) -> bool:
         """Whether the candidate gets requests in it, by which it is judged; else by its readiness."""
-        return self.weight_percent > 0 or bool(self.matches)
+        return self.compares or bool(self.matches)
 
     @property
     def compares(self) -> bool:
         """Whether some of these requests are like stable's, so that the two can be compared."""
-        return self.weight_percent > 0
+        return self.weight_percent > 0 or self.shadow_percent > 0
 
     @property
     def needs(self) -> frozenset[GatewayFeature]:
         """What the gateway has to do for it, beside splitting requests by weight."""
-        return frozenset({GatewayFeature.HEADERS} if self.matches else ())
+        asked = {
+            GatewayFeature.HEADERS: bool(self.matches),
+            GatewayFeature.MIRROR: self.shadow_percent > 0,
+            GatewayFeature.PERCENTAGE_MIRROR: 0 < self.shadow_percent < 100,
+        }
+        return frozenset(feature for feature, needed in asked.items() if needed)
 
     @property
     def share_in_words(self) -> str:
         """`5 %`, and which other requests the candidate gets."""
         asked = (" and ".join(f"{name}: {value}" for name, value in headers) for headers in self.matches)
         by_headers = f"requests with {' or '.join(asked)}" if self.matches else ""
-        weight = f"{self.weight_percent} %" if self.weight_percent or not by_headers else ""
-        return ", ".join(part for part in (weight, by_headers) if part)
+        copies = f"copies of {self.shadow_percent} %" if self.shadow_percent else ""
+        weight = f"{self.weight_percent} %" if self.weight_percent or not (by_headers or copies) else ""
+        return ", ".join(part for part in (weight, by_headers, copies) if part)
 
 
 def planned_steps(spec: ModelDeploymentSpec, *, skips_steps: bool = False) -> tuple[PlannedStep, ...]:
@@ -90,7 +98,8 @@ def planned_steps(spec: ModelDeploymentSpec, *, skips_steps: bool = False) -> tu
             steps.append(PlannedStep(_name_before(step.name, taken), weight, approval=True, matches=matches))
         weight = weight if step.weight_percent is None else step.weight_percent
         matches = matches if step.match is None else _with(matches, step.match)
-        steps.append(PlannedStep(step.name, weight, step.hold_seconds, matches=matches))
+        copies = step.shadow_percent or 0
+        steps.append(PlannedStep(step.name, weight, step.hold_seconds, matches=matches, shadow_percent=copies))
     asked = _ends_with_approval(steps) or (weight == 100 and spec.rollout.automation is Automation.SUPERVISED)
     if _asks_before(spec.rollout.automation, 100) and not asked:
         steps.append(PlannedStep(_name_before("promotion", taken), weight, approval=True, matches=matches))
@@ -214,6 +223,28 @@ def desired_matches(
     return {candidate.revision: step.matches} if step is not None and step.matches else {}
 
 
+def desired_mirrors(
+    spec: ModelDeploymentSpec,
+    status: ModelDeploymentStatus,
+    children: Children,
+    split: Mapping[str, int],
+    features: frozenset[GatewayFeature],
+) -> dict[str, int]:
+    """Share of the requests in percent that is copied to the candidate; empty where none is.
+
+    None is where its ready pods can't carry the copies, and least of all where it has none: some gateways then fail the
+    requests themselves. Nor where the gateways are not known (in `features`) to copy.
+    """
+    rollout, candidate, percent = status.rollout, status.candidate, status.rollout.shadow_percent
+    if candidate is None or status.stable is None or rollout.withdrawn or rollout.phase not in SHARE_PHASES:
+        return {}
+    step = PlannedStep("", rollout.weight_percent, shadow_percent=percent)
+    ready, replicas = children.ready(candidate.revision), wanted_replicas(spec, status, children)
+    able = step.needs <= features and 0 < ready >= pods_for_share(replicas, rollout.weight_percent + percent)
+    serves = split.get(status.stable.revision, 0) > 0
+    return {candidate.revision: percent} if percent and able and serves else {}
+
+
 def _first(candidate: str, children: Children) -> str:
     """Who serves before there is a stable revision: the candidate, or one before it until the candidate has pods."""
     serving = (revision for revision in weights_in_force(children) if children.ready(revision))
@@ -242,9 +273,9 @@ def weights_in_force(children: Children) -> Mapping[str, int]:
 
 
 def requests_reach(children: Children, revision: str) -> bool:
-    """Whether a revision gets requests, by weight or by their headers, as the route (or the Service) has it now."""
-    by_headers = children.route is not None and revision in children.route.matches
-    return by_headers or weights_in_force(children).get(revision, 0) > 0
+    """Whether a revision gets requests or copies of them, as the route (or the Service) has it now."""
+    beside = children.route is not None and revision in {**children.route.matches, **children.route.mirrors}
+    return beside or weights_in_force(children).get(revision, 0) > 0
 
 
 def split_is_confirmed(
@@ -252,14 +283,15 @@ def split_is_confirmed(
     children: Children,
     split: Mapping[str, int],
     matches: Mapping[str, tuple[Headers, ...]] | None = None,
+    mirrors: Mapping[str, int] | None = None,
 ) -> bool:
-    """Whether `split` and `matches` are in force: written, and by a gateway accepted for the route as it is now."""
+    """Whether they are in force: written, and by every gateway accepted for the route as it is now."""
     if spec.traffic.gateway is None:
         if len(split) > 1:
             return selects_all(children.stable_selector)
         selected = (children.stable_selector or {}).get(LABEL_REVISION)
         return selected is not None and split.get(selected) == 100
     route = children.route
-    if route is None or dict(route.weights) != dict(split) or dict(route.matches) != (matches or {}):
+    if route is None or dict(route.weights) != dict(split):
         return False
-    return route.accepted
+    return route.accepted and dict(route.matches) == (matches or {}) and dict(route.mirrors) == (mirrors or {})

@@ -141,7 +141,7 @@ def route_state(deployment: str, route: Manifest) -> RouteState:
 
     A backend that is no per-revision Service counts under its own name, so that its share is not mistaken for nothing.
     Where rules with header matches stand beside the one that splits by weight, the latter counts; of the former, who
-    gets which requests.
+    gets which requests. Copies are those of the rule that counts.
     """
     namespace = route["metadata"].get("namespace", "")
     spec = route.get("spec") or {}
@@ -156,12 +156,14 @@ def route_state(deployment: str, route: Manifest) -> RouteState:
     for rule in rules:
         for revision, _ in _backends(deployment, rule) if rule is not plain else ():
             matches[revision] = (*matches.get(revision, ()), *map(_headers, rule.get("matches") or ()))
+    mirrors = dict(_mirrors(deployment, plain))
     return RouteState(
         weights=weights,
         parents=tuple(
             _parent_state(reference, answers, generation, namespace) for reference in spec.get("parentRefs") or ()
         ),
         matches=matches,
+        mirrors=mirrors,
     )
 
 
@@ -294,6 +296,17 @@ def _backends(deployment: str, rule: Mapping[str, Any]) -> Iterator[tuple[str, i
     for backend in rule.get("backendRefs") or ():
         service = str(backend.get("name", ""))
         yield revision_of_child(deployment, service) or service, int(backend.get("weight", 1))
+
+
+def _mirrors(deployment: str, rule: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Revision and percentage of each filter that copies requests; a fraction that somebody wrote is rounded."""
+    for each in rule.get("filters") or ():
+        mirror = each.get("requestMirror")
+        if mirror:
+            service, fraction = str((mirror.get("backendRef") or {}).get("name", "")), mirror.get("fraction") or {}
+            part = 100 * int(fraction.get("numerator", 1)) // max(1, int(fraction.get("denominator") or 100))
+            percent = mirror.get("percent", part if fraction else 100)
+            yield revision_of_child(deployment, service) or service, int(percent)
 
 
 def _headers(match: Mapping[str, Any]) -> Headers:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from serinus.api.gateways import GatewayFeature
 from serinus.core.traffic import comparable_runs, planned_steps
 from tests.unit.core.situations import deployment
 
@@ -11,6 +12,7 @@ FIVE, HALF, ALL = (
     {"name": name, "weightPercent": percent, "holdSeconds": 60}
     for name, percent in (("five", 5), ("half", 50), ("all", 100))
 )
+SHADOW: dict[str, Any] = {"name": "shadow", "shadowPercent": 40, "holdSeconds": 60}
 SIGN_OFF: dict[str, Any] = {"name": "sign-off", "approval": {}}
 
 
@@ -81,16 +83,41 @@ def test_where_a_person_is_asked_before_every_change_testers_are_one():
         ((by_headers("a", "beta"),), 1),
         ((by_headers("a", "beta"), SIGN_OFF, FIVE, HALF), 2),
         ((FIVE, by_headers("a", "beta"), HALF), 1),
+        ((SHADOW, FIVE), 1),
+        ((SHADOW, by_headers("a", "beta"), HALF), 3),
     ],
 )
 def test_evidence_begins_anew_where_requests_become_comparable(written: tuple[dict[str, Any], ...], runs: int):
     assert comparable_runs(planned_steps(deployment(rollout={"canary": {"steps": list(written)}}).spec)) == runs
 
 
+def test_a_shadow_ends_with_its_step():
+    written = [FIVE, SHADOW, SIGN_OFF, HALF]
+    found = planned_steps(deployment(rollout={"canary": {"steps": written}}).spec)
+    told = [(step.name, step.weight_percent, step.shadow_percent) for step in found]
+    assert told == [("five", 5, 0), ("shadow", 5, 40), ("sign-off", 5, 0), ("half", 50, 0)]
+
+
+@pytest.mark.parametrize(
+    ("written", "needed"),
+    [
+        (FIVE, set()),
+        (SIGN_OFF, set()),
+        (by_headers("a", "beta"), {GatewayFeature.HEADERS}),
+        (SHADOW, {GatewayFeature.MIRROR, GatewayFeature.PERCENTAGE_MIRROR}),
+        (SHADOW | {"shadowPercent": 100}, {GatewayFeature.MIRROR}),
+    ],
+)
+def test_a_step_needs_of_the_gateway_what_it_asks_for(written: dict[str, Any], needed: set[GatewayFeature]):
+    (step,) = planned_steps(deployment(rollout={"canary": {"steps": [written]}}).spec)
+    assert step.needs == needed
+
+
 def test_a_step_says_in_words_who_gets_the_candidate():
     two = {"name": "a", "match": {"headers": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}}
-    found = planned_steps(deployment(rollout={"canary": {"steps": [two, FIVE, by_headers("b", "beta")]}}).spec)
+    found = planned_steps(deployment(rollout={"canary": {"steps": [SHADOW, two, FIVE, by_headers("b", "beta")]}}).spec)
     assert [step.share_in_words for step in found] == [
+        "copies of 40 %",
         "requests with x: 1 and y: 2",
         "5 %, requests with x: 1 and y: 2",
         "5 %, requests with x: 1 and y: 2 or x-cohort: beta",

@@ -34,12 +34,36 @@ def by_headers(seen: Children) -> Children:
     return replace(seen, route=replace(seen.route, matches={CANDIDATE: ((("x-cohort", "beta"),),)}))
 
 
+def copied(seen: Children) -> Children:
+    """With copies for the candidate that the status does not ask for."""
+    assert seen.route is not None
+    return replace(seen, route=replace(seen.route, mirrors={CANDIDATE: 100}))
+
+
 @pytest.mark.parametrize(
     ("told", "seen", "urgent"),
     [
         pytest.param(holding(), children({STABLE: 4, CANDIDATE: 1}, SPLIT), False, id="all is as it should be"),
         pytest.param(
             holding(), by_headers(children({STABLE: 4, CANDIDATE: 1}, SPLIT)), True, id="headers lead to the candidate"
+        ),
+        pytest.param(
+            holding(),
+            copied(children({STABLE: 4, CANDIDATE: 0}, {STABLE: 100})),
+            True,
+            id="copies go to a candidate without a pod",
+        ),
+        pytest.param(
+            holding(phase=Phase.ROLLING_BACK),
+            copied(children({STABLE: 4, CANDIDATE: 1}, {STABLE: 100})),
+            True,
+            id="copies go to a candidate that is rolled back",
+        ),
+        pytest.param(
+            holding(),
+            copied(children({STABLE: 4, CANDIDATE: 1}, SPLIT)),
+            False,
+            id="copies of a step that is over go to a candidate that is there",
         ),
         pytest.param(
             holding("half", phase=Phase.PROMOTING),

@@ -374,6 +374,14 @@ def test_the_rule_without_headers_says_the_weights():
     assert state.matches == {OTHER: ((("x-cohort", "beta"),),)}
 
 
+def test_a_mirror_that_somebody_wrote_counts_by_its_fraction_or_as_all():
+    split = route([], [], (f"fraud-{REVISION}", 90))
+    target = {"backendRef": {"name": f"fraud-{OTHER}", "port": 80}}
+    for told, percent in ({"fraction": {"numerator": 1, "denominator": 20}}, 5), ({}, 100), ({"percent": 7}, 7):
+        split["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror", "requestMirror": {**target, **told}}]
+        assert route_state("fraud", split).mirrors == {OTHER: percent}
+
+
 def test_a_long_name_is_told_by_its_services_as_well():
     from serinus.api.revision import child_name
 

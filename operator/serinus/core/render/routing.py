@@ -93,11 +93,13 @@ def http_route(
     request_timeout_seconds: int | None = None,
     *,
     matches: Mapping[str, Sequence[Headers]] | None = None,
+    mirrors: Mapping[str, int] | None = None,
 ) -> Manifest:
     """The HTTPRoute `<name>`: requests split over the revisions' Services by weight, in the order of `weights`.
 
     `matches` are, by revision, the headers of requests that go to it whatever the weights say. They make one rule for
     each revision, before the one with the weights: the Gateway API has room for 16 rules, and for 64 matches in each.
+    `mirrors` are, by revision, the share in percent of all other requests that is copied to it.
 
     `request_timeout_seconds` is the longest of the revisions that have weight, so that none of their requests is cut
     off early (`request_timeout_of`); by default that of the spec.
@@ -114,10 +116,13 @@ def http_route(
     def match(**more: Any) -> dict[str, Any]:
         return {"path": {"type": "PathPrefix", "value": gateway.path_prefix}, **more}
 
-    def rule(matches: list[dict[str, Any]], backends: Mapping[str, int]) -> dict[str, Any]:
+    def rule(
+        matches: list[dict[str, Any]], backends: Mapping[str, int], copies: Mapping[str, int] | None = None
+    ) -> dict[str, Any]:
+        mirrored = [_mirror(deployment, revision, percent) for revision, percent in (copies or {}).items()]
         return {
             "matches": matches,
-            "filters": _filters(gateway),
+            "filters": [*_filters(gateway), *mirrored],
             "backendRefs": [_backend(deployment, revision, weight) for revision, weight in backends.items()],
             "timeouts": {"request": gateway_duration(timeout)},
         }
@@ -133,7 +138,7 @@ def http_route(
         "spec": {
             "parentRefs": [_parent(reference) for reference in gateway.parent_refs],
             "hostnames": list(gateway.hostnames),
-            "rules": [*by_headers, rule([match()], weights)],
+            "rules": [*by_headers, rule([match()], weights, mirrors)],
         },
     }
 
@@ -164,6 +169,13 @@ def _filters(gateway: GatewayTraffic) -> list[dict[str, Any]]:
         return []
     replacement = {"type": "ReplacePrefixMatch", "replacePrefixMatch": gateway.rewrite_prefix}
     return [{"type": "URLRewrite", "urlRewrite": {"path": replacement}}]
+
+
+def _mirror(deployment: ModelDeployment, revision: str, percent: int) -> dict[str, Any]:
+    """All requests are copied where no percentage says otherwise, also by gateways that know of none."""
+    backend = {key: value for key, value in _backend(deployment, revision, 0).items() if key != "weight"}
+    share = {"percent": percent} if percent < 100 else {}
+    return {"type": "RequestMirror", "requestMirror": {"backendRef": backend, **share}}
 
 
 def _backend(deployment: ModelDeployment, revision: str, weight: int) -> dict[str, Any]:

@@ -142,5 +142,6 @@ def _stood_still(s: Situation) -> bool:
 
 
 def _weights(s: Situation) -> str:
-    by_headers = ", and requests by their headers," if s.matches else ""
-    return " / ".join(f"{share} % {revision}" for revision, share in s.split.items()) + by_headers
+    beside = ", and requests by their headers," if s.matches else ""
+    beside += "".join(f", and copies of {percent} % to {revision}," for revision, percent in s.mirrors.items())
+    return " / ".join(f"{share} % {revision}" for revision, share in s.split.items()) + beside

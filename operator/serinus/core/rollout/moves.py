@@ -86,7 +86,8 @@ def enter_step(
     step = s.steps[index]
     message = f"Step {step.name} ({step.share_in_words}): {because}"
     pods = s.pods_for_step(step) or s.first_share_pods
-    goes_on = step.compares == bool(s.rollout.weight_percent)  # else the users are others: the evidence begins anew
+    compared = s.rollout.weight_percent > 0 or s.rollout.shadow_percent > 0
+    goes_on = step.compares == compared  # else the requests are others', and the evidence begins anew
     short = s.children.ready(s.candidate) < pods
     waits = step.approval
     if waits:
@@ -101,6 +102,7 @@ def enter_step(
             step_index=index,
             step_count=len(s.steps),
             weight_percent=step.weight_percent,
+            shadow_percent=step.shadow_percent,
             started_at=s.rollout.started_at,
             step_started_at=s.now,
             evidence_started_at=s.rollout.evidence_started_at if goes_on else None,
@@ -369,7 +371,7 @@ def candidate_of(s: Situation) -> RevisionStatus:
 
 def rolling_back(s: Situation, reason: Reason, message: str) -> RolloutStatus:
     """The rollout of a candidate that goes: its traffic first."""
-    never_had_traffic = s.rollout.phase is Phase.STARTING and s.candidate not in {*s.in_force, *s.matches_in_force}
+    never_had_traffic = s.rollout.phase is Phase.STARTING and s.candidate not in s.reached
     return s.rollout.model_copy(
         update={
             "phase": Phase.ROLLING_BACK,

@@ -185,6 +185,9 @@ def follow_the_steps(s: Situation) -> Move | None:
         return moves.enter_step(s, held, s.rollout.judged_by, because, happening=Happening.STEPS_CHANGED)
     if s.steps[index].approval != s.awaits_approval:
         return moves.enter_step(s, index, s.rollout.judged_by, "it was edited", happening=Happening.STEPS_CHANGED)
+    if s.steps[index].shadow_percent != s.rollout.shadow_percent:
+        because = "the share that is copied was edited"
+        return moves.enter_step(s, index, s.rollout.judged_by, because, happening=Happening.STEPS_CHANGED)
     if s.steps[index].weight_percent != s.rollout.weight_percent:
         return moves.enter_step(
             s, index, s.rollout.judged_by, "its weight was edited", happening=Happening.STEPS_CHANGED

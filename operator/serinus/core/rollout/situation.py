@@ -25,6 +25,7 @@ from serinus.core.sentences import counted
 from serinus.core.traffic import (
     PlannedStep,
     desired_matches,
+    desired_mirrors,
     desired_split,
     planned_steps,
     pods_for_share,
@@ -146,6 +147,11 @@ class Situation:
         """The headers by which requests should go to the candidate."""
         return desired_matches(self.spec, self.status, self.children, self.split, self.gateway_features)
 
+    @cached_property
+    def mirrors(self) -> dict[str, int]:
+        """The share of the requests that should be copied to the candidate."""
+        return desired_mirrors(self.spec, self.status, self.children, self.split, self.gateway_features)
+
     @property
     def gateway_features(self) -> frozenset[GatewayFeature]:
         """What all the gateways of the route are known to do."""
@@ -160,15 +166,25 @@ class Situation:
         """The headers by which requests go to a revision, as the route has it now."""
         return self.children.route.matches if self.children.route is not None else {}
 
+    @property
+    def mirrors_in_force(self) -> Mapping[str, int]:
+        """The share of the requests that is copied to a revision, as the route has it now."""
+        return self.children.route.mirrors if self.children.route is not None else {}
+
     @cached_property
     def in_force(self) -> Mapping[str, int]:
         """The shares that the route (or the stable Service) has now."""
         return weights_in_force(self.children)
 
+    @property
+    def reached(self) -> frozenset[str]:
+        """Revisions that get requests or copies of them, as the route (or the stable Service) is now."""
+        return frozenset({*self.in_force, *self.matches_in_force, *self.mirrors_in_force})
+
     @cached_property
     def split_confirmed(self) -> bool:
-        """Whether the shares that should be in force are, and the headers beside them."""
-        return split_is_confirmed(self.spec, self.children, self.split, self.matches)
+        """Whether the shares that should be in force are, with the headers and the copies beside them."""
+        return split_is_confirmed(self.spec, self.children, self.split, self.matches, self.mirrors)
 
     @property
     def stable_serves(self) -> bool:
@@ -197,9 +213,10 @@ class Situation:
         return next((self.pods_for_step(step) for step in self.steps if step.judged), self.pods_for(100))
 
     def pods_for_step(self, step: PlannedStep) -> int:
-        """Pods that the candidate needs in a step: for its weight, and one at least where headers lead to it."""
+        """Pods that the candidate needs in a step: for weight and copies, and one at least where headers lead to it."""
         by_headers = min(1, self.replicas) if step.matches else 0
-        return max(by_headers, self.pods_for(step.weight_percent) if step.weight_percent else 0)
+        share = min(100, step.weight_percent + step.shadow_percent)
+        return max(by_headers, self.pods_for(share) if share else 0)
 
     def pods_for(self, weight_percent: int) -> int:
         """Pods that the candidate needs for a weight."""
@@ -223,7 +240,10 @@ class Situation:
         if self.shares_by_pods:
             return bool(share) == bool(wanted)
         by_headers = self.step.matches if self.step is not None and wanted < 100 else ()
-        return share == wanted and self.matches.get(self.candidate or "", ()) == by_headers
+        copies = self.step.shadow_percent if self.step is not None else 0
+        candidate = self.candidate or ""
+        beside = self.matches.get(candidate, ()) == by_headers and self.mirrors.get(candidate, 0) == copies
+        return share == wanted and beside
 
     @property
     def makes_room_first(self) -> bool:
@@ -371,8 +391,8 @@ class Situation:
         """
         if self.rollout.phase is Phase.PROMOTING:
             return self.pods_for(100)
-        weight = self.rollout.weight_percent
-        pods = self.pods_for(weight) if weight else 0
+        share = min(100, self.rollout.weight_percent + self.rollout.shadow_percent)
+        pods = self.pods_for(share) if share else 0
         return max(pods, self.pods_for_step(self.step) if self.step else 0) or self.first_share_pods
 
     @property

@@ -157,13 +157,29 @@ def test_a_route_of_as_many_steps_as_there_may_be_keeps_to_the_limits_of_the_gat
     assert all(len(match.get("headers", ())) <= 16 for rule in rules for match in rule["matches"])
 
 
-def test_what_is_written_for_headers_is_read_back_from_the_route():
+@pytest.mark.parametrize(("percent", "written"), [(100, {}), (20, {"percent": 20})])
+def test_copies_are_of_all_requests_that_do_not_go_by_headers(percent: int, written: dict[str, int]):
+    gateway = {"parentRefs": [{"name": "public"}], "rewritePrefix": "/"}
+    resource = deployment({"traffic": {"gateway": gateway}})
+    matches = {"new": ((("x-cohort", "beta"),),)}
+    route = render.http_route(resource, {"old": 100}, 1, matches=matches, mirrors={"new": percent})
+    by_headers, plain = route["spec"]["rules"]
+    backend = {"group": "", "kind": "Service", "name": "iris-new", "port": 80}
+    assert [each["type"] for each in by_headers["filters"]] == ["URLRewrite"]
+    rewrite, mirror = plain["filters"]
+    assert rewrite["type"] == "URLRewrite"
+    assert mirror == {"type": "RequestMirror", "requestMirror": {"backendRef": backend, **written}}
+
+
+def test_what_is_written_beside_the_weights_is_read_back_from_the_route():
     resource = deployment({"traffic": {"gateway": {"parentRefs": [{"name": "public"}]}}})
     headers = ((("x-cohort", "beta"),), (("x-cohort", "gamma"), ("x-region", "eu")))
-    route = render.http_route(resource, {"old": 95, REVISION: 5}, 1, matches={REVISION: headers})
-    state = route_state(resource.metadata.name, route)
-    assert state.matches == {REVISION: headers}
-    assert state.weights[REVISION] == 5
+    for percent in (1, 99, 100):
+        weights, beside = {"old": 95, REVISION: 5}, {"matches": {REVISION: headers}, "mirrors": {REVISION: percent}}
+        state = route_state(resource.metadata.name, render.http_route(resource, weights, 1, **beside))
+        assert state.matches == {REVISION: headers}
+        assert state.mirrors == {REVISION: percent}
+        assert state.weights[REVISION] == 5
 
 
 def test_there_is_no_route_without_a_gateway():
