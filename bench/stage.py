@@ -32,7 +32,7 @@ CLIENT_LIMITS: Final = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 """Of the controllers and the scheduler: their default of 20 requests a second would be all that is measured."""
 
 _LEADING_SECONDS: Final = 120.0
-_CRD: Final = "gateway.networking.k8s.io_httproutes.yaml"
+_GATEWAY_KINDS: Final = ("gatewayclasses", "gateways", "httproutes")
 
 
 @dataclass(slots=True)
@@ -115,7 +115,9 @@ async def stage(folder: Path, size: int, subject: Subject) -> AsyncIterator[Stag
         installed = subject.install(plane, folder, f"http://127.0.0.1:{port}")
         played = {"kubelet": [str(-(-size * PODS_PER_RESOURCE // PODS_PER_NODE))]}
         if subject.needs_gateway:
-            kubectl(plane, "apply", "--server-side", f"--filename={tools.gateway_api_crds() / _CRD}")
+            for kind in _GATEWAY_KINDS:
+                crd = tools.gateway_api_crds() / f"gateway.networking.k8s.io_{kind}.yaml"
+                kubectl(plane, "apply", "--server-side", f"--filename={crd}")
             played["gateway"] = []
         played["prometheus"] = [str(port), subject.pod_label]
         async with open_api(_kubeconfig(plane, "driver")) as api:

@@ -390,11 +390,13 @@ async def test_operator_uses_every_right_of_the_chart_and_no_other(tmp_path: Pat
     with control_plane(tmp_path / "plane") as plane:
         cluster = Cluster(plane, tmp_path / "kubectl")
         environment = installed(cluster, tmp_path)
-        gateway_api = tools.gateway_api_crds() / "gateway.networking.k8s.io_httproutes.yaml"
-        cluster.kubectl("apply", "--server-side", "-f", str(gateway_api))
+        of_gateways = ("gatewayclasses", "gateways", "httproutes")
+        for kind in of_gateways:
+            crd = tools.gateway_api_crds() / f"gateway.networking.k8s.io_{kind}.yaml"
+            cluster.kubectl("apply", "--server-side", "-f", str(crd))
         cluster.apply(POD_MONITORS)
-        kinds = ("httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com")
-        wait_until_established(cluster.kubectl, *kinds)
+        kinds = [f"{kind}.gateway.networking.k8s.io" for kind in of_gateways]
+        wait_until_established(cluster.kubectl, *kinds, "podmonitors.monitoring.coreos.com")
         cluster.kubectl("create", "serviceaccount", "default", "-n", "default")
         cluster.apply(LEASE_OF_ANOTHER)
 
