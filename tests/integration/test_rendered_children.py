@@ -111,6 +111,25 @@ async def test_a_route_is_changed_in_one_write_and_reads_back_as_wanted(cluster:
     assert not rule.get("filters")
 
 
+@pytest.mark.usefixtures("gateway_api")
+async def test_what_stands_beside_the_weights_is_gone_after_one_write(cluster: HttpCluster, namespace: str):
+    resource = deployment({"traffic": {"gateway": {"parentRefs": [{"name": "public"}], "rewritePrefix": "/"}}})
+    matches = {"b": ((("x-cohort", "beta"),), (("x-cohort", "gamma"), ("x-region", "eu")))}
+    weights = {"a": 95, "b": 5}
+
+    applied = await written_over(
+        cluster,
+        HTTP_ROUTE,
+        namespace,
+        render.http_route(resource, weights, 1, matches=matches, mirrors={"b": 20}),
+        render.http_route(resource, {"b": 100}, 2),
+    )
+
+    (rule,) = applied["spec"]["rules"]
+    assert [each["type"] for each in rule["filters"]] == ["URLRewrite"]
+    assert not any(match.get("headers") for match in rule["matches"])
+
+
 async def test_a_service_follows_a_new_selector_and_port_and_keeps_its_address(cluster: HttpCluster, namespace: str):
     before = render.stable_service(deployment(), "a", 1)
     after = render.stable_service(deployment({"traffic": {"port": 8080}}), "b", 2)

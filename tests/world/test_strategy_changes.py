@@ -14,11 +14,15 @@ from tests.world.world import World, spec_of
 
 TIMES = {"watchSeconds": 20, "scaleDownDelaySeconds": 20, "progressDeadlineSeconds": 120}
 STEPS = [{"name": "five", "weightPercent": 5, "holdSeconds": 10}, {"name": "half", "weightPercent": 50}]
+SHADOW = {"name": "shadow", "shadowPercent": 30, "holdSeconds": 10}
+MATCH = {"headers": [{"name": "x-cohort", "value": "beta"}]}
+TESTERS = {"name": "testers", "match": MATCH, "holdSeconds": 10}
 CANARY = {"rollout": {**TIMES, "canary": {"steps": STEPS}}}
 PLAIN: dict[str, Any] = {"traffic": {}}
 STRATEGIES: dict[str, dict[str, Any]] = {
     "canary": CANARY,
     "canary by pods": CANARY | PLAIN,
+    "canary by copies and headers": {"rollout": {**TIMES, "canary": {"steps": [SHADOW, TESTERS, *STEPS]}}},
     "blue-green": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": 10}}},
     "plain blue-green": {"rollout": {**TIMES, "blueGreen": {}}} | PLAIN,
     "recreate": {"rollout": {**TIMES, "recreate": {}}},
@@ -28,7 +32,7 @@ PAIRS = list(permutations(STRATEGIES, 2))
 
 
 def serving(strategy: str) -> World:
-    world = World(requests_per_second=400)
+    world = World(requests_per_second=400, tester_share=0.3)
     world.deploy(spec_of("model:1", **STRATEGIES[strategy]))
     return world.run_until(lambda: world.condition("Ready") == ("True", "Stable")).run(15)
 

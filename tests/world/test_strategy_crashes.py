@@ -16,6 +16,8 @@ from tests.world.world import World, spec_of
 HOLD_SECONDS = 10
 TIMES = {"watchSeconds": 40, "scaleDownDelaySeconds": 40, "progressDeadlineSeconds": 90}
 PLAIN: dict[str, Any] = {"traffic": {}}
+TESTERS = {"headers": [{"name": "x-cohort", "value": "beta"}]}
+BESIDE = "copies, testers and a share"
 STORIES: dict[str, dict[str, Any]] = {
     "blue-green": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": HOLD_SECONDS}}},
     "blue-green behind a plain Service": {"rollout": {**TIMES, "blueGreen": {"holdSeconds": HOLD_SECONDS}}, **PLAIN},
@@ -30,6 +32,18 @@ STORIES: dict[str, dict[str, Any]] = {
             },
         },
         **PLAIN,
+    },
+    BESIDE: {
+        "rollout": {
+            **TIMES,
+            "canary": {
+                "steps": [
+                    {"name": "shadow", "shadowPercent": 50, "holdSeconds": HOLD_SECONDS},
+                    {"name": "testers", "match": TESTERS, "holdSeconds": HOLD_SECONDS},
+                    {"name": "half", "weightPercent": 50, "holdSeconds": HOLD_SECONDS},
+                ]
+            },
+        },
     },
     "recreate": {"rollout": {**TIMES, "recreate": {}}},
     "recreate behind a plain Service": {"rollout": {**TIMES, "recreate": {}}, **PLAIN},
@@ -46,11 +60,11 @@ def images(story: str) -> tuple[str, ...]:
 
 
 def played(story: str, faults: Faults) -> World:
-    world = World(requests_per_second=400, behaviours={"model:3": Behaviour(error_share=0.3)})
+    world = World(requests_per_second=400, tester_share=0.3, behaviours={"model:3": Behaviour(error_share=0.3)})
     world.api.faults = faults
     for number, image in enumerate(images(story)):
         world.deploy(spec_of(image, **STORIES[story]))
-        world.run(130 if number else 40)
+        world.run((200 if story == BESIDE else 130) if number else 40)
     return world
 
 
