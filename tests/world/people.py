@@ -141,8 +141,11 @@ def other_steps(walk: Walk, _: int) -> str:
         shadow = {"name": "shadow", "shadowPercent": walk.random.choice([20, 100]), "holdSeconds": HOLD_SECONDS}
         steps.insert(walk.random.randint(0, len(steps)), shadow)
     rollout["automation"] = walk.random.choice(["Automatic", "Automatic", "Supervised", "Manual"])
-    walk.deploy(traffic=settled_spec()["traffic"], rollout={**rollout, "canary": {"steps": steps}})
-    return f"changes the steps to {steps}, {rollout['automation']}"
+    chosen: dict[str, Any] = {"canary": {"steps": steps}}
+    if walk.random.random() < 0.2:
+        chosen = {"blueGreen": {"shadowPercent": 50, "holdSeconds": HOLD_SECONDS}}
+    walk.deploy(traffic=settled_spec()["traffic"], rollout={**rollout, **chosen})
+    return f"changes the strategy to {chosen}, {rollout['automation']}"
 
 
 def gateway(walk: Walk, _: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,3 +137,44 @@ def test_a_gateway_is_asked_to_copy_only_what_it_is_known_to(
     assert (world.condition("Stalled") == ("True", "GatewayFeatureUnknown")) is waits
     assert bool(any(each.copied for each in world.moments)) is not waits
     assert failed_since_served(world) == 0
+
+
+def blue_green(image: str, **sections: Any) -> dict[str, Any]:
+    made = spec_of(image, **sections)
+    made["rollout"] = {key: value for key, value in made["rollout"].items() if key != "canary"}
+    made["rollout"]["blueGreen"] = {"shadowPercent": 50, "holdSeconds": 20}
+    return made
+
+
+def test_before_a_blue_green_switch_copies_judge_a_candidate_of_full_size() -> None:
+    world = serving()
+    world.deploy(blue_green("model:2"))
+    world.run_until(lambda: bool(in_step(world, "preview")))
+    new = world.revision_of("model:2")
+    assert world.replicas()[new] == 3
+    assert world.copied() == {new: 50}
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert world.status.rollout.judged_by is JudgedBy.METRICS
+    assert world.copied() == {}
+    shares = {tuple(each.weights.values()) for each in world.moments}
+    assert shares == {(100,)}, "all at once"
+    assert failed_since_served(world) == 0
+    check(world, hold_seconds=20)
+
+
+def test_what_fails_the_copies_before_a_blue_green_switch_never_serves_anybody() -> None:
+    world = serving(behaviours={"model:2": Behaviour(error_share=0.3)})
+    world.deploy(blue_green("model:2"))
+    world.run_until_phase("Rejected")
+    assert world.condition("Stalled") == ("True", "MetricFailed")
+    assert failed_since_served(world) == 0
+    check(world, hold_seconds=20)
+
+
+def test_copies_before_a_blue_green_switch_need_somebody_who_measures() -> None:
+    world = serving()
+    world.capabilities = replace(world.capabilities, metric_source=False)
+    world.deploy(blue_green("model:2"))
+    world.run(30)
+    assert world.condition("Stalled") == ("True", "NoMetricSource")
+    assert world.status.candidate is None

@@ -122,8 +122,9 @@ class BlueGreen(ApiModel):
     """The candidate comes up beside the stable revision and takes all requests at once."""
 
     shadow_percent: Annotated[Integer, Field(ge=0, le=100)] = 0
-    """Share of the requests that is copied to the candidate before the switch, in percent. Needs traffic.gateway.
-    Default 0: no evidence before the switch, which then rests on readiness. Not carried out by this version."""
+    """Share of the requests that is copied to the candidate before the switch, in percent; its answers are thrown away.
+    Needs traffic.gateway, and a gateway that is known to copy requests. The switch then waits until every metric
+    passes. Default 0: no evidence before the switch, which then rests on readiness."""
 
     hold_seconds: Seconds = 0
     """Least time between the candidate's readiness and the switch, in seconds, in which all its pods are ready; it

@@ -54,16 +54,7 @@ def _sliced_metrics(spec: ModelDeploymentSpec) -> list[str]:
     ]
 
 
-def _blue_green_shadow(spec: ModelDeploymentSpec) -> bool:
-    return spec.rollout.blue_green is not None and spec.rollout.blue_green.shadow_percent > 0
-
-
 _GAPS: Final = (
-    _Gap(
-        "a shadow before a blue-green switch is",
-        "remove it or set it to 0",
-        _when("spec.rollout.blueGreen.shadowPercent", _blue_green_shadow),
-    ),
     _Gap(
         "a preflight Job is",
         "remove it",

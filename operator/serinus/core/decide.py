@@ -130,10 +130,13 @@ def _status_lost(s: Situation) -> Stall | None:
 
 
 def _missing_capability(s: Situation) -> Stall | None:
-    if s.spec.rollout.canary and not s.spec.analysis.disabled and not s.observation.capabilities.metric_source:
+    blue_green = s.spec.rollout.blue_green
+    judged = s.spec.rollout.canary is not None or (blue_green is not None and blue_green.shadow_percent > 0)
+    if judged and not s.spec.analysis.disabled and not s.observation.capabilities.metric_source:
+        what = "a canary" if s.spec.rollout.canary else "blueGreen.shadowPercent"
         message = (
-            "a canary is judged by metrics and this operator has no metric source: set prometheus.url in its Helm "
-            "values, use blueGreen, or say analysis: {disabled: true}"
+            f"{what} is judged by metrics and this operator has no metric source: set prometheus.url in its Helm "
+            "values, use blueGreen without a shadow, or say analysis: {disabled: true}"
         )
         return Stall(Reason.NO_METRIC_SOURCE, message)
     if s.spec.traffic.gateway and not s.observation.capabilities.gateway_api:

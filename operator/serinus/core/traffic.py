@@ -33,7 +33,8 @@ PREVIEW = "preview"
 class PlannedStep:
     """A step that a rollout goes through: one that the spec writes, or an approval that its automation asks for.
 
-    A canary's leads requests to the candidate, by weight or by headers; the preview before a blue-green switch none.
+    A canary's leads requests to the candidate, by weight or by headers; the preview before a blue-green switch at most
+    copies of them.
     """
 
     name: str
@@ -46,6 +47,8 @@ class PlannedStep:
     """Requests with the headers of one of these go to the candidate in it: those of the step and of all before it."""
     shadow_percent: int = 0
     """Share of the requests that is also copied to the candidate in it, which answers them for nobody."""
+    full_size: bool = False
+    """Whether the candidate has all pods in it, however small its share."""
 
     @property
     def judged(self) -> bool:
@@ -87,9 +90,12 @@ def planned_steps(spec: ModelDeploymentSpec, *, skips_steps: bool = False) -> tu
     written = spec.rollout.canary.steps if spec.rollout.canary is not None and not skips_steps else ()
     taken = {step.name for step in written}
     blue_green = None if skips_steps else spec.rollout.blue_green
-    hold_seconds = blue_green.hold_seconds if blue_green is not None else 0
-    steps = [PlannedStep(PREVIEW, 0, hold_seconds)] if hold_seconds else []
-    weight, matches = 0, ()
+    steps: list[PlannedStep] = []
+    if blue_green is not None and (blue_green.hold_seconds or blue_green.shadow_percent):
+        copies = blue_green.shadow_percent
+        steps.append(PlannedStep(PREVIEW, 0, blue_green.hold_seconds, shadow_percent=copies, full_size=True))
+    weight = 0
+    matches: tuple[Headers, ...] = ()
     for step in written:
         if step.approval is not None:
             steps.append(PlannedStep(step.name, weight, approval=True, matches=matches))

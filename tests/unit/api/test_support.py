@@ -34,6 +34,7 @@ METRIC = {"name": "a", "errors": {}, "limit": {"maxPercent": "1"}}
         {"rollout": {"blueGreen": {}}},
         {"rollout": {"blueGreen": {}}, "traffic": GATEWAY},
         {"rollout": {"blueGreen": {"holdSeconds": 5}}},
+        {"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY},
         {"rollout": {"recreate": {}}},
         {"rollout": canary({"weightPercent": 5})},
         {"rollout": {"rollbackWindowSeconds": 60}},
@@ -56,7 +57,6 @@ def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"rollout": {"blueGreen": {"shadowPercent": 5}}, "traffic": GATEWAY}, "spec.rollout.blueGreen.shadowPercent"),
     ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
     ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
     ({"serving": {"image": IMAGE, "configChecksum": "Auto"}}, "spec.serving.configChecksum"),

@@ -215,7 +215,7 @@ class Situation:
     def pods_for_step(self, step: PlannedStep) -> int:
         """Pods that the candidate needs in a step: for weight and copies, and one at least where headers lead to it."""
         by_headers = min(1, self.replicas) if step.matches else 0
-        share = min(100, step.weight_percent + step.shadow_percent)
+        share = 100 if step.full_size else min(100, step.weight_percent + step.shadow_percent)
         return max(by_headers, self.pods_for(share) if share else 0)
 
     def pods_for(self, weight_percent: int) -> int:
