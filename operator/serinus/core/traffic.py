@@ -72,8 +72,8 @@ class PlannedStep:
 
     @property
     def share_in_words(self) -> str:
-        """`5 %`, and which other requests the candidate gets."""
-        asked = (" and ".join(f"{name}: {value}" for name, value in headers) for headers in self.matches)
+        """`5 %`, and which other requests the candidate gets: by the names of headers, whose values may be secrets."""
+        asked = dict.fromkeys(" and ".join(name for name, _ in headers) for headers in self.matches)
         by_headers = f"requests with {' or '.join(asked)}" if self.matches else ""
         copies = f"copies of {self.shadow_percent} %" if self.shadow_percent else ""
         weight = f"{self.weight_percent} %" if self.weight_percent or not (by_headers or copies) else ""
@@ -118,9 +118,21 @@ def _with(matches: tuple[Headers, ...], match: RequestMatch) -> tuple[Headers, .
 
 
 def comparable_runs(steps: Sequence[PlannedStep]) -> int:
-    """Runs of steps in which the candidate can be compared with stable, or can't: evidence begins anew with each."""
+    """Runs of steps in which the candidate can be compared with stable, or can't: evidence begins so often at most."""
     judged = [step.compares for step in steps if step.judged]
     return 1 + sum(before != after for before, after in pairwise(judged))
+
+
+def begins_anew(steps: Sequence[PlannedStep], index: int) -> bool:
+    """Whether evidence begins anew with a step, since its requests can be compared and those before could not, or so.
+
+    Not with an approval, which is no step of its own; nor with a step in which there are no requests.
+    """
+    step = steps[index]
+    before = next((each for each in reversed(steps[:index]) if each.judged), None)
+    if step.approval or not step.judged or before is None:
+        return False
+    return before.compares != step.compares
 
 
 def _asks_before(automation: Automation, weight_percent: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serinus.api.gateways import GatewayFeature
-from serinus.core.traffic import comparable_runs, planned_steps
+from serinus.core.traffic import begins_anew, comparable_runs, planned_steps
 from tests.unit.core.situations import deployment
 
 FIVE, HALF, ALL = (
@@ -76,19 +76,25 @@ def test_where_a_person_is_asked_before_every_change_testers_are_one():
 
 
 @pytest.mark.parametrize(
-    ("written", "runs"),
+    ("written", "anew"),
     [
-        ((FIVE, HALF), 1),
-        ((SIGN_OFF,), 1),
-        ((by_headers("a", "beta"),), 1),
-        ((by_headers("a", "beta"), SIGN_OFF, FIVE, HALF), 2),
-        ((FIVE, by_headers("a", "beta"), HALF), 1),
-        ((SHADOW, FIVE), 1),
-        ((SHADOW, by_headers("a", "beta"), HALF), 3),
+        ((FIVE, HALF), []),
+        ((SIGN_OFF,), []),
+        ((by_headers("a", "beta"),), []),
+        ((by_headers("a", "beta"), SIGN_OFF, FIVE, HALF), ["five"]),
+        ((FIVE, by_headers("a", "beta"), HALF), []),
+        ((SHADOW, FIVE), []),
+        ((SHADOW, SIGN_OFF, FIVE), []),
+        ((SHADOW, by_headers("a", "beta"), HALF), ["a", "half"]),
+        ((by_headers("a", "beta"), SHADOW, SIGN_OFF, HALF), ["shadow", "half"]),
     ],
 )
-def test_evidence_begins_anew_where_requests_become_comparable(written: tuple[dict[str, Any], ...], runs: int):
-    assert comparable_runs(planned_steps(deployment(rollout={"canary": {"steps": list(written)}}).spec)) == runs
+def test_evidence_begins_anew_where_requests_become_comparable_or_cease_to_be(
+    written: tuple[dict[str, Any], ...], anew: list[str]
+):
+    found = planned_steps(deployment(rollout={"canary": {"steps": list(written)}}).spec)
+    assert [step.name for index, step in enumerate(found) if begins_anew(found, index)] == anew
+    assert comparable_runs(found) >= 1 + len(anew), "each has its part of the chance of an error"
 
 
 def test_a_shadow_ends_with_its_step():
@@ -113,14 +119,14 @@ def test_a_step_needs_of_the_gateway_what_it_asks_for(written: dict[str, Any], n
     assert step.needs == needed
 
 
-def test_a_step_says_in_words_who_gets_the_candidate():
+def test_a_step_says_in_words_who_gets_the_candidate_and_keeps_the_values_of_headers_to_itself():
     two = {"name": "a", "match": {"headers": [{"name": "x", "value": "1"}, {"name": "y", "value": "2"}]}}
     found = planned_steps(deployment(rollout={"canary": {"steps": [SHADOW, two, FIVE, by_headers("b", "beta")]}}).spec)
     assert [step.share_in_words for step in found] == [
         "copies of 40 %",
-        "requests with x: 1 and y: 2",
-        "5 %, requests with x: 1 and y: 2",
-        "5 %, requests with x: 1 and y: 2 or x-cohort: beta",
+        "requests with x and y",
+        "5 %, requests with x and y",
+        "5 %, requests with x and y or x-cohort",
     ]
 
 

@@ -15,7 +15,7 @@ from serinus.core.plan import Move
 from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, PERSON, Telling, move
 from serinus.core.rollout.restarts import restarts_of_attempt, restarts_of_watch
 from serinus.core.rollout.situation import Situation
-from serinus.core.traffic import planned_steps
+from serinus.core.traffic import begins_anew, planned_steps
 from serinus.core.verdicts import VerdictKind
 
 BASELINE_SECONDS = 3600
@@ -87,7 +87,7 @@ def enter_step(
     message = f"Step {step.name} ({step.share_in_words}): {because}"
     pods = s.pods_for_step(step) or s.first_share_pods
     compared = s.rollout.weight_percent > 0 or s.rollout.shadow_percent > 0
-    goes_on = step.compares == compared  # else the requests are others', and the evidence begins anew
+    edited = s.rollout.step == step.name and step.compares != compared
     short = s.children.ready(s.candidate) < pods
     waits = step.approval
     if waits:
@@ -105,7 +105,7 @@ def enter_step(
             shadow_percent=step.shadow_percent,
             started_at=s.rollout.started_at,
             step_started_at=s.now,
-            evidence_started_at=s.rollout.evidence_started_at if goes_on else None,
+            evidence_started_at=None if edited or begins_anew(s.steps, index) else s.rollout.evidence_started_at,
             pass_evidence_since=s.rollout.pass_evidence_since if waits else None,
             short_since=s.now if short else None,
             restarts=restarts_of_attempt(s),
