@@ -273,7 +273,9 @@ class Caches:
 
     def _known_gateways(self) -> dict[GatewayKey, GatewayState]:
         if self._gateways is None:
-            self._gateways = gateway_states(*self._of_gateways, self._gateway_features)
+            self._gateways = gateway_states(
+                self._of_kind[GATEWAY], self._of_kind[GATEWAY_CLASS], self._gateway_features
+            )
         return self._gateways
 
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
