@@ -167,6 +167,11 @@ class MetricStatus(StatusModel):
     lower: str | None = Field(default=None, description="Lower bound of the estimate, in the unit of the limit.")
     upper: str | None = Field(default=None, description="Upper bound of the estimate, in the unit of the limit.")
     limit: str = Field(default="", description="The limit that it was held against.")
+    needed: int | None = Field(
+        default=None,
+        description="About how many more requests of the judged revision make it pass, if it goes on as in this step; "
+        "0 if it passes, absent if it would not pass like this.",
+    )
     message: str = Field(default="", description="The verdict in one sentence.", max_length=1024)
     query: str = Field(
         default="", description="What was read: paste it into Prometheus to see the counters.", max_length=1024

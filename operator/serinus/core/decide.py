@@ -33,7 +33,7 @@ from serinus.core.verdicts import MetricVerdict, VerdictKind, reason_of
 
 REFRESH_SECONDS = 60
 """While something is judged, numbers in status are rewritten at most this often unless a verdict changes."""
-WORDS = frozenset({"message", "bad", "total", "lower", "upper", "at", "heldSeconds", "lastTransitionTime"})
+WORDS = frozenset({"message", "bad", "total", "lower", "upper", "needed", "at", "heldSeconds", "lastTransitionTime"})
 """Fields that change all the time while something is judged, without changing what status means."""
 DETAILS_SECONDS = 10
 """What changes in details only is written together, so long after the last write of status."""
@@ -265,6 +265,7 @@ def _metric_status(verdict: MetricVerdict, at: datetime) -> MetricStatus:
         lower=_percent(verdict.lower),
         upper=_percent(verdict.upper),
         limit=verdict.limit,
+        needed=verdict.needed,
         message=verdict.message[:1000],
         query=verdict.query[:1000],
         at=at,

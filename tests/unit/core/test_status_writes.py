@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,19 @@ from serinus.api.status import ModelDeploymentStatus
 from serinus.core.decide import DETAILS_SECONDS, decide
 from serinus.core.observation import Children
 from serinus.core.plan import Plan, Realise
-from tests.unit.core.situations import CANDIDATE, NOW, STABLE, children, deployment, observation, seconds, status
+from serinus.core.verdicts import Undecided, UndecidedReason
+from tests.unit.core.situations import (
+    CANDIDATE,
+    NOW,
+    STABLE,
+    children,
+    deployment,
+    evidence,
+    holding,
+    observation,
+    seconds,
+    status,
+)
 
 STARTING = status(Phase.STARTING, candidate=CANDIDATE, step_started_at=NOW)
 ALL_TO_STABLE = {STABLE: 100}
@@ -92,3 +105,17 @@ def test_a_process_that_has_not_written_yet_writes_at_once():
 
 def test_a_clock_that_was_set_back_keeps_nothing_waiting():
     assert written(later(settled(seen(0, 0)), seen(0, 1), -30)) is not None
+
+
+def test_what_a_pass_still_needs_is_told_and_alone_is_no_reason_to_write():
+    serving = children({STABLE: 4, CANDIDATE: 1}, {STABLE: 95, CANDIDATE: 5})
+    judged = evidence(Undecided(UndecidedReason.NOT_ENOUGH_EVIDENCE))
+    first, later_on = (
+        replace(judged, at=at, verdicts=(replace(judged.verdicts[0], needed=needed),))
+        for at, needed in ((NOW, 240), (NOW + seconds(15), 150))
+    )
+    told = written(decide(observation(holding(), serving, evidence=first)))
+
+    assert told is not None
+    assert told.analysis[0].needed == 240
+    assert written(decide(observation(told, serving, evidence=later_on, now=NOW + seconds(15)))) is None
