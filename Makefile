@@ -25,6 +25,7 @@ $(VENV)/.complete: requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
 .PHONY: lock
@@ -33,6 +34,8 @@ lock: $(VENV)/.complete ## resolve the dependencies anew and pin them by hash
 	    --custom-compile-command 'make lock' --output-file requirements/operator.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate --extra dev \
 	    --custom-compile-command 'make lock' --output-file requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate --extra cli \
+	    --custom-compile-command 'make lock' --output-file requirements/cli.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
 	    --custom-compile-command 'make lock' --output-file examples/digits/image/requirements.txt \
 	    examples/digits/image/requirements.in

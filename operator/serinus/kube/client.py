@@ -118,10 +118,22 @@ class HttpCluster:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call(attempt, "PUT", _path(kind, namespace, name), query=query, body=manifest)
 
-    async def merge(self, kind: Kind, namespace: str, name: str, patch: Manifest) -> dict[str, Any]:
-        """JSON merge patch (RFC 7396): maps are merged, lists replaced, null removes."""
+    async def merge(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch: Manifest,
+        *,
+        field_manager: str = FIELD_MANAGER,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """JSON merge patch (RFC 7396): maps are merged, lists replaced, null removes.
+
+        `field_manager` is who wrote it, for the record; `dry_run` asks for every check and changes nothing.
+        """
         attempt = _attempt("patch", kind, namespace, name)
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": field_manager, **({"dryRun": "All"} if dry_run else {})}
         return await self._call(
             attempt, "PATCH", _path(kind, namespace, name), query=query, body=patch, content_type=MERGE_PATCH
         )

@@ -37,6 +37,10 @@ class Rejected(ApiError):
     """
 
 
+class Forbidden(Rejected):
+    """403: a right is missing, or an admission policy forbids it. The message says whose, and which."""
+
+
 class StatusPruned(Rejected):
     """The API server does not hold all of a status that was sent: its CRD is older than this operator.
 

@@ -175,6 +175,21 @@ def from_kubeconfig(path: str | Path | None = None, context: str | None = None) 
     )
 
 
+def context_namespace(path: str | Path | None = None, context: str | None = None) -> str:
+    """The namespace that a kubeconfig's context names, as kubectl takes it; `default` where it names none.
+
+    Raises `CredentialsError` as `from_kubeconfig` does.
+    """
+    from kubernetes import config  # noqa: PLC0415 -- see from_kubeconfig
+
+    try:
+        contexts, active = config.list_kube_config_contexts(str(path) if path else None)  # type: ignore[no-untyped-call] # untyped package
+    except (config.ConfigException, OSError) as error:
+        raise CredentialsError(f"read the contexts of the kubeconfig: {error}; name another by $KUBECONFIG") from error
+    named = active if context is None else next((each for each in contexts if each["name"] == context), None)
+    return str(((named or {}).get("context") or {}).get("namespace") or "default")
+
+
 def find_credentials(kubeconfig: str | Path | None = None, context: str | None = None) -> Credentials:
     """The kubeconfig that is named, else the pod's service account, else the user's kubeconfig.
 

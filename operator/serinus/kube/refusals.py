@@ -1,7 +1,7 @@
 """What an API server's answer other than success means: one of the `ApiError` family, with a message for people.
 
-Called by `serinus.kube.client`. Every message says what was tried on which object, the API server's own words, and what
-happens next; it never carries a token or the body that was sent.
+Called by `serinus.kube.client`, and by the kubectl plugin to show an error. Every message says what was tried on which
+object, the API server's own words, and what happens next; it never carries a token or the body that was sent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from typing import Any, Final
 
 import orjson
 
-from serinus.kube.cluster import AlreadyExists, ApiError, Conflict, Expired, NotFound, Rejected, Unavailable
+from serinus.kube.cluster import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Expired,
+    Forbidden,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
 
 _WHAT_NEXT: Final[dict[type[ApiError], str]] = {
     Conflict: "somebody else wrote in between: it is read again and decided anew",
@@ -18,6 +27,7 @@ _WHAT_NEXT: Final[dict[type[ApiError], str]] = {
     NotFound: "it is not there, or its kind or namespace is gone: what is there is read again",
     Expired: "the API server has forgotten that version: everything is listed again",
     Rejected: "sending it again would not help: it waits for the cause to be mended",
+    Forbidden: "sending it again would not help: it waits for the right to be granted",
     Unavailable: "nothing is known about the outcome: it is tried again after a pause",
 }
 _TRANSIENT: Final = frozenset({401, 408, 425, 429})
@@ -46,6 +56,11 @@ def describe(kind: type[ApiError], attempt: str, what: str) -> str:
     return f"{attempt}: {what}; {_WHAT_NEXT[kind]}"
 
 
+def without_what_next(error: ApiError) -> str:
+    """What was tried and what the API server said, without what the operator would do about it."""
+    return str(error).removesuffix(f"; {_WHAT_NEXT.get(type(error), '')}")
+
+
 def _namespace_is_going(status: dict[str, Any]) -> bool:
     """Whether a 403 says that nothing new is made in a namespace that is being deleted; it is no lack of rights."""
     details = status.get("details")
@@ -56,6 +71,8 @@ def _namespace_is_going(status: dict[str, Any]) -> bool:
 def _kind_of_error(http_status: int, reason: str) -> type[ApiError]:
     if http_status == 409:
         return AlreadyExists if reason == "AlreadyExists" else Conflict
+    if http_status == 403:
+        return Forbidden
     if http_status == 404:
         return NotFound
     if http_status == 410:

@@ -13,6 +13,7 @@ from serinus.kube.credentials import (
     Credentials,
     CredentialsError,
     TokenFile,
+    context_namespace,
     find_credentials,
     from_kubeconfig,
     in_cluster,
@@ -177,3 +178,14 @@ def test_a_missing_kubeconfig_or_context_is_named(authority: Path, tmp_path: Pat
     path = kubeconfig(tmp_path / "k", {"token": "t"}, {"certificate-authority": str(authority / "ca.crt")})
     with pytest.raises(CredentialsError, match="context other"):
         from_kubeconfig(path, "other")
+
+
+def test_the_namespace_is_the_one_that_the_context_names(authority: Path, tmp_path: Path):
+    path = kubeconfig(tmp_path / "config", {"token": "t"}, {})
+    assert context_namespace(path) == "default"
+    text = yaml.safe_load(path.read_text())
+    text["contexts"][0]["context"]["namespace"] = "team-a"
+    path.write_text(yaml.safe_dump(text))
+    assert context_namespace(path) == "team-a"
+    with pytest.raises(CredentialsError, match="contexts of the kubeconfig"):
+        context_namespace(tmp_path / "none")

@@ -1,0 +1,246 @@
+"""What `status`, `list` and `history` tell of a resource, beyond the recorded trees."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from serinus.api.reasons import Happening, Phase
+from serinus.api.status import (
+    Condition,
+    HandledAction,
+    HistoryEntry,
+    MetricStatus,
+    ModelDeploymentStatus,
+    SampleCounts,
+)
+from serinus.cli.fleet import Sort, ordered, row, table
+from serinus.cli.history import decisions, json_lines
+from serinus.cli.outcome import CommandFailed
+from serinus.cli.report import Report, as_data, report
+from serinus.cli.state import State
+from serinus.cli.status import seconds_of
+from serinus.cli.terminal import as_text, duration, styled
+from serinus.cli.tree import tree
+from tests.unit.core.situations import CANDIDATE, NOW, SPEC, STABLE, holding, seconds, status
+
+
+def resource(told: ModelDeploymentStatus, **changes: Any) -> dict[str, Any]:
+    metadata = {"name": "iris", "namespace": "models", "uid": "7f0c", "generation": 3, "resourceVersion": "17"}
+    plain = told.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return {"metadata": metadata, "spec": SPEC, "status": plain} | changes
+
+
+def with_conditions(told: ModelDeploymentStatus, **true: str) -> ModelDeploymentStatus:
+    """The status with these conditions true, each with its message, and the others false."""
+    conditions = tuple(
+        Condition(
+            type=kind,
+            status="True" if kind in true else "False",
+            observed_generation=3,
+            last_transition_time=NOW,
+            reason="AsTold",
+            message=true.get(kind, "no"),
+        )
+        for kind in ("Available", "Ready", "Reconciling", "Stalled", "Paused")
+    )
+    return told.model_copy(update={"conditions": conditions})
+
+
+def judged(**changes: Any) -> ModelDeploymentStatus:
+    """In the first step for 30 s, with 25 requests to the candidate and 475 to stable in them."""
+    metric = {
+        "name": "errors",
+        "verdict": "Undecided",
+        "reason": "NotEnoughEvidence",
+        "candidate": SampleCounts(bad=1, total=25),
+        "stable": SampleCounts(bad=0, total=475),
+        "limit": "1 %",
+        "needed": 250,
+        "at": NOW,
+    }
+    return holding().model_copy(update={"analysis": (MetricStatus(**metric | changes),)})
+
+
+def seen(told: ModelDeploymentStatus, **changes: Any) -> Report:
+    return report(resource(told, **changes), (), (), NOW)
+
+
+def shown(of: Report) -> str:
+    return as_text(tree(of, NOW))
+
+
+def test_what_a_metric_needs_is_told_in_requests_and_in_time():
+    of = seen(judged())
+
+    assert of.metrics[0].needed_seconds == pytest.approx(250 / (500 / 30 * 0.05))
+    assert "about 250 more requests, 5 min at this rate" in shown(of)
+    assert "4 % bad of 25, stable 0 % of 475, limit 1 %" in shown(of)
+
+
+def test_where_stable_serves_nothing_the_rate_is_the_revisions_own():
+    assert seen(judged(stable=None)).metrics[0].needed_seconds == pytest.approx(250 / (25 / 30))
+
+
+def test_nothing_is_promised_of_a_metric_that_would_not_pass_like_this():
+    assert "more requests" not in shown(seen(judged(needed=None)))
+    assert "more requests" not in shown(seen(judged(verdict="Pass", needed=0)))
+
+
+def test_a_hold_that_has_passed_goes_on_until_the_undecided_action():
+    late = judged().model_copy(update={"rollout": holding(counting_since=NOW - seconds(100)).rollout})
+    (until,) = seen(late).until
+
+    assert until.at == NOW + timedelta(seconds=60 - 100 + 3600)
+    assert "still undecided, analysis.undecided.action is Pause" in until.what
+
+
+def test_a_spec_that_can_not_be_read_hides_nothing_of_the_status():
+    broken = seen(with_conditions(judged(), Stalled="spec.serving.image: wrong"), spec={"serving": {}})
+
+    assert broken.state is State.FAILED
+    assert [line.revision for line in broken.revisions] == [CANDIDATE, STABLE]
+    assert "spec.serving.image: Field required" in shown(broken)
+
+
+def test_a_silent_operator_is_noticed():
+    assert seen(judged()).remarks == ()
+    (remark,) = seen(judged(at=NOW - seconds(600))).remarks
+    assert "No new verdict for 10 min" in remark
+
+
+def test_an_action_that_did_nothing_is_told_while_it_stands_there():
+    ignored = HandledAction(action="promote", value="x", carried_out=False, message="promote for x does nothing")
+    told = judged().model_copy(update={"actions": (ignored,)})
+    asked = resource(told)
+    asked["metadata"] = {**asked["metadata"], "annotations": {"serinus.dev/promote": "x"}}
+
+    assert report(asked, (), (), NOW).remarks == ("promote for x does nothing",)
+    assert seen(told).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("true", "state"),
+    [
+        ({"Ready": "serves"}, State.SERVING),
+        ({"Reconciling": "goes on"}, State.PROGRESSING),
+        ({"Reconciling": "waits", "Paused": "waits"}, State.NEEDS_A_PERSON),
+        ({"Stalled": "broken", "Paused": "suspended"}, State.FAILED),
+    ],
+)
+def test_the_state_follows_the_conditions(true: dict[str, str], state: State):
+    assert seen(with_conditions(judged(), **true)).state is state
+
+
+def test_a_generation_that_no_operator_has_seen_is_in_no_other_state():
+    told = resource(with_conditions(judged(), Ready="serves"))
+    told["metadata"] = {**told["metadata"], "generation": 4}
+    assert report(told, (), (), NOW).state is State.UNSEEN
+
+
+def test_the_report_as_data_has_the_names_of_the_api_and_instants_in_utc():
+    data = as_data(seen(judged()))
+    assert data["metrics"][0]["needed"] == 250
+    assert data["revisions"][0]["weightPercent"] == 0
+    assert data["until"][0]["at"] == "2026-03-01T12:00:30Z"
+    json.dumps(data)
+
+
+def test_control_characters_that_users_wrote_do_not_reach_the_terminal():
+    evil = with_conditions(judged(), Reconciling="see \x1b]8;;http://evil\x07here\x1b[2J")
+    assert "\x1b" not in shown(seen(evil))
+    assert "\x07" not in shown(seen(evil))
+    assert "\x9b" not in styled("\x9b31m").plain
+
+
+def test_markup_of_users_is_text():
+    assert "[red]not red[/red]" in shown(seen(with_conditions(judged(), Reconciling="[red]not red[/red]")))
+
+
+# list ----------------------------------------------------------------------------------------------------------------
+
+
+def named(name: str, told: ModelDeploymentStatus) -> dict[str, Any]:
+    made = resource(told)
+    made["metadata"] = {**made["metadata"], "name": name, "creationTimestamp": "2026-03-01T11:00:00Z"}
+    return made
+
+
+def test_who_needs_a_person_stands_first():
+    rows = [
+        row(named("a", with_conditions(status(), Ready="serves"))),
+        row(named("b", with_conditions(judged(), Reconciling="goes on"))),
+        row(named("c", with_conditions(judged(), Paused="approve it"))),
+        row(named("d", with_conditions(status(Phase.REJECTED), Stalled="rolled back"))),
+    ]
+    assert [each.name for each in ordered(rows, Sort.STATE)] == ["d", "c", "b", "a"]
+    assert [each.name for each in ordered(rows, Sort.NAME)] == ["a", "b", "c", "d"]
+    lines = as_text(table(ordered(rows, Sort.STATE), NOW, wide=True, everywhere=False)).splitlines()
+    assert lines[0].split() == [
+        "NAME",
+        "STATE",
+        "PHASE",
+        "STEP",
+        "WEIGHT",
+        "STABLE",
+        "CANDIDATE",
+        "REASON",
+        "AGE",
+        "MESSAGE",
+    ]
+    assert lines[2].split()[:5] == ["c", "NeedsAPerson", "Holding", "five", "0"]
+    assert "60 min" in lines[1]
+
+
+def test_a_status_of_another_version_hides_no_other_resource():
+    unreadable = named("a", status())
+    unreadable["status"]["rollout"]["phase"] = "Levitating"
+    assert row(unreadable).state is State.FAILED
+
+
+# history -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_audit_export_is_one_json_object_in_a_line_oldest_first():
+    entries = tuple(
+        HistoryEntry(at=NOW - seconds(age), event=event, revision=CANDIDATE, by=by, field_manager=manager, because=why)
+        for age, event, by, manager, why in (
+            (1, Happening.PROMOTED, "person", "kubectl-serinus", "a person asked\nfor it"),
+            (60, Happening.STEP_ENTERED, "serinus", "", "Step five (5 %)"),
+        )
+    )
+    told = resource(status().model_copy(update={"history": entries}))
+
+    lines = [json.loads(line) for line in json_lines(decisions(told)).splitlines()]
+
+    assert [line["event"] for line in lines] == ["StepEntered", "Promoted"]
+    assert lines[1] == {
+        "at": "2026-03-01T11:59:59Z",
+        "namespace": "models",
+        "name": "iris",
+        "uid": "7f0c",
+        "event": "Promoted",
+        "revision": CANDIDATE,
+        "by": "person",
+        "fieldManager": "kubectl-serinus",
+        "because": "a person asked\nfor it",
+    }
+
+
+# words ---------------------------------------------------------------------------------------------------------------
+
+
+def test_durations_are_told_in_two_units_at_most():
+    told = {45: "45 s", 360: "6 min", 5_999: "100 min", 7_800: "2 h 10 min", 7_200: "2 h", 273_600: "3 d 4 h"}
+    assert {seconds_: duration(seconds_) for seconds_ in told} == told | {5_999: "1 h 40 min"}
+    assert duration(864_000) == "10 d"
+
+
+def test_a_time_out_is_written_as_kubectl_takes_it():
+    assert [seconds_of(text) for text in ("90", "90s", "10m", "1h30m")] == [90, 90, 600, 5400]
+    for nonsense in ("", "x", "5 min", "-3s", "10m!"):
+        with pytest.raises(CommandFailed, match="is no duration"):
+            seconds_of(nonsense)
