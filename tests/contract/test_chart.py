@@ -214,6 +214,19 @@ def test_user_roles_join_the_default_ones_only_when_wanted() -> None:
     assert labels({"rbac": {"aggregateToDefaultRoles": False}}) == set()
 
 
+def test_one_role_suffices_for_what_the_plugin_shows_and_one_for_its_actions() -> None:
+    def may(role: str) -> set[tuple[str, str]]:
+        rules = only(rendered(), "ClusterRole", f"serinus-{role}")["rules"]
+        return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+    shown = {"modeldeployments", "replicasets", "controllerrevisions", "pods"}
+    looks = {(resource, verb) for resource in shown for verb in ("get", "list", "watch")}
+    assert looks <= may("view")
+    assert looks | {("modeldeployments", "patch")} <= may("operate")
+    assert {verb for _, verb in may("operate")} == {"get", "list", "watch", "patch"}
+    assert {verb for _, verb in may("view")} == {"get", "list", "watch"}
+
+
 def test_approvals_ask_for_a_verb_only_when_wanted_and_only_where_the_operator_watches() -> None:
     assert "ValidatingAdmissionPolicy" not in {each["kind"] for each in rendered()}
     manifests = rendered({"approvalPolicy": {"enabled": True}, "watchNamespaces": ["team-a", "team-b"]})

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import fleet, history, status
+from serinus.cli import actions, fleet, history, status
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -38,3 +38,15 @@ def root(
 app.command("status")(status.status)
 app.command("list")(fleet.list_)
 app.command("history")(history.history)
+
+for action in (
+    actions.promote,
+    actions.approve,
+    actions.abort,
+    actions.retry,
+    actions.skip_step,
+    actions.return_to,
+    actions.pause,
+    actions.resume,
+):
+    app.command(action.__name__.replace("_", "-"))(action)

@@ -1,0 +1,191 @@
+"""What the plugin's actions foretell is what the operator does with them, in the simulated world."""
+
+from __future__ import annotations
+
+import pytest
+
+from serinus.api.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT, REPLICA_SET
+from serinus.cli.asking import AlreadySo, Ask, DoesNothing, Verb, ask, known_revision, new_token, pause, resume
+from serinus.cli.outcome import CommandFailed
+from serinus.cli.report import situation_of
+from serinus.core.rollout.situation import Situation
+from tests.golden.test_decisions import NEW, OLD, Behaviour, deploy, started
+from tests.world.world import World, spec_of
+
+Asked = Ask | AlreadySo | DoesNothing
+
+
+def seen(world: World) -> Situation:
+    (resource,) = world.api.of(MODEL_DEPLOYMENT.kind)
+    objects = [each for kind in (REPLICA_SET, CONTROLLER_REVISION) for each in world.api.of(kind.kind)]
+    return situation_of(resource, objects, world.api.of("Pod"), world.now)
+
+
+def asked(world: World, verb: Verb, **named: str) -> Asked:
+    return ask(seen(world), verb, new_token(world.now), **named)
+
+
+def set_by_plugin(world: World, what: Asked) -> World:
+    """The annotation as the plugin would write it."""
+    assert isinstance(what, Ask), what
+    name = what.annotation.removeprefix("serinus.dev/").replace("-", "_")
+    world.annotate(**{name: what.value})
+    return world.run(3)
+
+
+def carried_out(world: World, verb: Verb) -> bool:
+    return next(each.carried_out for each in world.status.actions if each.action == verb.value)
+
+
+@pytest.fixture
+def holding() -> World:
+    world = World()
+    list(started(world))
+    deploy(world, NEW)
+    return world.run(30)
+
+
+@pytest.fixture
+def awaiting() -> World:
+    world = World()
+    list(started(world))
+    spec = spec_of(NEW)
+    five, half = spec["rollout"]["canary"]["steps"]
+    spec["rollout"]["canary"]["steps"] = [five, {"name": "sign-off", "approval": {}}, half]
+    world.deploy(spec)
+    return world.run_until_phase("AwaitingApproval")
+
+
+@pytest.fixture
+def rejected() -> World:
+    world = World()
+    world.behaviours[NEW] = Behaviour(error_share=0.3)
+    list(started(world))
+    deploy(world, NEW)
+    return world.run_until_phase("Rejected").run(5)
+
+
+def test_a_promotion_names_the_candidate_and_takes_effect(holding: World):
+    what = asked(holding, Verb.PROMOTE)
+
+    assert isinstance(what, Ask)
+    assert what.value.startswith(f"{holding.revision_of(NEW)}#")
+    assert "all requests" in what.foreseen or "all traffic" in what.foreseen
+    set_by_plugin(holding, what).run_until_phase("Watching")
+    assert carried_out(holding, Verb.PROMOTE)
+
+
+def test_an_approval_names_revision_and_step(awaiting: World):
+    what = asked(awaiting, Verb.APPROVE)
+
+    assert isinstance(what, Ask)
+    assert what.value.split("#")[0] == f"{awaiting.revision_of(NEW)}/sign-off"
+    set_by_plugin(awaiting, what)
+    assert carried_out(awaiting, Verb.APPROVE)
+    assert awaiting.status.rollout.step == "half"
+
+
+def test_a_skipped_step_ends(holding: World):
+    set_by_plugin(holding, asked(holding, Verb.SKIP_STEP))
+    assert holding.status.rollout.step == "half"
+
+
+def test_an_abort_rolls_back_and_during_the_watch_returns(holding: World):
+    set_by_plugin(holding, asked(holding, Verb.PROMOTE)).run_until_phase("Watching")
+    what = asked(holding, Verb.ABORT)
+
+    assert isinstance(what, Ask)
+    assert what.value.startswith(holding.revision_of(NEW)), "the one that is watched"
+    set_by_plugin(holding, what).run_until_phase("Rejected")
+    assert holding.weights() == {holding.revision_of(OLD): 100}
+
+
+def test_a_retry_is_for_the_revision_in_the_spec(rejected: World):
+    set_by_plugin(rejected, asked(rejected, Verb.RETRY))
+    assert carried_out(rejected, Verb.RETRY)
+    assert rejected.status.candidate is not None
+
+
+def test_a_return_goes_to_the_last_revision_that_was_stable_or_the_one_that_is_named(holding: World):
+    holding.run_until_phase("Watching").run_until_phase("Idle")
+    by_itself, by_version = asked(holding, Verb.RETURN_TO), asked(holding, Verb.RETURN_TO, revision="1")
+
+    assert isinstance(by_itself, Ask)
+    assert isinstance(by_version, Ask)
+    assert by_itself.value.split("#")[0] == by_version.value.split("#")[0] == holding.revision_of(OLD)
+    set_by_plugin(holding, by_itself).run(60)
+    assert holding.weights() == {holding.revision_of(OLD): 100}
+
+
+def test_the_same_action_takes_effect_again(rejected: World):
+    set_by_plugin(rejected, asked(rejected, Verb.RETRY)).run_until_phase("Rejected").run(5)
+    before = rejected.status.moves
+    set_by_plugin(rejected, asked(rejected, Verb.RETRY))
+    assert rejected.status.moves > before
+
+
+def test_a_pause_stops_and_a_resume_goes_on(holding: World):
+    set_by_plugin(holding, pause(seen(holding)))
+    assert holding.status.rollout.phase == "Paused"
+    assert isinstance(pause(seen(holding)), AlreadySo)
+    waits = asked(holding, Verb.SKIP_STEP)
+    assert isinstance(waits, Ask)
+    assert "a pause is on" in waits.foreseen
+    set_by_plugin(holding, resume(seen(holding)))
+    assert holding.status.rollout.phase == "Holding"
+    assert isinstance(resume(seen(holding)), AlreadySo)
+
+
+def test_a_pause_that_stops_nothing_says_so(holding: World):
+    holding.run_until_phase("Watching")
+    what = pause(seen(holding))
+    assert isinstance(what, Ask)
+    assert "the watch goes on" in what.foreseen
+
+
+NOTHING: tuple[tuple[str, Verb, dict[str, str], type, str], ...] = (
+    ("idle", Verb.PROMOTE, {}, AlreadySo, "is stable already"),
+    ("idle", Verb.ABORT, {}, DoesNothing, "no rollout is under way"),
+    ("idle", Verb.RETRY, {}, AlreadySo, "is stable already"),
+    ("idle", Verb.APPROVE, {}, DoesNothing, "no rollout is under way"),
+    ("idle", Verb.RETURN_TO, {}, DoesNothing, "no revision is known that was stable before"),
+    ("holding", Verb.APPROVE, {}, DoesNothing, "step five is no approval"),
+    ("holding", Verb.SKIP_STEP, {"step": "half"}, DoesNothing, "the rollout is in another step, five"),
+    ("holding", Verb.PROMOTE, {"revision": "stable"}, DoesNothing, "it is stable already"),
+    ("holding", Verb.RETRY, {}, AlreadySo, "is being rolled out already"),
+    ("awaiting", Verb.SKIP_STEP, {}, DoesNothing, "which is not skipped but given"),
+    ("rejected", Verb.PROMOTE, {}, DoesNothing, "no rollout is under way"),
+)
+
+
+@pytest.mark.parametrize("case", NOTHING, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_what_would_do_nothing_says_why(
+    case: tuple[str, Verb, dict[str, str], type, str], request: pytest.FixtureRequest
+):
+    where, verb, named, kind, why = case
+    world: World = request.getfixturevalue(where)
+    what = asked(world, verb, **named)
+
+    assert isinstance(what, kind)
+    assert isinstance(what, AlreadySo | DoesNothing)
+    assert why in what.message
+
+
+@pytest.fixture
+def idle() -> World:
+    world = World()
+    list(started(world))
+    return world
+
+
+def test_a_revision_is_named_by_its_beginning_its_version_or_its_role(holding: World):
+    new, old = holding.revision_of(NEW), holding.revision_of(OLD)
+    named: dict[str, str] = {new: new, new[:6]: new, "2": new, "1": old, "stable": old, "candidate": new, "spec": new}
+    assert {each: known_revision(seen(holding), each) for each in named} == named
+    with pytest.raises(CommandFailed, match="'nonsense' is none of its revisions; there are"):
+        known_revision(seen(holding), "nonsense")
+
+
+def test_a_token_makes_every_value_new():
+    now = World().now
+    assert new_token(now) != new_token(now)
