@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import actions, fleet, history, status
+from serinus.cli import actions, compare, fleet, history, offline, status
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -38,6 +38,9 @@ def root(
 app.command("status")(status.status)
 app.command("list")(fleet.list_)
 app.command("history")(history.history)
+app.command("diff")(compare.diff)
+app.command("validate")(offline.validate)
+app.command("render")(offline.render)
 
 for action in (
     actions.promote,
