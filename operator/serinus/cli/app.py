@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import actions, compare, fleet, history, offline, status
+from serinus.cli import actions, compare, estimate, fleet, history, offline, status
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -41,6 +41,7 @@ app.command("history")(history.history)
 app.command("diff")(compare.diff)
 app.command("validate")(offline.validate)
 app.command("render")(offline.render)
+app.command("estimate")(estimate.estimate)
 
 for action in (
     actions.promote,

@@ -75,7 +75,7 @@ def render(
     """
     made: list[Any] = []
     for each in model_deployments(filename):
-        deployment = _parsed(each, namespace or "default")
+        deployment = parsed(each, namespace or "default")
         if deployment.spec.suspend:
             raise CommandFailed(f"{_where(each, 'spec.suspend')}: nothing is made of {each.name} while it is suspended")
         try:
@@ -85,7 +85,8 @@ def render(
     show_documents(made, output.value)
 
 
-def _parsed(document: Document, namespace: str) -> ModelDeployment:
+def parsed(document: Document, namespace: str) -> ModelDeployment:
+    """The ModelDeployment, in `namespace` where it names none. Raises `CommandFailed` with all that is wrong."""
     metadata = document.data.get("metadata")
     fields = metadata if isinstance(metadata, dict) else {}
     named = {**fields, "namespace": fields.get("namespace") or namespace}

@@ -1,0 +1,216 @@
+"""`kubectl serinus estimate`: how long a policy takes at the present traffic, before it is applied."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+
+from serinus.api import defaults
+from serinus.api.analysis import Metric
+from serinus.api.deployment import ModelDeployment
+from serinus.api.revision import child_name
+from serinus.api.status import ModelDeploymentStatus
+from serinus.cli import options
+from serinus.cli.access import Access, Where, with_cluster
+from serinus.cli.files import Document, model_deployments
+from serinus.cli.forecast import Forecast, StepForecast, Traffic, forecast
+from serinus.cli.offline import Files, parsed
+from serinus.cli.outcome import CommandFailed, ExitCode
+from serinus.cli.report import as_data
+from serinus.cli.terminal import duration, harmless, show_data
+from serinus.core.evidence.baseline import baseline_counts
+from serinus.core.evidence.policy import SharePolicy, percent, policy_of
+from serinus.core.readings import Counters, Grid, Missing
+from serinus.metrics.prometheus import PrometheusSource
+from serinus.metrics.source import request_for
+
+_WINDOW_SECONDS: Final = 3600.0
+"""The present traffic is that of the last hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the traffic, and from where."""
+
+    by_metric: dict[str, Traffic]
+    source: str
+
+
+def estimate(
+    filename: Files,
+    namespace: options.Namespace = None,
+    output: options.Form = options.Output.TEXT,
+    *,
+    requests_per_second: Annotated[
+        float | None, typer.Option("--requests-per-second", help="Of all clients together; needs no cluster.", min=1e-6)
+    ] = None,
+    bad_percent: Annotated[
+        float, typer.Option("--bad-percent", help="With it: stable's share of bad requests.", min=0, max=100)
+    ] = 0.0,
+    prometheus: Annotated[
+        str | None, typer.Option("--prometheus", help="Read the last hour of the stable revision from here.")
+    ] = None,
+    scrape_interval: Annotated[
+        float, typer.Option("--scrape-interval", help="How often Prometheus scrapes, in seconds.", min=1)
+    ] = 30.0,
+    kubeconfig: options.Kubeconfig = None,
+    context: options.Context = None,
+) -> None:
+    """Say how long the rollout in a file takes at the present traffic, if the candidate is as good as stable.
+
+    The traffic is what --requests-per-second says; or what --prometheus has of the revision that is stable now; or what
+    the last rollout counted.
+    """
+    offline = requests_per_second is not None
+    made = []
+    for each in model_deployments(filename):
+        home = _named_namespace(each) or namespace
+        where = Where(kubeconfig, context, home)
+        deployment = parsed(each, home or ("default" if offline else where.named_namespace))
+        if requests_per_second is not None:
+            traffic = Traffic(requests_per_second, bad_percent / 100)
+            known = _Known({metric.name: traffic for metric in _metrics(deployment)}, "as given")
+        else:
+            known = with_cluster(where, functools.partial(_present, deployment=deployment, prometheus=prometheus))
+        made.append((deployment, known, forecast(deployment, known.by_metric, scrape_interval)))
+    if output in {options.Output.JSON, options.Output.YAML}:
+        show_data([_data(*each) for each in made], output.value)
+        return
+    for deployment, known, told in made:
+        sys.stdout.write("".join(f"{harmless(line)}\n" for line in _lines(deployment, known, told)))
+
+
+def _named_namespace(document: Document) -> str | None:
+    metadata = document.data.get("metadata")
+    named = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return str(named) if named else None
+
+
+def _metrics(deployment: ModelDeployment) -> tuple[Metric, ...]:
+    return deployment.spec.analysis.metrics or defaults.METRICS
+
+
+async def _present(access: Access, deployment: ModelDeployment, prometheus: str | None) -> _Known:
+    """The traffic of what is stable now."""
+    resource = await access.deployment(deployment.metadata.name)
+    status = ModelDeploymentStatus.model_validate(resource.get("status") or {})
+    if prometheus is not None:
+        return await _measured(deployment, status, prometheus)
+    counted = _counted(deployment, status)
+    if counted is None:
+        raise CommandFailed(
+            f"{deployment.metadata.name}: its status has no counts of a rollout yet; say --requests-per-second, or "
+            "--prometheus with a URL that you can reach (kubectl port-forward)"
+        )
+    return counted
+
+
+async def _measured(deployment: ModelDeployment, status: ModelDeploymentStatus, url: str) -> _Known:
+    if status.stable is None:
+        raise CommandFailed(f"{deployment.metadata.name}: nothing is stable yet, so there is no traffic to measure")
+    try:
+        source = PrometheusSource(url)
+    except ValueError as error:
+        raise CommandFailed(str(error), ExitCode.USAGE) from error
+    end = time.time() - 1
+    grid = Grid(end - _WINDOW_SECONDS, 60.0)
+    prefix = child_name(deployment.metadata.name, status.stable.revision)
+    found: dict[str, Traffic] = {}
+    try:
+        for metric, policy in zip(_metrics(deployment), policy_of(deployment.spec.analysis), strict=False):
+            if not isinstance(policy, SharePolicy):
+                continue
+            question = request_for(
+                metric, namespace=deployment.metadata.namespace, pod_prefix=prefix, grid=grid, end=end
+            )
+            reading = await source.read(question)
+            if isinstance(reading, Missing):
+                raise CommandFailed(f"{metric.name}: {reading.reason}: {reading.detail}")
+            counts = baseline_counts(policy, reading) if isinstance(reading, Counters) else None
+            total = counts.total if counts else 0.0
+            found[metric.name] = Traffic(total / _WINDOW_SECONDS, counts.share or 0.0 if counts else 0.0)
+    finally:
+        await source.close()
+    return _Known(found, f"the last hour of revision {status.stable.revision}, from Prometheus")
+
+
+def _counted(deployment: ModelDeployment, status: ModelDeploymentStatus) -> _Known | None:
+    """By the counts of the last rollout, which status keeps: of each metric, or of any where one is new."""
+    since = status.rollout.evidence_started_at
+    found: dict[str, Traffic] = {}
+    for metric in status.analysis:
+        elapsed = (metric.at - since).total_seconds() if since else 0.0
+        if metric.candidate is None or elapsed <= 0:
+            continue
+        beside = metric.stable if status.candidate is not None else None
+        total = metric.candidate.total + (beside.total if beside else 0.0)
+        compared = metric.stable or metric.candidate
+        share = compared.bad / compared.total if compared.total else 0.0
+        found[metric.name] = Traffic(total / elapsed, share)
+    if not found:
+        return None
+    most = Traffic(max(each.requests_per_second for each in found.values()))
+    wanted = {metric.name: found.get(metric.name, most) for metric in _metrics(deployment)}
+    return _Known(wanted, f"counted in the last rollout, since {since:%Y-%m-%d %H:%M} UTC")
+
+
+def _lines(deployment: ModelDeployment, known: _Known, told: Forecast) -> Iterator[str]:
+    metadata = deployment.metadata
+    rates = {f"{each.requests_per_second:,.3g}/s, {percent(each.bad_share)} bad" for each in known.by_metric.values()}
+    traffic = (
+        rates.pop()
+        if len(rates) == 1
+        else "; ".join(
+            f"{name} {each.requests_per_second:,.3g}/s, {percent(each.bad_share)} bad"
+            for name, each in known.by_metric.items()
+        )
+    )
+    total = "never by itself" if told.seconds is None else f"about {duration(told.seconds)}"
+    people = sum(step.step.approval for step in told.steps)
+    approvals = f", and {people} approval{'s' if people > 1 else ''} by people" if people else ""
+    yield f"{metadata.namespace}/{metadata.name}: {total} until the promotion{approvals}, at {traffic} ({known.source})"
+    for step in told.steps:
+        yield f"  {step.step.name:<20} {_what(step):<10} {_how_long(step)}"
+    if told.watch_seconds:
+        yield f"  {'watch':<20} {'100 %':<10} {duration(told.watch_seconds)}, after the promotion"
+    if deployment.spec.analysis.disabled:
+        yield "  analysis.disabled: nothing is judged"
+    for line in told.advice:
+        yield f"  - {line}"
+
+
+def _what(step: StepForecast) -> str:
+    return "approval" if step.step.approval else f"{step.step.weight_percent} %"
+
+
+def _how_long(step: StepForecast) -> str:
+    if step.step.approval:
+        return "as long as a person takes"
+    slow = step.slowest
+    if slow is None or (slow.seconds is not None and slow.seconds <= step.step.hold_seconds):
+        return f"{duration(step.step.hold_seconds)}, its hold"
+    if slow.seconds is None:
+        return f"no end: {slow.name} does not pass like this"
+    requests = f" ({slow.requests:,.0f} requests of the candidate)" if slow.requests else ""
+    return f"{duration(slow.seconds)}, until {slow.name} passes{requests}"
+
+
+def _data(deployment: ModelDeployment, known: _Known, told: Forecast) -> object:
+    return as_data(
+        {
+            "namespace": deployment.metadata.namespace,
+            "name": deployment.metadata.name,
+            "seconds": told.seconds,
+            "traffic": known.by_metric,
+            "source": known.source,
+            "steps": told.steps,
+            "watchSeconds": told.watch_seconds,
+            "advice": told.advice,
+        }
+    )
