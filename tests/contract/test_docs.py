@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client.registry import Collector
+from typer.main import get_command
 
 from serinus.api.reasons import Reason
+from serinus.cli.app import app as plugin
 from serinus.core.gateways import ENVOY_GATEWAY, TRAEFIK, known_features
 from serinus.core.readings import MissingReason
 from serinus.core.verdicts import UndecidedReason, VerdictKind
@@ -132,3 +134,15 @@ def described(collector: Collector) -> Iterator[str]:
 def test_every_outcome_of_a_pass_is_told() -> None:
     page = (DOCS / "operate.md").read_text()
     assert {outcome for outcome in PassOutcome if f"`{outcome}`" not in page} == set()
+
+
+def test_commands_and_options_of_the_plugin_named_in_the_pages_exist() -> None:
+    root = get_command(plugin)
+    commands = vars(root)["commands"]
+    options = {name: {word for each in found.params for word in each.opts} for name, found in commands.items()}
+    text = "\n".join(page.read_text() for page in PAGES)
+    used = re.findall(r"kubectl[ -]serinus ([a-z-]+)([^\n`#]*)", text)
+    assert {command for command, _ in used if not command.startswith("-")} == set(options), "each is documented"
+    for command, rest in used:
+        if not command.startswith("-"):
+            assert set(re.findall(r"(?<!\S)--?[a-z-]+|-A", rest)) <= options[command] | {"-n"}, f"{command}{rest}"

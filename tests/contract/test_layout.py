@@ -95,3 +95,13 @@ def test_no_absolute_path_of_one_machine_is_in_the_tree() -> None:
             if path.suffix in suffixes and machine.search(path.read_text(errors="ignore")):
                 found.append(str(path.relative_to(ROOT)))
     assert found == []
+
+
+def test_the_plugins_requirements_are_the_operators_and_its_own() -> None:
+    def pins(name: str) -> set[str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        return set(re.findall(r"^[a-z][\w.-]*==[^ ;\\]+", text, re.MULTILINE))
+
+    assert pins("operator") < pins("cli") <= pins("dev")
+    own = {pin.split("==")[0] for pin in pins("cli") - pins("operator")}
+    assert {"typer", "rich"} <= own, "the operator's image goes without them"

@@ -66,5 +66,21 @@ def test_a_status_is_shown_as_recorded(name: str) -> None:
     assert shown == golden.read_text(), f"if this is meant: UPDATE_GOLDEN=1 pytest {Path(__file__).name}"
 
 
+class Watched(World):
+    """A world that is looked at every few seconds."""
+
+    async def _second(self) -> None:
+        await super()._second()
+        if (self.now - START).seconds % 7 == 0:
+            told(self)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_every_moment_of_a_story_can_be_shown(name: str) -> None:
+    world = Watched()
+    for _ in STORIES[name](world):
+        told(world)
+
+
 def test_every_recorded_tree_is_drawn() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(TREES)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from serinus.api.deployment import InvalidSpec
 from serinus.api.kinds import CONTROLLER_REVISION, LABEL_DEPLOYMENT, MODEL_DEPLOYMENT, POD, REPLICA_SET, Kind
 from serinus.cli.outcome import CommandFailed
 from serinus.cli.terminal import complain
@@ -104,7 +105,7 @@ def with_cluster(where: Where, act: Callable[[Access], Awaitable[T]], *, needs_n
 
     try:
         return asyncio.run(run())
-    except CredentialsError as error:
+    except (CredentialsError, InvalidSpec) as error:
         raise CommandFailed(str(error)) from error
     except ApiError as error:
         raise CommandFailed(in_words(error)) from error

@@ -11,18 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from serinus.api.deployment import InvalidSpec
 from serinus.api.kinds import GROUP, MODEL_DEPLOYMENT
-from serinus.api.status import ModelDeploymentStatus
 from serinus.cli import asking, options
 from serinus.cli.access import FIELD_MANAGER, Access, Where, with_cluster
 from serinus.cli.asking import AlreadySo, Ask, DoesNothing, Verb
 from serinus.cli.outcome import CommandFailed, ExitCode
 from serinus.cli.report import situation_of
+from serinus.cli.state import status_of
 from serinus.cli.terminal import harmless
 from serinus.core.rollout.situation import Situation
 
@@ -197,7 +197,7 @@ async def _answer(access: Access, name: str, action: str, value: str) -> None:
     """What the operator made of it, as soon as it says so."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        status = _status(await access.deployment(name))
+        status = status_of(await access.deployment(name))
         handled = next((each for each in status.actions if each.action == action and each.value == value), None)
         if handled is not None:
             if not handled.carried_out:
@@ -210,10 +210,6 @@ async def _answer(access: Access, name: str, action: str, value: str) -> None:
         f"one does; see kubectl serinus status {name}",
         ExitCode.TIMED_OUT,
     )
-
-
-def _status(resource: dict[str, Any]) -> ModelDeploymentStatus:
-    return ModelDeploymentStatus.model_validate(resource.get("status") or {})
 
 
 def _say(message: str) -> None:

@@ -23,6 +23,7 @@ from serinus.cli.forecast import Forecast, StepForecast, Traffic, forecast
 from serinus.cli.offline import Files, parsed
 from serinus.cli.outcome import CommandFailed, ExitCode
 from serinus.cli.report import as_data
+from serinus.cli.state import status_of
 from serinus.cli.terminal import duration, harmless, show_data
 from serinus.core.evidence.baseline import baseline_counts
 from serinus.core.evidence.policy import SharePolicy, percent, policy_of
@@ -99,7 +100,7 @@ def _metrics(deployment: ModelDeployment) -> tuple[Metric, ...]:
 async def _present(access: Access, deployment: ModelDeployment, prometheus: str | None) -> _Known:
     """The traffic of what is stable now."""
     resource = await access.deployment(deployment.metadata.name)
-    status = ModelDeploymentStatus.model_validate(resource.get("status") or {})
+    status = status_of(resource)
     if prometheus is not None:
         return await _measured(deployment, status, prometheus)
     counted = _counted(deployment, status)

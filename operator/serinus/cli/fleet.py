@@ -16,8 +16,9 @@ from serinus.api.reasons import ConditionType, Phase
 from serinus.api.status import ModelDeploymentStatus
 from serinus.cli import options
 from serinus.cli.access import Where, with_cluster
+from serinus.cli.outcome import CommandFailed
 from serinus.cli.report import as_data
-from serinus.cli.state import State, state_of
+from serinus.cli.state import State, state_of, status_of
 from serinus.cli.terminal import complain, duration, show, show_data, styled
 from serinus.cli.tree import STATE_STYLES
 from serinus.core.plan import Manifest
@@ -56,9 +57,9 @@ def row(resource: Manifest) -> Row:
     """The line of one resource."""
     metadata = resource["metadata"]
     try:
-        status = ModelDeploymentStatus.model_validate(resource.get("status") or {})
+        status = status_of(resource)
         state = state_of(resource, status)
-    except ValueError:  # written by another version
+    except CommandFailed:  # one of another version does not hide the others
         status, state = ModelDeploymentStatus(), State.FAILED
     kind = ConditionType.PAUSED if state is State.NEEDS_A_PERSON else ConditionType.READY
     told = next((each for each in status.conditions if each.type == kind), None)

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from serinus.api.kinds import MODEL_DEPLOYMENT
 from serinus.api.reasons import Happening
-from serinus.api.status import ModelDeploymentStatus
 from serinus.cli import options
 from serinus.cli.access import Access, Where, with_cluster
 from serinus.cli.outcome import CommandFailed, ExitCode
 from serinus.cli.report import as_data
+from serinus.cli.state import status_of
 from serinus.cli.terminal import complain, duration, show, show_data, styled
 from serinus.core.plan import Manifest
 
@@ -53,7 +53,6 @@ class Decision:
 def decisions(resource: Manifest) -> list[Decision]:
     """All that status remembers, oldest first."""
     metadata = resource["metadata"]
-    status = ModelDeploymentStatus.model_validate(resource.get("status") or {})
     return [
         Decision(
             at=entry.at,
@@ -66,7 +65,7 @@ def decisions(resource: Manifest) -> list[Decision]:
             field_manager=entry.field_manager,
             because=entry.because,
         )
-        for entry in reversed(status.history)
+        for entry in reversed(status_of(resource).history)
     ]
 
 

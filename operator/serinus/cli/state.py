@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from serinus.api.reasons import ConditionType
 from serinus.api.status import Condition, ModelDeploymentStatus
+from serinus.cli.outcome import CommandFailed
 from serinus.core.plan import Manifest
 
 
@@ -22,6 +23,17 @@ class State(StrEnum):
     """The revision in the spec was rejected, or something has to be mended."""
     UNSEEN = "Unseen"
     """No operator has looked at this generation of it yet."""
+
+
+def status_of(resource: Manifest) -> ModelDeploymentStatus:
+    """What the operator wrote. Raises `CommandFailed` for a status that another version wrote."""
+    try:
+        return ModelDeploymentStatus.model_validate(resource.get("status") or {})
+    except ValueError as error:
+        name = resource["metadata"]["name"]
+        raise CommandFailed(
+            f"the status of {name} can't be read; install the plugin in the version of the operator: {error}"
+        ) from error
 
 
 def state_of(resource: Manifest, status: ModelDeploymentStatus) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import AsyncIterator
@@ -84,14 +85,16 @@ async def look(access: Access, name: str) -> Report:
     return report(resource, objects, pods, datetime.now(UTC))
 
 
-async def _looks(access: Access, name: str) -> AsyncIterator[Report]:
-    """A report every two seconds; an API server that is away for a while is waited for."""
+async def _looks(access: Access, name: str, deadline: float = math.inf) -> AsyncIterator[Report]:
+    """A report every two seconds; an API server that is away is waited for, until the deadline."""
     away = False
     while True:
         try:
             yield await look(access, name)
             away = False
         except Unavailable as error:
+            if time.monotonic() >= deadline:
+                raise CommandFailed(in_words(error), ExitCode.TIMED_OUT) from error
             if not away:
                 complain(f"{in_words(error)}; trying again")
             away = True
@@ -100,12 +103,11 @@ async def _looks(access: Access, name: str) -> AsyncIterator[Report]:
 
 async def _until(access: Access, name: str, ends: frozenset[State], longest_seconds: float) -> Report:
     deadline, told = time.monotonic() + longest_seconds, ""
-    last = await look(access, name)
-    async for last in _looks(access, name):
-        told = _tell_change(last, told)
-        if last.state in ends or time.monotonic() >= deadline:
-            break
-    return last
+    async for seen in _looks(access, name, deadline):
+        told = _tell_change(seen, told)
+        if seen.state in ends or time.monotonic() >= deadline:
+            return seen
+    raise AssertionError("there is always another look")
 
 
 async def _watch(access: Access, name: str, output: options.Output) -> None:
