@@ -18,7 +18,14 @@ from serinus.cli.terminal import complain
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.cluster import ApiError, Forbidden, NotFound, Unavailable
-from serinus.kube.credentials import CredentialsError, context_namespace, find_credentials, from_kubeconfig, in_cluster
+from serinus.kube.credentials import (
+    SERVICE_ACCOUNT_DIRECTORY,
+    CredentialsError,
+    context_namespace,
+    find_credentials,
+    from_kubeconfig,
+    in_cluster,
+)
 from serinus.kube.refusals import without_what_next
 
 T = TypeVar("T")
@@ -39,12 +46,16 @@ class Where:
         """The namespace: as given, else that of the context."""
         if self.namespace:
             return self.namespace
-        if self._is_in_a_pod:
-            raise CommandFailed("there is no kubeconfig to name a namespace: say which with --namespace")
-        return context_namespace(self.kubeconfig, self.context)
+        try:
+            if self.is_in_a_pod:
+                return (SERVICE_ACCOUNT_DIRECTORY / "namespace").read_text(encoding="utf-8").strip()
+            return context_namespace(self.kubeconfig, self.context)
+        except (CredentialsError, OSError) as error:
+            raise CommandFailed(f"which namespace? Say it with --namespace: {error}") from error
 
     @property
-    def _is_in_a_pod(self) -> bool:
+    def is_in_a_pod(self) -> bool:
+        """Whether a pod's service account is used, as no kubeconfig is named."""
         named = self.kubeconfig or self.context or os.environ.get("KUBECONFIG")
         return not named and in_cluster() is not None
 
@@ -94,11 +105,7 @@ def with_cluster(where: Where, act: Callable[[Access], Awaitable[T]], *, needs_n
     """What `act` returns, with a connection that is open while it runs. Raises `CommandFailed` with a cure."""
 
     async def run() -> T:
-        credentials = (
-            find_credentials()
-            if where._is_in_a_pod  # noqa: SLF001 -- the same module
-            else from_kubeconfig(where.kubeconfig, where.context)
-        )
+        credentials = find_credentials() if where.is_in_a_pod else from_kubeconfig(where.kubeconfig, where.context)
         namespace = where.named_namespace if needs_namespace else (where.namespace or "")
         async with open_cluster(credentials) as cluster:
             return await act(Access(cluster, namespace))

@@ -84,7 +84,7 @@ def table(told: Sequence[Decision], now: datetime, *, wide: bool) -> Table:
 
 def json_lines(told: Iterable[Decision]) -> str:
     """One JSON object in a line for each decision."""
-    return "".join(json.dumps(as_data(each), ensure_ascii=False) + "\n" for each in told)
+    return "".join(json.dumps(as_data(each)) + "\n" for each in told)
 
 
 def history(

@@ -16,6 +16,8 @@ import yaml
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+_TURNS: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Characters that change the direction in which what follows is read."""
 _WIDE: Final = 10_000
 """Where there is no terminal nothing is wrapped: lines are for grep."""
 
@@ -48,7 +50,7 @@ def as_text(renderable: RenderableType) -> str:
 def show_data(data: Any, form: str) -> None:
     """Print JSON or YAML."""
     if form == "json":
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
     else:
         sys.stdout.write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120))
 
@@ -67,8 +69,14 @@ def complain(message: str) -> None:
 
 
 def harmless(text: str) -> str:
-    """The text without control characters, which could write anything on a terminal; line breaks stay."""
-    return "".join("�" if unicodedata.category(char) == "Cc" and char not in "\n\t" else char for char in text)
+    """The text without what could write anything on a terminal, or turn the order of its words; line breaks stay."""
+    return "".join("�" if _does_harm(char) else char for char in text)
+
+
+def _does_harm(char: str) -> bool:
+    if unicodedata.bidirectional(char) in _TURNS:
+        return True
+    return unicodedata.category(char) == "Cc" and char not in "\n\t"
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:

@@ -154,6 +154,7 @@ def test_control_characters_that_users_wrote_do_not_reach_the_terminal():
     assert "\x1b" not in shown(seen(evil))
     assert "\x07" not in shown(seen(evil))
     assert "\x9b" not in styled("\x9b31m").plain
+    assert "\u202e" not in styled("safe \u202eelbarts").plain
 
 
 def test_markup_of_users_is_text():
