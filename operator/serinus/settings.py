@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,6 +32,22 @@ SELECTOR_PATTERN: Final = rf"{_REQUIREMENT}( *, *{_REQUIREMENT})*"
 
 CONTROLLER_NAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/._~%!$&'()*+,;=:-]+$"
 """The controllerName of a GatewayClass: a domain and a path."""
+HEADER_PATTERN: Final = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+"""Names of HTTP headers, as the chart's schema has them too."""
+HEADER_VALUE_PATTERN: Final = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?"
+RESERVED_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "accept-encoding",
+    }
+)
+"""Headers, in small letters, that are not for the settings."""
 
 
 class LogLevel(StrEnum):
@@ -77,6 +94,27 @@ class Settings:
     prometheus_scrape_interval_seconds: float = 30.0
     """How often that Prometheus scrapes the models. Readings are at least two of these apart, and a pod has to have
     reported within a few of them; too small a number makes evidence look missing."""
+
+    prometheus_headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every question to that Prometheus, such as the tenant. Nothing secret."""
+
+    prometheus_token_file: Path | None = None
+    """File with a bearer token for that Prometheus. Read again when it changes, as all the files below."""
+
+    prometheus_username_file: Path | None = None
+    """File with the user of basic authentication. With a password file, and without a token file."""
+
+    prometheus_password_file: Path | None = None
+    """File with that user's password."""
+
+    prometheus_ca_file: Path | None = None
+    """PEM file with the authorities that may have signed Prometheus' certificate. None: the public ones."""
+
+    prometheus_certificate_file: Path | None = None
+    """PEM file with the operator's certificate for mutual TLS. With a key file."""
+
+    prometheus_key_file: Path | None = None
+    """PEM file with the key of that certificate."""
 
     metrics_namespace_label: str = "namespace"
     """Label that carries a pod's namespace in that Prometheus: part of what `%pods%` becomes."""
@@ -160,10 +198,26 @@ class Settings:
                 f"{PREFIX}LEASE_DURATION_SECONDS ({self.lease_duration_seconds:g}): "
                 "otherwise two replicas could lead at once, or none could keep the lease"
             )
+        self._require_whole_credentials()
         if self.profile_port == self.http_port:
             raise SettingsError(
                 f"{PREFIX}PROFILE_PORT={self.profile_port} is {PREFIX}HTTP_PORT, "
                 "which other machines reach: name another port"
+            )
+
+    def _require_whole_credentials(self) -> None:
+        url, prometheus = self.prometheus_url, f"{PREFIX}PROMETHEUS_"
+        if (self.prometheus_username_file is None) != (self.prometheus_password_file is None):
+            raise SettingsError(f"{prometheus}USERNAME_FILE and {prometheus}PASSWORD_FILE: set both or neither")
+        if self.prometheus_token_file is not None and self.prometheus_username_file is not None:
+            raise SettingsError(f"{prometheus}TOKEN_FILE and {prometheus}USERNAME_FILE: set one of them at most")
+        if (self.prometheus_certificate_file is None) != (self.prometheus_key_file is None):
+            raise SettingsError(f"{prometheus}CERTIFICATE_FILE and {prometheus}KEY_FILE: set both or neither")
+        of_tls = self.prometheus_ca_file is not None or self.prometheus_certificate_file is not None
+        if of_tls and url is not None and not url.startswith("https://"):
+            raise SettingsError(
+                f"{prometheus}CA_FILE and {prometheus}CERTIFICATE_FILE need a {prometheus}URL that begins with "
+                f"https://, not {url}"
             )
 
 
@@ -224,6 +278,25 @@ def _prometheus_url(text: str) -> str:
     if url.username is not None or url.password is not None:
         raise _UnreadableError("leave user and password out of the URL: it is shown in pod specs and logs")
     return text.rstrip("/")
+
+
+def _headers(text: str) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not (colon and re.fullmatch(HEADER_PATTERN, name) and re.fullmatch(HEADER_VALUE_PATTERN, value)):
+            raise _UnreadableError("write lines such as X-Scope-OrgID: team-a, of printable ASCII")
+        if name.lower() in RESERVED_HEADERS:
+            raise _UnreadableError(f"leave {name} out: credentials belong in a Secret, the rest is set by itself")
+        headers[name] = value
+    return headers
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute() or "\0" in text:
+        raise _UnreadableError("write the absolute path of a file, such as /etc/serinus/prometheus/token")
+    return path
 
 
 def _namespaces(text: str) -> tuple[str, ...]:
@@ -292,6 +365,13 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "prometheus_url": _prometheus_url,
     "prometheus_timeout_seconds": _number(0.1, 60),
     "prometheus_scrape_interval_seconds": _number(0.1, 3600),
+    "prometheus_headers": _headers,
+    "prometheus_token_file": _path,
+    "prometheus_username_file": _path,
+    "prometheus_password_file": _path,
+    "prometheus_ca_file": _path,
+    "prometheus_certificate_file": _path,
+    "prometheus_key_file": _path,
     "metrics_namespace_label": _pattern(PROMETHEUS_LABEL_PATTERN, "namespace", 128),
     "metrics_pod_label": _pattern(PROMETHEUS_LABEL_PATTERN, "pod", 128),
     "watch_namespaces": _namespaces,
@@ -335,7 +415,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             values[name] = _PARSERS[name](text)
         except _UnreadableError as problem:
-            shown = "(hidden)" if "@" in text else repr(text)  # a URL may carry a password
+            secret = "@" in text or name == "prometheus_headers"  # either may carry a password
+            shown = "(hidden)" if secret else repr(text)
             problems.append(f"{variable}={shown}: {problem}")
     if problems:
         raise SettingsError("\n".join(problems))

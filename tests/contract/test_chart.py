@@ -154,6 +154,7 @@ def test_values_reach_the_operator() -> None:
                 "timeoutSeconds": 2.5,
                 "scrapeIntervalSeconds": 5,
                 "labels": {"namespace": "kubernetes_namespace", "pod": "kubernetes_pod"},
+                "headers": {"X-Scope-OrgID": "team-a|team-b", "THANOS-TENANT": "x: y"},
             },
             "leaderElection": {"leaseDurationSeconds": 6, "renewDeadlineSeconds": 4, "retryPeriodSeconds": 0.5},
             "logLevel": "debug",
@@ -170,6 +171,7 @@ def test_values_reach_the_operator() -> None:
     assert settings.prometheus_url == "https://metrics.example.com/prom"
     assert settings.prometheus_timeout_seconds == 2.5
     assert settings.prometheus_scrape_interval_seconds == 5
+    assert settings.prometheus_headers == {"X-Scope-OrgID": "team-a|team-b", "THANOS-TENANT": "x: y"}
     assert (settings.metrics_namespace_label, settings.metrics_pod_label) == ("kubernetes_namespace", "kubernetes_pod")
     assert settings.lease_name == "ml-serinus"
     assert settings.lease_duration_seconds == 6
@@ -183,6 +185,58 @@ def test_values_reach_the_operator() -> None:
     assert (settings.profile_port, settings.profile_address) == (7070, "::1")
     assert (settings.disruption_budgets, settings.network_policies) == (False, False)
     assert settings.scraper_namespace == "monitoring"
+
+
+SECRETS: list[tuple[dict[str, Any], dict[str, tuple[str, str]]]] = [
+    (
+        {"auth": {"bearerToken": {"secretName": "tok"}}},
+        {"prometheus_token_file": ("tok", "token")},
+    ),
+    (
+        {"auth": {"basicAuth": {"secretName": "basic", "usernameKey": "user"}}},
+        {"prometheus_username_file": ("basic", "user"), "prometheus_password_file": ("basic", "password")},
+    ),
+    (
+        {
+            "auth": {"bearerToken": {"secretName": "tls", "key": "also-a-token"}},
+            "tls": {"ca": {"secretName": "123"}, "clientCertificate": {"secretName": "tls", "keyKey": "key.pem"}},
+        },
+        {
+            "prometheus_token_file": ("tls", "also-a-token"),
+            "prometheus_ca_file": ("123", "ca.crt"),
+            "prometheus_certificate_file": ("tls", "tls.crt"),
+            "prometheus_key_file": ("tls", "key.pem"),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), SECRETS, ids=[json.dumps(values) for values, _ in SECRETS])
+def test_secrets_for_prometheus_are_mounted_where_the_operator_reads_them(
+    values: dict[str, Any], expected: dict[str, tuple[str, str]]
+) -> None:
+    manifests = rendered({"prometheus": {"url": "https://prometheus:9090", **values}})
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    (volume,), (mount,) = pod["volumes"], operator_container(manifests)["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    assert mount["readOnly"]
+    assert "subPath" not in mount  # the kubelet never brings those up to date
+    assert volume["projected"]["defaultMode"] == 0o440
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    mounted = {
+        f"{mount['mountPath']}/{item['path']}": (source["secret"]["name"], item["key"])
+        for source in volume["projected"]["sources"]
+        for item in source["secret"]["items"]
+    }
+    settings = settings_of(manifests)
+    paths = {name: getattr(settings, name) for name in VARIABLES.values() if name.endswith("_file")}
+    assert {name: mounted[str(path)] for name, path in paths.items() if path} == expected
+    assert len(mounted) == len(expected)
+
+
+def test_no_right_to_read_secrets_comes_with_them() -> None:
+    manifests = rendered({"prometheus": {"auth": {"bearerToken": {"secretName": "tok"}}}})
+    assert "secrets" not in {resource for _, _, resource, _ in grants(manifests, "serinus")}
 
 
 def test_operator_runs_restricted() -> None:
@@ -306,6 +360,17 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"image": {"pullPolicy": "Sometimes"}}, "image.pullPolicy: image.pullPolicy must be one of"),
     ({"prometheus": {"url": "prometheus:9090"}}, "such as http://prometheus.monitoring:9090"),
     ({"prometheus": {"url": "http://me:secret@prometheus:9090"}}, "without user, password"),
+    ({"prometheus": {"headers": {"Authorization": "Bearer secret"}}}, "prometheus.headers"),
+    ({"prometheus": {"headers": {"X-Scope-OrgID": "a\nb"}}}, "prometheus.headers.X-Scope-OrgID: Does not match"),
+    ({"prometheus": {"auth": {"token": "secret"}}}, "prometheus.auth: Additional property token is not allowed"),
+    (
+        {"prometheus": {"auth": {"bearerToken": {"secretName": "a"}, "basicAuth": {"secretName": "b"}}}},
+        "bearerToken and basicAuth exclude each other",
+    ),
+    (
+        {"prometheus": {"url": "http://prometheus:9090", "tls": {"ca": {"secretName": "a"}}}},
+        "certificates need a prometheus.url that begins with https://",
+    ),
     ({"prometheus": {"timeoutSeconds": 0}}, "prometheus.timeoutSeconds: Must be greater than or equal to 0.1"),
     ({"replicas": 0}, "replicas: Must be greater than or equal to 1"),
     ({"replicas": "two"}, "replicas: Invalid type. Expected: integer, given: string"),

@@ -53,6 +53,13 @@ def test_generation_is_deterministic(tmp_path: Path):
     assert yaml.safe_load(generated_file()) == CRD
 
 
+def test_no_field_of_the_analysis_names_an_address_or_a_credential():
+    """Whom the operator asks, and as whom, is a setting of the installation."""
+    fields = {path.rpartition(".")[2].lower() for path, _ in nodes(SPEC["properties"]["analysis"], "")}
+    suspicious = ("url", "address", "host", "server", "endpoint", "port", "proxy", "header", "secret", "token", "auth")
+    assert {field for field in fields for each in suspicious if each in field} == set()
+
+
 def test_the_crd_carries_the_version_of_its_schema():
     assert CRD["metadata"]["annotations"] == {SCHEMA_VERSION_ANNOTATION: str(SCHEMA_VERSION)}
 

@@ -4,23 +4,17 @@ A pod is an HTTP server with BentoML's /metrics; what it has answered is known, 
 """
 
 import asyncio
-import json
 import shutil
-import socket
-import subprocess
 import threading
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from e2e.cluster import tools
 from serinus.api.analysis import Analysis
 from serinus.api.defaults import METRICS
 from serinus.core.evidence.circumstances import Circumstances
@@ -32,10 +26,10 @@ from serinus.core.verdicts import Fail, Pass
 from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.promql import quote, re2_literal
 from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare, request_for
+from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus
 
 SCRAPE_SECONDS = 0.25
 STEP_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
 ERRORS = ErrorShare(("5..", "429"), client_errors=True)
 LE = (0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -47,55 +41,6 @@ scrape_configs:
 - job_name: monitoring/podmonitor
   file_sd_configs: [{{files: [podmonitor/*.json], refresh_interval: 5s}}]
 """
-
-
-class Prometheus:
-    """A real Prometheus on loopback, with the pods it is told of."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        for job in ("annotations", "podmonitor"):
-            (directory / job).mkdir(parents=True)
-        (directory / "prometheus.yml").write_text(CONFIG)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.url = f"http://{self.address}"
-        self.start()
-
-    def start(self) -> None:
-        command = [
-            *("setpriv", "--pdeathsig", "KILL", str(tools.prometheus() / "prometheus")),
-            f"--config.file={self.directory / 'prometheus.yml'}",
-            f"--storage.tsdb.path={self.directory / 'data'}",
-            f"--web.listen-address={self.address}",
-            "--scrape.discovery-reload-interval=100ms",
-        ]
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._ready():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                self.kill()
-                pytest.fail(f"Prometheus does not start:\n{(self.directory / 'log').read_text()[-2000:]}")
-            time.sleep(0.05)
-
-    def _ready(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
-            return answer.status == 200
-        return False
-
-    def kill(self) -> None:
-        """As an out-of-memory kill would: no goodbye, no staleness markers."""
-        self.process.kill()
-        self.process.wait()
-
-    def watch(self, job: str, name: str, address: str, labels: dict[str, str]) -> Path:
-        target = self.directory / job / f"{name}.json"
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps([{"targets": [address], "labels": labels}]))
-        partial.rename(target)
-        return target
 
 
 class Pod:
@@ -198,7 +143,7 @@ class Namespace:
 
 @pytest.fixture(scope="module")
 def shared_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"))
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), CONFIG)
     yield prometheus
     prometheus.kill()
     shutil.rmtree(prometheus.directory / "data", ignore_errors=True)
@@ -530,7 +475,7 @@ async def test_a_pod_that_vanishes_leaves_its_revision_uncovered_and_then_silent
 
 
 async def test_an_outage_of_prometheus_is_missing_and_loses_no_request(tmp_path):
-    prometheus = Prometheus(tmp_path)
+    prometheus = Prometheus(tmp_path, CONFIG)
     namespace = Namespace(prometheus, "prod")
     source = PrometheusSource(prometheus.url)
     try:

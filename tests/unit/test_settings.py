@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from serinus.api.gateways import GatewayFeature
 from serinus.settings import VARIABLES, LogFormat, LogLevel, Settings, SettingsError, from_environment
+
+HEADERS = {"X-Scope-OrgID": "a|b", "B": "x: y"}
 
 
 def test_empty_environment_gives_the_defaults() -> None:
@@ -32,6 +35,8 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_PROMETHEUS_URL", "http://prometheus:9090/", "prometheus_url", "http://prometheus:9090"),
         ("SERINUS_PROMETHEUS_URL", "https://[::1]:9090/prom", "prometheus_url", "https://[::1]:9090/prom"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "2.5", "prometheus_timeout_seconds", 2.5),
+        ("SERINUS_PROMETHEUS_HEADERS", "X-Scope-OrgID: a|b\nB: x: y\n", "prometheus_headers", HEADERS),
+        ("SERINUS_PROMETHEUS_TOKEN_FILE", "/etc/token", "prometheus_token_file", Path("/etc/token")),
         ("SERINUS_WATCH_NAMESPACES", "team-a, team-b,team-a", "watch_namespaces", ("team-a", "team-b")),
         ("SERINUS_SELECTOR", "shard=a", "selector", "shard=a"),
         ("SERINUS_SELECTOR", "!example.com/shard,team == x", "selector", "!example.com/shard,team == x"),
@@ -79,6 +84,7 @@ def test_variable_fills_its_field(variable: str, text: str, field: str, value: o
         ("SERINUS_PROMETHEUS_URL", "http://prometheus:port", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://prometheus/?query=up", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://pro metheus", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_TOKEN_FILE", "token", "write the absolute path of a file"),
         ("SERINUS_PROFILE_ADDRESS", "everywhere", "write an IP address such as 127.0.0.1"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "nan", "write a number of seconds from 0.1 to 60"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "5s", "write a number of seconds"),
@@ -111,6 +117,37 @@ def test_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError, match="leave user and password out") as refused:
         from_environment({"SERINUS_PROMETHEUS_URL": "http://me:hunter2@prometheus:9090"})
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "Proxy-Authorization", "Cookie", "Host"])
+def test_a_header_that_is_a_secret_or_not_the_settings_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"leave {name} out") as refused:
+        from_environment({"SERINUS_PROMETHEUS_HEADERS": f"X-Scope-OrgID: a\n{name}: Bearer hunter2"})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["X-Scope-OrgID", "X-Scope-OrgID:", "X Scope: a", "X: naïve", ": a", "X: a\x1bb"])
+def test_a_line_that_is_no_header_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="write lines such as X-Scope-OrgID: team-a"):
+        from_environment({"SERINUS_PROMETHEUS_HEADERS": text})
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (("USERNAME",), "set both or neither"),
+        (("PASSWORD",), "set both or neither"),
+        (("CERTIFICATE",), "set both or neither"),
+        (("KEY",), "set both or neither"),
+        (("TOKEN", "USERNAME", "PASSWORD"), "set one of them at most"),
+        (("CA",), "begins with https://"),
+        (("CERTIFICATE", "KEY"), "begins with https://"),
+    ],
+)
+def test_credentials_that_do_not_fit_together_are_refused(files: tuple[str, ...], advice: str) -> None:
+    environment = {f"SERINUS_PROMETHEUS_{file}_FILE": f"/etc/{file}" for file in files}
+    with pytest.raises(SettingsError, match=advice):
+        from_environment(environment | {"SERINUS_PROMETHEUS_URL": "http://prometheus:9090"})
 
 
 def test_all_mistakes_are_told_at_once() -> None:

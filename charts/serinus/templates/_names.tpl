@@ -39,11 +39,53 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{/* Headers for Prometheus, a line each. */}}
+{{- define "serinus.headers" -}}
+{{- range $name, $value := .Values.prometheus.headers }}
+{{- printf "%s: %s\n" $name $value }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the Secrets for Prometheus are mounted. */}}
+{{- define "serinus.credentialsPath" -}}/etc/serinus/prometheus{{- end -}}
+
+{{/* The Secrets for Prometheus as the sources of a projected volume; empty where there are none. */}}
+{{- define "serinus.credentials" -}}
+{{- with .Values.prometheus.auth.bearerToken -}}
+{{- if .secretName }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .key | quote }}, path: token}]}
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.auth.basicAuth -}}
+{{- if .secretName }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .usernameKey | quote }}, path: username}, {key: {{ .passwordKey | quote }}, path: password}]}
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.tls.ca -}}
+{{- if .secretName }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .key | quote }}, path: ca.crt}]}
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.tls.clientCertificate -}}
+{{- if .secretName }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .certificateKey | quote }}, path: tls.crt}, {key: {{ .keyKey | quote }}, path: tls.key}]}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* What a schema can't say, or not readably. Called once, from the Deployment. */}}
 {{- define "serinus.check" -}}
 {{- with .Values.prometheus.url -}}
 {{- if not (regexMatch "^https?://[^\\s/?#@]+(/[^\\s?#@]*)?$" .) -}}
 {{- fail "prometheus.url: write the base URL without user, password, query and fragment, such as http://prometheus.monitoring:9090; or leave it empty to go without a metric source" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.prometheus -}}
+{{- if and .auth.bearerToken.secretName .auth.basicAuth.secretName -}}
+{{- fail "prometheus.auth: bearerToken and basicAuth exclude each other; name one of them only" -}}
+{{- end -}}
+{{- if and (or .tls.ca.secretName .tls.clientCertificate.secretName) .url (not (hasPrefix "https://" .url)) -}}
+{{- fail "prometheus.tls: certificates need a prometheus.url that begins with https://" -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.leaderElection -}}

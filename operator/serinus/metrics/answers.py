@@ -16,8 +16,14 @@ from serinus.core.readings import Missing, MissingReason
 
 MAX_WORDS: Final = 300
 """Characters of a server's own words that are passed on."""
+MAX_SERIES: Final = 20_000
+"""Series of one answer. More than this is a selector that means something else, and would fill the memory."""
+_SERIES_BEGIN: Final = b'"metric":{'
+_TRUNCATED: Final = "truncated due to limit"
+"""In Prometheus' warning that there were more series than it was asked for."""
 _INFO_PREFIX: Final = "PromQL info:"
 _TIMEOUT_TYPES: Final = frozenset({"timeout", "canceled"})
+_REFUSED_CODES: Final = frozenset({401, 403})
 _QUERY_TYPES: Final = frozenset({"bad_data", "execution"})
 
 
@@ -40,10 +46,18 @@ class Series:
 
 def data_of(body: bytes, status_code: int) -> object:
     """What an answer holds: the API's `data`. Raises UnreadableError for errors, warnings and everything else."""
+    if body.count(_SERIES_BEGIN) > MAX_SERIES:
+        raise _too_many()
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
+    if status_code in _REFUSED_CODES:
+        raise UnreadableError(
+            MissingReason.SOURCE_UNAVAILABLE,
+            f"Prometheus does not let the operator read (HTTP {status_code}): {words(body)!r}; check prometheus.auth "
+            "and prometheus.headers, and what the Secret holds",
+        )
     if not isinstance(answer, dict) or answer.get("status") not in {"success", "error"}:
         raise UnreadableError(
             MissingReason.SOURCE_UNAVAILABLE,
@@ -53,6 +67,8 @@ def data_of(body: bytes, status_code: int) -> object:
     if answer["status"] == "error" or status_code != 200:
         raise _refusal(answer, status_code)
     if warnings := _warnings(answer):
+        if any(_TRUNCATED in each for each in warnings):
+            raise _too_many()
         raise UnreadableError(
             MissingReason.WARNING,
             f"Prometheus warns that the answer may be partial or not what is meant: {words('; '.join(warnings))!r}",
@@ -67,17 +83,17 @@ def result_of(data: object) -> list[Any]:
 
 def matrix(result: object) -> tuple[Series, ...]:
     """The series of a range query. Raises UnreadableError for anything else."""
-    return tuple(_series(each, "values") for each in _list(result))
+    return tuple(_series(each, "values") for each in _few(result))
 
 
 def vector(result: object) -> tuple[Series, ...]:
     """The series of an instant query, of one point each. Raises UnreadableError for anything else."""
-    return tuple(_series(each, "value") for each in _list(result))
+    return tuple(_series(each, "value") for each in _few(result))
 
 
 def texts(result: object) -> tuple[str, ...]:
     """The values of a label. Raises UnreadableError for anything else."""
-    return tuple(_text(each) for each in _list(result))
+    return tuple(_text(each) for each in _few(result))
 
 
 def words(text: bytes | str) -> str:
@@ -136,6 +152,13 @@ def _point(item: object) -> tuple[float, float]:
             raise _nonsense(item)
 
 
+def _few(item: object) -> list[Any]:
+    items = _list(item)
+    if len(items) > MAX_SERIES:
+        raise _too_many()
+    return items
+
+
 def _list(item: object) -> list[Any]:
     if not isinstance(item, list):
         raise _nonsense(item)
@@ -146,6 +169,13 @@ def _text(item: object) -> str:
     if not isinstance(item, str):
         raise _nonsense(item)
     return item
+
+
+def _too_many() -> UnreadableError:
+    return UnreadableError(
+        MissingReason.INVALID_QUERY,
+        f"the query selects more than {MAX_SERIES:,} series, which are not read; narrow its selector or aggregate it",
+    )
 
 
 def _nonsense(item: object) -> UnreadableError:

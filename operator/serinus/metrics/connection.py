@@ -8,6 +8,7 @@ worker threads of `serinus.metrics.prometheus`, one connection per thread.
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,12 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from serinus.core.readings import MissingReason
 from serinus.metrics import answers
 from serinus.metrics.answers import Series, UnreadableError
+from serinus.metrics.credentials import Credentials
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_LIMIT: Final = {"limit": str(answers.MAX_SERIES)}
+"""Prometheus stops there, and warns. Servers that don't know the parameter leave it be; then `answers` counts."""
 _PIECE_BYTES: Final = 256 * 1024
 
 
@@ -35,11 +39,9 @@ class Endpoint:
     url: str
     """Such as `http://prometheus.monitoring:9090`, with the path prefix if there is one. May carry `user:password@`."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with every call, such as Authorization or X-Scope-OrgID."""
+    """Sent with every call, such as X-Scope-OrgID. Nothing secret: that is in the `Credentials`."""
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     """For each call from connecting to the last byte."""
-    ca_file: str | None = None
-    """CA bundle for https; None: the system's."""
     max_answer_bytes: int = MAX_ANSWER_BYTES
 
     def __post_init__(self) -> None:
@@ -60,11 +62,14 @@ class Endpoint:
 class Connection:
     """Blocking calls. Every one returns checked values or raises UnreadableError, and nothing else."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._session = _BoundedSession(endpoint)
+    def __init__(self, endpoint: Endpoint, credentials: Credentials | None = None) -> None:
+        self.credentials = credentials or Credentials()
+        """Shown with every call. For others, open another connection."""
+        authorization = self.credentials.authorization
+        self._session = _BoundedSession(endpoint, self.credentials)
         self._client = PrometheusConnect(
             url=endpoint.url.rstrip("/"),
-            headers=dict(endpoint.headers),
+            headers={**endpoint.headers, **({"Authorization": authorization} if authorization else {})},
             retry=urllib3.Retry(total=0),
             session=self._session,
         )
@@ -76,17 +81,17 @@ class Connection:
             start_time=datetime.fromtimestamp(start, UTC),
             end_time=datetime.fromtimestamp(end, UTC),
             step=_number(step_seconds),
-            params={"start": _number(start), "end": _number(end)},
+            params={"start": _number(start), "end": _number(end), **_LIMIT},
         )
         return answers.matrix(result)
 
     def at_instant(self, query: str, at: float) -> tuple[Series, ...]:
         """An instant query, evaluated at a time in Unix seconds."""
-        return answers.vector(self._client.custom_query(query, params={"time": _number(at)}))
+        return answers.vector(self._client.custom_query(query, params={"time": _number(at), **_LIMIT}))
 
     def label_values(self, label: str, selector: str, start: float, end: float) -> tuple[str, ...]:
         """The values that a label has in the series of a selector somewhere around this time."""
-        params = {"match[]": selector, "start": _number(start), "end": _number(end)}
+        params = {"match[]": selector, "start": _number(start), "end": _number(end), **_LIMIT}
         return tuple(self._client.get_label_values(label, params=params))
 
     def close(self) -> None:
@@ -109,15 +114,23 @@ class _Answer(requests.Response):
 class _BoundedSession(requests.Session):
     """A session that reads answers itself: within the deadline, up to the size limit, and with the warnings."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, credentials: Credentials) -> None:
         super().__init__()
         self._endpoint = endpoint
+        self._credentials = credentials
         self.trust_env = False  # no proxy, no .netrc: the settings say all there is to say
-        if endpoint.ca_file is not None:
-            self.verify = endpoint.ca_file
+        self.verify = credentials.ca_file or True
+        self.cert = credentials.client_files
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Carry one call out, in place of the client library's own way. Raises UnreadableError."""
+        """Carry one call out, in place of the client library's own way. Raises UnreadableError, without secrets."""
+        try:
+            return self._carried_out(*args, **kwargs)
+        except UnreadableError as error:
+            missing = error.missing
+            raise UnreadableError(missing.reason, self._credentials.conceal(missing.detail)) from None
+
+    def _carried_out(self, *args: Any, **kwargs: Any) -> requests.Response:
         deadline = time.monotonic() + self._endpoint.timeout_seconds
         kwargs |= {"timeout": self._endpoint.timeout_seconds, "allow_redirects": False, "stream": True}
         try:
@@ -128,7 +141,7 @@ class _BoundedSession(requests.Session):
                 raise self._too_slow() from None
             raise UnreadableError(
                 MissingReason.SOURCE_UNAVAILABLE,
-                f"no answer from {self._endpoint.public_url}: {_cause(error)}; is Prometheus up, is its URL right?",
+                f"no answer from {self._endpoint.public_url}: {_cause(error)}; {_advice(error)}",
             ) from None
         if response.is_redirect:
             raise UnreadableError(
@@ -136,7 +149,12 @@ class _BoundedSession(requests.Session):
                 f"{self._endpoint.public_url} redirects (HTTP {response.status_code}), which is not followed; set the "
                 "URL that answers itself",
             )
-        data = answers.data_of(body, response.status_code)
+        try:
+            data = answers.data_of(body, response.status_code)
+        except UnreadableError:
+            # Its words are cut off somewhere: not in the middle of a secret, please.
+            answers.data_of(self._credentials.conceal(body.decode(errors="replace")).encode(), response.status_code)
+            raise
         if response.url.partition("?")[0].endswith("/values"):
             return _Answer(list(answers.texts(data)))
         return _Answer({"result": answers.result_of(data)})
@@ -163,6 +181,13 @@ class _BoundedSession(requests.Session):
         )
 
 
+def _advice(error: BaseException) -> str:
+    """What to look at, by what kind of failure is at the bottom of it."""
+    if any(isinstance(each, ssl.SSLError) for each in _chain(error)):
+        return "do prometheus.tls.ca and prometheus.tls.clientCertificate fit what it presents and asks for?"
+    return "is Prometheus up, is its URL right?"
+
+
 def _number(value: float) -> str:
     """Seconds as Prometheus reads them, to the millisecond that it keeps."""
     return f"{value:.3f}".rstrip("0").rstrip(".")
@@ -173,7 +198,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     below: BaseException | None = error
     while below is not None:
         yield below
-        below = below.__cause__ or below.__context__
+        held = below.args[0] if below.args and isinstance(below.args[0], BaseException) else None  # urllib3's way
+        below = below.__cause__ or below.__context__ or held
 
 
 def _cause(error: BaseException) -> str:

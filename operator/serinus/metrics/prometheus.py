@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, assert_never
 
 from serinus.core.readings import Counters, CounterSeries, Gauge, Missing, MissingReason, Part, Reading, Sample
-from serinus.metrics import promql, series
+from serinus.metrics import credentials, promql, series
 from serinus.metrics.answers import Series, UnreadableError
 from serinus.metrics.connection import DEFAULT_TIMEOUT_SECONDS, MAX_ANSWER_BYTES, Connection, Endpoint
+from serinus.metrics.credentials import CredentialFiles
 from serinus.metrics.promql import Pods, Selector, SelectorError
 from serinus.metrics.series import Counter, Scrapes
 from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare
@@ -62,7 +63,7 @@ class PrometheusSource:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_concurrent: int = 4,
         headers: Mapping[str, str] | None = None,
-        ca_file: str | None = None,
+        credentials: CredentialFiles | None = None,
         pod_label: str = "pod",
         namespace_label: str = "namespace",
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -70,16 +71,16 @@ class PrometheusSource:
     ) -> None:
         """Nothing is sent yet. `timeout_seconds` is for each call; a reading makes one to five of them.
 
-        `on_call` hears how each call ended, in the event loop.
-        Raises ValueError for a URL that is none.
+        `headers` go with every call; `credentials` too, as the files have them at that time. `on_call` hears how each
+        call ended, in the event loop. Raises ValueError for a URL that is none.
         """
         self._endpoint = Endpoint(
             url=url,
             headers=dict(headers or {}),
             timeout_seconds=timeout_seconds,
-            ca_file=ca_file,
             max_answer_bytes=max_answer_bytes,
         )
+        self._files = credentials or CredentialFiles()
         self._on_call = on_call
         self._pod_label = pod_label
         self._namespace_label = namespace_label
@@ -344,11 +345,20 @@ class PrometheusSource:
         return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def _ask(self, ask: Callable[[Connection], Answer]) -> Answer:
-        if not hasattr(self._own, "connection"):
-            self._own.connection = Connection(self._endpoint)
-            self._connections.append(self._own.connection)
-        connection: Connection = self._own.connection
-        return ask(connection)
+        return ask(self._connection())
+
+    def _connection(self) -> Connection:
+        """The connection of the thread that asks, opened anew where the credentials have changed since."""
+        now = credentials.read(self._files)
+        before: Connection | None = getattr(self._own, "connection", None)
+        if before is not None and before.credentials == now:
+            return before
+        self._own.connection = after = Connection(self._endpoint, now)
+        self._connections.append(after)
+        if before is not None:
+            self._connections.remove(before)
+            before.close()
+        return after
 
 
 def _range_call(query: str, start: float, end: float, step: float) -> Callable[[Connection], Sequence[Series]]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from serinus.core.readings import CounterSeries, Grid, MissingReason, Part, Sample
-from serinus.metrics.answers import Series, UnreadableError
+from serinus.metrics.answers import Series, UnreadableError, words
 from serinus.metrics.promql import CODE_LABEL, PATH_LABELS
 
 Identity = tuple[tuple[str, str], ...]
@@ -31,6 +32,10 @@ SCRAPE_LABELS: Final = frozenset(
 """Labels that say how a pod was scraped, not what was counted."""
 _SOURCE_LABELS: Final = ("job", "prometheus", "prometheus_replica")
 NOT_FOUND: Final = "404"
+MIN_COUNT, MAX_COUNT = 1e-6, 2.0**53
+"""Below, a number that is not zero counts nothing; beyond, a floating-point number no longer counts one by one."""
+_MOST_FALLS, _MOST_FALLING_SHARE = 5, 0.2
+"""A counter that falls more often than this, and in more of its steps, is no counter: pods do not restart so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +117,11 @@ def user_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter]:
     UnreadableError for values that no counter has.
     """
     once = one_source_per_pod(series, scrapes.pod_label)
-    return [
-        Counter(pod=pod, path="", code="", bound=None, samples=samples)
-        for pod, _, samples in _merged(once, scrapes, user_identity)
-    ]
+    counters: list[Counter] = []
+    for pod, labels, samples in _merged(once, scrapes, user_identity):
+        _require_growth(labels, samples)
+        counters.append(Counter(pod=pod, path="", code="", bound=None, samples=samples))
+    return counters
 
 
 def _merged(
@@ -130,7 +136,7 @@ def _merged(
         if not pod:
             raise UnreadableError(
                 MissingReason.AMBIGUOUS,
-                f"a series has no label {scrapes.pod_label!r}, so its pod is unknown: {dict(each.labels)}; set the "
+                f"a series has no label {scrapes.pod_label!r}, so its pod is unknown: {_shown(each.labels)}; set the "
                 "metric's labels.pod",
             )
         _require_counter(each)
@@ -206,13 +212,31 @@ def _code_pattern(code: str) -> str:
 
 def _require_counter(series: Series) -> None:
     """Raise UnreadableError for values that no counter has."""
-    value = next((value for _, value in series.points if not 0 <= value < math.inf), None)
+    value = next((value for _, value in series.points if value != 0 and not MIN_COUNT <= value <= MAX_COUNT), None)
     if value is None:
         return
+    if 0 < value < math.inf:
+        detail = f"the counter {_shown(series.labels)} has the value {value:g}, which is too large or small for a count"
+        raise UnreadableError(MissingReason.NOT_A_NUMBER, detail)
     if math.isfinite(value):
-        detail = f"{dict(series.labels)} has the value {value:g}: it is a gauge, not a counter"
+        detail = f"{_shown(series.labels)} has the value {value:g}: it is a gauge, not a counter"
         raise UnreadableError(MissingReason.INCONSISTENT, detail)
-    raise UnreadableError(MissingReason.NOT_A_NUMBER, f"the counter {dict(series.labels)} has the value {value}")
+    raise UnreadableError(MissingReason.NOT_A_NUMBER, f"the counter {_shown(series.labels)} has the value {value}")
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    """Labels for a message: whoever exposes metrics writes them, at any length."""
+    return words(str(dict(labels)))
+
+
+def _require_growth(labels: Mapping[str, str], samples: Sequence[Sample]) -> None:
+    """Raise UnreadableError for what goes up and down, so that every other of its values would look like a restart."""
+    falls = sum(after.value < before.value for before, after in pairwise(samples))
+    if falls > max(_MOST_FALLS, _MOST_FALLING_SHARE * len(samples)):
+        raise UnreadableError(
+            MissingReason.INCONSISTENT,
+            f"{_shown(labels)} fell {falls} times in {len(samples)} readings: it is a gauge, not a counter",
+        )
 
 
 def _source(labels: Mapping[str, str]) -> Identity:

@@ -27,6 +27,7 @@ from serinus.core.readings import Missing, MissingReason, Reading
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import Credentials
 from serinus.kube.informers import Informer
+from serinus.metrics.credentials import CredentialFiles
 from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.source import MetricSource, ReadingRequest
 from serinus.settings import Settings
@@ -280,14 +281,26 @@ async def _metric_source(settings: Settings, telemetry: Telemetry) -> AsyncItera
         logger.info("no metric source is configured: canaries are refused unless their analysis is disabled")
         yield _NoSource()
         return
+    files = CredentialFiles(
+        token=settings.prometheus_token_file,
+        username=settings.prometheus_username_file,
+        password=settings.prometheus_password_file,
+        ca=settings.prometheus_ca_file,
+        certificate=settings.prometheus_certificate_file,
+        key=settings.prometheus_key_file,
+    )
     source = PrometheusSource(
         settings.prometheus_url,
         timeout_seconds=settings.prometheus_timeout_seconds,
+        headers=settings.prometheus_headers,
+        credentials=files,
         pod_label=settings.metrics_pod_label,
         namespace_label=settings.metrics_namespace_label,
         on_call=telemetry.count_question,
     )
-    logger.info("metric source", extra={"url": source.public_url})
+    logger.info("metric source", extra={"url": source.public_url, "headers": ",".join(settings.prometheus_headers)})
+    if files.authorize and source.public_url.startswith("http://"):
+        logger.warning("credentials for Prometheus go over the network unencrypted: use an https:// prometheus.url")
     try:
         yield source
     finally:

@@ -1,14 +1,10 @@
 """A source against a server that misbehaves in every way: a reading or a reason, in time, and never an exception."""
 
 import asyncio
-import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,6 +13,7 @@ from serinus.metrics.answers import UnreadableError
 from serinus.metrics.connection import Connection, Endpoint
 from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare
+from tests.unit.metrics.servers import serving
 
 GRID = Grid(anchor=1_000.5, step_seconds=10.0)
 ERRORS = ErrorShare(("5..", "429"), client_errors=True)
@@ -26,70 +23,6 @@ RATIO = EventRatio("nulls_total{%pods%}", "predictions_total{%pods%}")
 
 def request(measure=VALUE, *, end=1_030.5, **fields):
     return ReadingRequest(measure=measure, namespace="prod", pod_prefix="m-1", grid=GRID, end=end, **fields)
-
-
-class Server:
-    """A local HTTP server whose answers are given by a function of path and query parameters."""
-
-    def __init__(self, answer: Callable[[str, dict[str, str]], object]) -> None:
-        self.seen: list[tuple[str, dict[str, str], dict[str, str]]] = []
-        self.asked, self.stop = threading.Event(), threading.Event()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                url = urlsplit(self.path)
-                parameters = {name: values[0] for name, values in parse_qs(url.query).items()}
-                server.seen.append((url.path, parameters, dict(self.headers)))
-                server.asked.set()
-                sent = answer(url.path, parameters)
-                if callable(sent):
-                    sent(self)
-                else:
-                    server.send(self, 200, json.dumps(sent).encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass  # clients that give up are what these tests are about
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def send(
-        self, handler: BaseHTTPRequestHandler, status: int, body: bytes, promised: int | None = None, **headers: str
-    ) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body) if promised is None else promised))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    def raw(
-        self, status: int, body: bytes, promised: int | None = None, **headers: str
-    ) -> Callable[[BaseHTTPRequestHandler], None]:
-        return lambda handler: self.send(handler, status, body, promised, **headers)
-
-
-@contextmanager
-def serving(answer) -> Iterator[Server]:
-    server = Server(answer)
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop.set()
-        server.http.shutdown()
-        thread.join()
-        server.http.server_close()
 
 
 @asynccontextmanager
@@ -130,6 +63,7 @@ async def test_a_value_is_read_on_the_grid_to_the_millisecond():
         "start": "1000.5",
         "end": "1030.5",
         "step": "10",
+        "limit": "20000",
     }
 
 
@@ -413,6 +347,39 @@ async def test_a_query_that_can_not_be_asked_is_not_sent(measure):
     assert isinstance(reading, Missing)
     assert reading.reason is MissingReason.INVALID_QUERY
     assert server.seen == []
+
+
+HOSTILE = (
+    "/../../admin",
+    "@elsewhere.example.com/",
+    "?query=up&",
+    "#",
+    "http://elsewhere.example.com",
+    "%2e%2e/",
+    "\n",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_nothing_that_users_write_changes_whom_the_source_asks(text):
+    measures = [
+        ERRORS,
+        SlowShare(0.5, compared=True),
+        QueryValue(f'max(memory{{%pods%,x="{text}"}}) or label_replace(up{{%pods%}}, "y", "{text}", "", "")'),
+        EventRatio(f"nulls_total{{%pods%,x=`{text}`}}", "predictions_total{%pods%}"),
+    ]
+    with serving(Pods([requests_of([1])], survey=ALIVE)) as server:
+        async with source_at(f"{server.url}/prom") as source:
+            for measure in measures:
+                hostile = {"namespace": text, "pod_prefix": f"m-1{text}", "peer_prefixes": (f"m-2{text}",)}
+                asked = ReadingRequest(measure, grid=GRID, end=1_030.5, pod_label="pod", **hostile)
+                assert isinstance(await source.read(asked), Counters | Gauge | Missing)
+    paths = {path for path, _, _ in server.seen}
+    assert paths <= {f"/prom/api/v1/{each}" for each in ("query", "query_range", "label/le/values")}
+    assert paths
+    assert {headers["Host"] for _, _, headers in server.seen} == {server.url.removeprefix("http://")}
+    names = {name for _, parameters, _ in server.seen for name in parameters}
+    assert names == {"query", "time", "start", "end", "step", "limit", "match[]"}
 
 
 async def test_a_window_that_has_not_begun_is_empty():
