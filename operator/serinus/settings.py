@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from serinus.api.gateways import GatewayFeature
+from serinus.api.gateways import Gateway, GatewayFeature
 from serinus.api.values import DNS_LABEL_PATTERN, DNS_SUBDOMAIN_PATTERN, PROMETHEUS_LABEL_PATTERN, matches
 
 PREFIX: Final = "SERINUS_"
@@ -115,6 +115,9 @@ class Settings:
 
     prometheus_key_file: Path | None = None
     """PEM file with the key of that certificate."""
+
+    prometheus_gateway: Gateway | None = None
+    """The gateway whose counts of requests to each backend that Prometheus has. None: what the models count is all."""
 
     metrics_namespace_label: str = "namespace"
     """Label that carries a pod's namespace in that Prometheus: part of what `%pods%` becomes."""
@@ -351,8 +354,8 @@ def _said(can: object) -> bool:
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def parse(text: str) -> _Choice:
         try:
-            return choices(text.lower())
-        except ValueError:
+            return next(choice for choice in choices if choice.lower() == text.lower())
+        except StopIteration:
             raise _UnreadableError(f"write one of {', '.join(choices)}") from None
 
     return parse
@@ -372,6 +375,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "prometheus_ca_file": _path,
     "prometheus_certificate_file": _path,
     "prometheus_key_file": _path,
+    "prometheus_gateway": _one_of(Gateway),
     "metrics_namespace_label": _pattern(PROMETHEUS_LABEL_PATTERN, "namespace", 128),
     "metrics_pod_label": _pattern(PROMETHEUS_LABEL_PATTERN, "pod", 128),
     "watch_namespaces": _namespaces,

@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 
 import serinus
 from e2e.cluster import tools
-from serinus.api.gateways import GatewayFeature
+from serinus.api.gateways import Gateway, GatewayFeature
 from serinus.kube.permissions import PERMISSIONS, Scope
 from serinus.settings import CONTROLLER_NAME_PATTERN, SELECTOR_PATTERN, VARIABLES, Settings, from_environment
 
@@ -155,6 +155,7 @@ def test_values_reach_the_operator() -> None:
                 "scrapeIntervalSeconds": 5,
                 "labels": {"namespace": "kubernetes_namespace", "pod": "kubernetes_pod"},
                 "headers": {"X-Scope-OrgID": "team-a|team-b", "THANOS-TENANT": "x: y"},
+                "gateway": "EnvoyGateway",
             },
             "leaderElection": {"leaseDurationSeconds": 6, "renewDeadlineSeconds": 4, "retryPeriodSeconds": 0.5},
             "logLevel": "debug",
@@ -171,6 +172,7 @@ def test_values_reach_the_operator() -> None:
     assert settings.prometheus_url == "https://metrics.example.com/prom"
     assert settings.prometheus_timeout_seconds == 2.5
     assert settings.prometheus_scrape_interval_seconds == 5
+    assert settings.prometheus_gateway is Gateway.ENVOY_GATEWAY
     assert settings.prometheus_headers == {"X-Scope-OrgID": "team-a|team-b", "THANOS-TENANT": "x: y"}
     assert (settings.metrics_namespace_label, settings.metrics_pod_label) == ("kubernetes_namespace", "kubernetes_pod")
     assert settings.lease_name == "ml-serinus"
@@ -360,6 +362,7 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"image": {"pullPolicy": "Sometimes"}}, "image.pullPolicy: image.pullPolicy must be one of"),
     ({"prometheus": {"url": "prometheus:9090"}}, "such as http://prometheus.monitoring:9090"),
     ({"prometheus": {"url": "http://me:secret@prometheus:9090"}}, "without user, password"),
+    ({"prometheus": {"gateway": "nginx"}}, "prometheus.gateway must be one of the following"),
     ({"prometheus": {"headers": {"Authorization": "Bearer secret"}}}, "prometheus.headers"),
     ({"prometheus": {"headers": {"X-Scope-OrgID": "a\nb"}}}, "prometheus.headers.X-Scope-OrgID: Does not match"),
     ({"prometheus": {"auth": {"token": "secret"}}}, "prometheus.auth: Additional property token is not allowed"),
@@ -417,6 +420,11 @@ def test_schema_covers_every_value_and_is_strict() -> None:
                     compare(value, schema["properties"][name], f"{path}.{name}")
 
     compare(values, schema, "")
+
+
+def test_gateways_of_the_chart_are_those_that_the_operator_knows() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["properties"]["prometheus"]["properties"]["gateway"]["enum"] == ["", *Gateway]
 
 
 def test_selector_is_checked_by_the_operators_own_pattern() -> None:

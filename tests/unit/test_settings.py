@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serinus.api.gateways import GatewayFeature
+from serinus.api.gateways import Gateway, GatewayFeature
 from serinus.settings import VARIABLES, LogFormat, LogLevel, Settings, SettingsError, from_environment
 
 HEADERS = {"X-Scope-OrgID": "a|b", "B": "x: y"}
@@ -36,6 +36,7 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_PROMETHEUS_URL", "https://[::1]:9090/prom", "prometheus_url", "https://[::1]:9090/prom"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "2.5", "prometheus_timeout_seconds", 2.5),
         ("SERINUS_PROMETHEUS_HEADERS", "X-Scope-OrgID: a|b\nB: x: y\n", "prometheus_headers", HEADERS),
+        ("SERINUS_PROMETHEUS_GATEWAY", "traefik", "prometheus_gateway", Gateway.TRAEFIK),
         ("SERINUS_PROMETHEUS_TOKEN_FILE", "/etc/token", "prometheus_token_file", Path("/etc/token")),
         ("SERINUS_WATCH_NAMESPACES", "team-a, team-b,team-a", "watch_namespaces", ("team-a", "team-b")),
         ("SERINUS_SELECTOR", "shard=a", "selector", "shard=a"),
@@ -84,6 +85,7 @@ def test_variable_fills_its_field(variable: str, text: str, field: str, value: o
         ("SERINUS_PROMETHEUS_URL", "http://prometheus:port", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://prometheus/?query=up", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://pro metheus", "such as http://prometheus.monitoring:9090"),
+        ("SERINUS_PROMETHEUS_GATEWAY", "nginx", "write one of Traefik, EnvoyGateway"),
         ("SERINUS_PROMETHEUS_TOKEN_FILE", "token", "write the absolute path of a file"),
         ("SERINUS_PROFILE_ADDRESS", "everywhere", "write an IP address such as 127.0.0.1"),
         ("SERINUS_PROMETHEUS_TIMEOUT_SECONDS", "nan", "write a number of seconds from 0.1 to 60"),

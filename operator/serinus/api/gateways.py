@@ -1,7 +1,8 @@
-"""What a rollout may ask of a gateway beside splitting requests by weight, by the Gateway API's own names.
+"""What is said of gateways by name: which one counts requests, and what a rollout may ask beside splitting by weight.
 
-Owned by the API: conditions name these features, and whoever installs the operator says by these names what a gateway
-can do. Read by the settings and by `serinus.core.gateways`.
+Owned by the API: conditions name these features, by the Gateway API's own names, and whoever installs the operator says
+by these names what a gateway can do and which one's counts are read. Read by the settings, `serinus.core.gateways` and
+the metric source.
 """
 
 from __future__ import annotations
@@ -18,3 +19,10 @@ class GatewayFeature(StrEnum):
     """Copies all requests to another backend, and throws its answers away."""
     PERCENTAGE_MIRROR = "HTTPRouteRequestPercentageMirror"
     """Copies a part of them."""
+
+
+class Gateway(StrEnum):
+    """Gateways that publish counts of requests to each backend."""
+
+    TRAEFIK = "Traefik"
+    ENVOY_GATEWAY = "EnvoyGateway"

@@ -24,6 +24,10 @@ class Part(StrEnum):
     """Those that count against the limit (5xx and 429; a ratio's `bad`). Not used by latencies."""
     CLIENT_ERROR = "ClientError"
     """4xx answers except those already in `BAD`: only ever compared with stable's share, as clients cause them too."""
+    AT_GATEWAY = "AtGateway"
+    """Requests that ended with 502, 503 or 504 as the gateway counted them, answered by the model or by nobody: they
+    are requests and count against the limit, beside `TOTAL` and `BAD`. Their pods are the gateway's, not the model's,
+    and say nothing about who reports."""
     GOOD_BELOW_LOWER = "GoodBelowLower"
     """Latency: 2xx answers not slower than the largest bucket bound ≤ threshold. Total minus this is what Pass uses."""
     GOOD_BELOW_UPPER = "GoodBelowUpper"

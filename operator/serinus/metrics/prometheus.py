@@ -13,14 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, assert_never
+from weakref import WeakValueDictionary
 
+from serinus.api.gateways import Gateway
 from serinus.core.readings import Counters, CounterSeries, Gauge, Missing, MissingReason, Part, Reading, Sample
-from serinus.metrics import credentials, promql, series
+from serinus.metrics import credentials, gateways, promql, series
 from serinus.metrics.answers import Series, UnreadableError
 from serinus.metrics.connection import DEFAULT_TIMEOUT_SECONDS, MAX_ANSWER_BYTES, Connection, Endpoint
 from serinus.metrics.credentials import CredentialFiles
+from serinus.metrics.gateways import Backend
 from serinus.metrics.promql import Pods, Selector, SelectorError
 from serinus.metrics.series import Counter, Scrapes
 from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare
@@ -32,6 +35,8 @@ MAX_PATTERN_CHARACTERS: Final = 2_000
 _KEPT_SECONDS: Final = 2.0
 """An answer is given again for so long, to questions with the same end: the metrics and revisions of one evaluation ask
 much the same. The next evaluation has another end, and asks anew."""
+_OLDEST_SCRAPE_STEPS: Final = 3
+"""So many steps ago the gateway has to have been scraped."""
 _GRACE_SECONDS: Final = 1.0
 """Between a call's own deadline and the one that no longer waits for its thread."""
 
@@ -66,13 +71,15 @@ class PrometheusSource:
         credentials: CredentialFiles | None = None,
         pod_label: str = "pod",
         namespace_label: str = "namespace",
+        gateway: Gateway | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         on_call: OnCall = lambda _, __: None,
     ) -> None:
         """Nothing is sent yet. `timeout_seconds` is for each call; a reading makes one to five of them.
 
-        `headers` go with every call; `credentials` too, as the files have them at that time. `on_call` hears how each
-        call ended, in the event loop. Raises ValueError for a URL that is none.
+        `headers` go with every call; `credentials` too, as the files have them at that time. `gateway` is the one whose
+        counts of backends are scraped, if any. `on_call` hears how each call ended, in the event loop.
+        Raises ValueError for a URL that is none.
         """
         self._endpoint = Endpoint(
             url=url,
@@ -84,7 +91,10 @@ class PrometheusSource:
         self._on_call = on_call
         self._pod_label = pod_label
         self._namespace_label = namespace_label
+        self._gateway = gateway
+        self._max_concurrent = max_concurrent
         self._turns = asyncio.Semaphore(max_concurrent)
+        self._turns_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._threads = ThreadPoolExecutor(2 * max_concurrent, thread_name_prefix="prometheus")
         self._closed = False
         self._own = threading.local()
@@ -148,9 +158,53 @@ class PrometheusSource:
         return Counters(tuple(found), request.grid)
 
     async def _errors(self, request: ReadingRequest, measure: ErrorShare) -> list[CounterSeries]:
-        survey = await self._survey(request)
-        counters = await self._requests(request, survey)
-        return series.request_parts(counters, measure.codes, client_errors=measure.client_errors)
+        codes = series.matching(measure.codes, gateways.UNANSWERED_CODES)
+        if self._gateway is None or request.route is None or not codes:
+            counters = await self._requests(request, await self._survey(request))
+            return series.request_parts(counters, measure.codes, client_errors=measure.client_errors)
+        counters, unanswered = await asyncio.gather(
+            self._requests(request, await self._survey(request)),
+            self._at_gateway(request, Backend(request.namespace, request.route, request.pod_prefix), codes),
+        )
+        if unanswered is None and any(each.samples[-1].value > 0 for each in counters):
+            published = gateways.PUBLISHED[self._gateway]
+            raise UnreadableError(
+                MissingReason.NOT_COVERED,
+                f"requests to {request.pod_prefix} were counted, but there is no {published.requests} of that backend; "
+                f"does {self._gateway} (prometheus.gateway) publish counts for each backend?",
+            )
+        answered = (each for each in counters if each.code not in codes)
+        own = series.request_parts(answered, measure.codes, client_errors=measure.client_errors)
+        # The gateway does not know the model's paths: so that its counts can be compared, all are one.
+        return [replace(each, stratum="") for each in own] + (unanswered or [])
+
+    async def _at_gateway(
+        self, request: ReadingRequest, backend: Backend, codes: frozenset[str]
+    ) -> list[CounterSeries] | None:
+        """What the gateway counted with these codes; None where it knows nothing of the backend."""
+        assert self._gateway is not None  # noqa: S101 -- asked for by `_errors` alone
+        scraped, found = await asyncio.gather(
+            self._range(request, gateways.scrape_times(self._gateway)),
+            self._range(request, gateways.backend_requests(self._gateway, backend)),
+        )
+        present = gateways.presence(scraped, request.grid, self._pod_label)
+        alive = gateways.PUBLISHED[self._gateway].alive
+        if not present.newest:
+            raise UnreadableError(
+                MissingReason.EMPTY,
+                f"there is no series {alive}, which {self._gateway} has; is it scraped, as prometheus.gateway says?",
+            )
+        age = _last_point(request) - max(present.newest.values())
+        if age > _OLDEST_SCRAPE_STEPS * request.grid.step_seconds:
+            raise UnreadableError(
+                MissingReason.TOO_OLD, f"{self._gateway} was last scraped {age:.0f} s before the end of the window"
+            )
+        if not found:
+            return None
+        scrapes = Scrapes(request.grid, present.label, present.newest)
+        label = gateways.PUBLISHED[self._gateway].code_label
+        counters = await self._in_thread(series.gateway_counters, found, scrapes, label)
+        return gateways.gateway_parts(counters, present, codes, request.grid)
 
     async def _latency(self, request: ReadingRequest, measure: SlowShare) -> list[CounterSeries]:
         survey, (lower, upper) = await asyncio.gather(self._survey(request), self._bounds(request, measure))
@@ -260,13 +314,14 @@ class PrometheusSource:
         start, end = request.grid.anchor, max(request.end, request.grid.anchor + 1)
         written: dict[float, set[str]] = {}
         question = (request.end, selector, start, end)
-        for le in await self._ask_once(question, lambda its: its.label_values("le", selector, start, end)):
+        for le in await self._ask_once(request, question, lambda its: its.label_values("le", selector, start, end)):
             written.setdefault(series.bound_of(le), set()).add(le)
         return written
 
     async def _instant(self, request: ReadingRequest, query: str) -> tuple[Series, ...]:
         at = _last_point(request)
-        return await self._ask_once((request.end, query, at), lambda connection: connection.at_instant(query, at))
+        question = (request.end, query, at)
+        return await self._ask_once(request, question, lambda connection: connection.at_instant(query, at))
 
     async def _range(self, request: ReadingRequest, query: str | None) -> list[Series]:
         """All series on all grid points; in pieces where the grid is longer than Prometheus answers at once."""
@@ -278,7 +333,7 @@ class PrometheusSource:
             start = request.grid.anchor + first * step
             end = min(start + (MAX_POINTS - 1) * step, _last_point(request))
             question = (request.end, query, start, end, step)
-            found += await self._ask_once(question, _range_call(query, start, end, step))
+            found += await self._ask_once(request, question, _range_call(query, start, end, step))
         return found
 
     def _scrapes(self, request: ReadingRequest, survey: _Survey) -> Scrapes:
@@ -296,14 +351,18 @@ class PrometheusSource:
             namespace_label=request.namespace_label or self._namespace_label,
         )
 
-    async def _ask_once(self, question: Hashable, ask: Callable[[Connection], Answer]) -> Answer:
+    async def _ask_once(
+        self, request: ReadingRequest, question: Hashable, ask: Callable[[Connection], Answer]
+    ) -> Answer:
         """The answer to a question, together with whoever else asks it now or did a moment ago. Failures are not kept.
 
         It goes on if one of them is cut off; its own deadline ends it.
         """
         asked = None if self._closed else self._asked.get(question)
         if asked is None:
-            asked = self._asked[question] = asyncio.create_task(self._call(ask), name="question to Prometheus")
+            asked = self._asked[question] = asyncio.create_task(
+                self._call(request.namespace, ask), name="question to Prometheus"
+            )
             asked.add_done_callback(lambda task: self._answered(question, task))
         answer: Answer = await asyncio.shield(asked)
         return answer
@@ -314,10 +373,14 @@ class PrometheusSource:
         else:
             asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._asked.pop, question, None)
 
-    async def _call(self, ask: Callable[[Connection], Answer]) -> Answer:
-        """One blocking call in a thread, in its turn, within the hard deadline."""
+    async def _call(self, namespace: str, ask: Callable[[Connection], Answer]) -> Answer:
+        """One blocking call in a thread, in its turn, within the hard deadline.
+
+        No namespace ever has all the turns: one whose queries are slow keeps itself waiting, and not the others.
+        """
         limit = self._endpoint.timeout_seconds + _GRACE_SECONDS
-        async with self._turns:
+        own = self._turns_of.setdefault(namespace, asyncio.Semaphore(max(1, self._max_concurrent - 1)))
+        async with own, self._turns:
             began_at, outcome = time.monotonic(), CUT_OFF
             try:
                 answer: Answer = await asyncio.wait_for(self._in_thread(self._ask, ask), limit)

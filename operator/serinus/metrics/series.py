@@ -124,6 +124,18 @@ def user_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter]:
     return counters
 
 
+def gateway_counters(series: Iterable[Series], scrapes: Scrapes, code_label: str) -> list[Counter]:
+    """A gateway's counters, one for each of its pods and set of labels, in a fixed order, with their status codes.
+
+    Raises UnreadableError for values that no counter has.
+    """
+    once = one_source_per_pod(series, scrapes.pod_label)
+    return [
+        Counter(pod=pod, path="", code=labels.get(code_label, ""), bound=None, samples=samples)
+        for pod, labels, samples in _merged(once, scrapes, user_identity)
+    ]
+
+
 def _merged(
     series: Iterable[Series], scrapes: Scrapes, identity: Callable[[Mapping[str, str]], Identity]
 ) -> Iterator[tuple[str, Mapping[str, str], tuple[Sample, ...]]]:
@@ -173,9 +185,15 @@ def known_paths(counters: Iterable[Counter], surveyed: Collection[str]) -> set[s
     return set(surveyed) | {each.path for each in counters if each.code != NOT_FOUND}
 
 
+def matching(codes: Collection[str], known: Iterable[str]) -> frozenset[str]:
+    """Those of the known status codes that the codes of a metric mean."""
+    pattern = _pattern(codes)
+    return frozenset(code for code in known if pattern.fullmatch(code))
+
+
 def request_parts(counters: Iterable[Counter], codes: Collection[str], *, client_errors: bool) -> list[CounterSeries]:
     """Total, bad and, if asked for, client-error counters of requests, by their status codes."""
-    bad = re.compile("|".join(f"(?:{_code_pattern(code)})" for code in codes))
+    bad = _pattern(codes)
     parts: list[CounterSeries] = []
     for each in counters:
         parts.append(_part(each, Part.TOTAL))
@@ -204,6 +222,10 @@ def parts(counters: Iterable[Counter], part: Part) -> list[CounterSeries]:
 
 def _part(counter: Counter, part: Part) -> CounterSeries:
     return CounterSeries(pod=counter.pod, part=part, stratum=counter.path, samples=counter.samples)
+
+
+def _pattern(codes: Collection[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{_code_pattern(code)})" for code in codes))
 
 
 def _code_pattern(code: str) -> str:

@@ -70,6 +70,8 @@ class ReadingRequest:
     stamp, so an end some seconds in the past reads the same today and tomorrow."""
     peer_prefixes: tuple[str, ...] = ()
     """The same of the revisions that it is compared with: paths and bucket bounds are those that either knows."""
+    route: str | None = None
+    """The HTTPRoute that leads to the revision's Service, which is called as `pod_prefix`; None where none does."""
     pod_label: str | None = None
     """Label that holds the pod's name; None: the source's setting."""
     namespace_label: str | None = None
@@ -112,6 +114,7 @@ def request_for(
     grid: Grid,
     end: float,
     peer_prefixes: tuple[str, ...] = (),
+    route: str | None = None,
 ) -> ReadingRequest:
     """The question that a metric of the spec asks about one revision, with the metric's own label names."""
     labels = metric.labels
@@ -122,6 +125,7 @@ def request_for(
         grid=grid,
         end=end,
         peer_prefixes=peer_prefixes,
+        route=route,
         pod_label=labels.pod if labels else None,
         namespace_label=labels.namespace if labels else None,
     )

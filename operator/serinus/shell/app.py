@@ -296,6 +296,7 @@ async def _metric_source(settings: Settings, telemetry: Telemetry) -> AsyncItera
         credentials=files,
         pod_label=settings.metrics_pod_label,
         namespace_label=settings.metrics_namespace_label,
+        gateway=settings.prometheus_gateway,
         on_call=telemetry.count_question,
     )
     logger.info("metric source", extra={"url": source.public_url, "headers": ",".join(settings.prometheus_headers)})

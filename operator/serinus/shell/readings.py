@@ -158,6 +158,7 @@ class EvidenceReader:
             grid=grid,
             end=end,
             peer_prefixes=tuple(child_name(name, peer) for peer in peers if peer and peer != revision),
+            route=name if deployment.spec.traffic.gateway is not None else None,
         )
 
     async def _baseline(

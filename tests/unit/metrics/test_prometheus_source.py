@@ -21,8 +21,8 @@ VALUE = QueryValue("max(memory{%pods%})")
 RATIO = EventRatio("nulls_total{%pods%}", "predictions_total{%pods%}")
 
 
-def request(measure=VALUE, *, end=1_030.5, **fields):
-    return ReadingRequest(measure=measure, namespace="prod", pod_prefix="m-1", grid=GRID, end=end, **fields)
+def request(measure=VALUE, *, end=1_030.5, namespace="prod", **fields):
+    return ReadingRequest(measure=measure, namespace=namespace, pod_prefix="m-1", grid=GRID, end=end, **fields)
 
 
 @asynccontextmanager
@@ -261,8 +261,26 @@ async def test_no_more_calls_than_allowed_are_under_way():
 
     with serving(counting) as server:
         async with source_at(server.url, max_concurrent=3) as source:
-            await asyncio.gather(*(source.read(request(end=1_030.5 + 10 * n)) for n in range(12)))
+            asked = (request(end=1_030.5 + 10 * n, namespace=f"team-{n % 2}") for n in range(12))
+            await asyncio.gather(*map(source.read, asked))
     assert most == 3
+
+
+async def test_a_namespace_whose_queries_are_slow_keeps_no_other_waiting():
+    def slow_for_one(_, parameters):
+        return hang(server) if 'namespace="slow"' in parameters["query"] else GOOD
+
+    with serving(slow_for_one) as server:
+        async with source_at(server.url, timeout_seconds=30, max_concurrent=3) as source:
+            slow = [
+                asyncio.create_task(source.read(request(end=1_030.5 + 10 * n, namespace="slow"))) for n in range(20)
+            ]
+            assert await asyncio.to_thread(server.asked.wait, 20)
+            others = [await source.read(request(end=1_030.5 + 10 * n, namespace="other")) for n in range(5)]
+            assert {type(reading) for reading in others} == {Gauge}
+            assert not any(task.done() for task in slow)
+            server.stop.set()
+            await asyncio.gather(*slow)
 
 
 async def test_what_several_ask_at_once_or_one_after_the_other_is_asked_once():

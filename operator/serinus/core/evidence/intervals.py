@@ -322,18 +322,26 @@ def _tallies(sums: Mapping[tuple[str, Part], Mapping[int, float]], latency: bool
     nothing: dict[int, float] = {}
     by_stratum: dict[str, dict[int, Tally]] = {}
     for stratum in sorted({stratum for stratum, _ in sums}):
-        total, bad, refused, below_lower, below_upper = (
+        total, bad, refused, at_gateway, below_lower, below_upper = (
             sums.get((stratum, part), nothing)
-            for part in (Part.TOTAL, Part.BAD, Part.CLIENT_ERROR, Part.GOOD_BELOW_LOWER, Part.GOOD_BELOW_UPPER)
+            for part in (
+                Part.TOTAL,
+                Part.BAD,
+                Part.CLIENT_ERROR,
+                Part.AT_GATEWAY,
+                Part.GOOD_BELOW_LOWER,
+                Part.GOOD_BELOW_UPPER,
+            )
         )
         tallies = by_stratum.setdefault(stratum, {})
-        for point in {*total, *bad, *refused, *below_lower, *below_upper}:
-            requests = total.get(point, 0.0)
+        for point in {*total, *bad, *refused, *at_gateway, *below_lower, *below_upper}:
+            unanswered = at_gateway.get(point, 0.0)
+            requests = total.get(point, 0.0) + unanswered
             if latency:
                 fast, faster = below_upper.get(point, 0.0), below_lower.get(point, 0.0)
                 tallies[point] = Tally(requests, requests - fast, requests - faster, 0.0)
             else:
-                failed = bad.get(point, 0.0)
+                failed = bad.get(point, 0.0) + unanswered
                 tallies[point] = Tally(requests, failed, failed, refused.get(point, 0.0))
     points = sorted({point for tallies in by_stratum.values() for point in tallies})
     return {

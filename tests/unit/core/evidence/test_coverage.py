@@ -57,6 +57,13 @@ def test_a_candidate_that_is_silent_while_stable_reports_has_its_own_reason():
     assert gap(heard(a=9), pods("a"), heard(s=0), pods("s")) is MissingReason.CANDIDATE_SILENT
 
 
+def test_a_gateway_that_counts_for_a_candidate_does_not_report_for_it():
+    gateway = CounterSeries("gateway-1", Part.AT_GATEWAY, "", (Sample(NOW, 5.0),))
+    silent = heard(a=9)
+    silent = Counters((*silent.series, gateway), silent.grid)
+    assert gap(silent, pods("a"), heard(s=0), pods("s")) is MissingReason.CANDIDATE_SILENT
+
+
 @pytest.mark.parametrize(
     "young",
     [pods("a", started_at=NOW - STEP_SECONDS), pods("a", weighted=False), pods("a", "b", started_at=NOW)],

@@ -109,6 +109,22 @@ def test_4xx_answers_are_kept_apart_from_bad_ones():
     assert intervals == [Interval(1, {"": Tally(10, 2, 2, 3)})]
 
 
+def test_what_only_the_gateway_counted_is_a_bad_request_beside_those_of_the_model():
+    intervals = counted(
+        line(Part.TOTAL, {0: 0, 1: 90, 2: 100}),
+        line(Part.BAD, {0: 0, 1: 0, 2: 2}),
+        line(Part.AT_GATEWAY, {0: 0, 1: 0, 2: 0, 3: 0}, pod="gateway-1"),
+        line(Part.AT_GATEWAY, {1: 10, 2: 13, 3: 18}, pod="gateway-1"),
+    )
+    assert totals(intervals) == {1: 100, 2: 13, 3: 5}
+    assert bads(intervals) == {1: 10, 2: 5, 3: 5}
+
+
+def test_what_the_gateway_counted_before_it_was_first_read_is_only_a_base():
+    intervals = counted(line(Part.TOTAL, {0: 0, 1: 90}), line(Part.AT_GATEWAY, {0: 500, 1: 510}, pod="gateway-1"))
+    assert totals(intervals) == {1: 100}
+
+
 def test_a_threshold_between_two_bounds_counts_few_for_fail_and_many_for_pass():
     intervals = counted(
         line(Part.TOTAL, {0: 0, 1: 100}),
