@@ -11,11 +11,17 @@ Successive differences, unlike those from the mean, hardly take a lasting change
 for ρ = 1, which is n, or 2nk/(n + k) for the difference of n and k requests: a candidate all of whose requests fail has
 no variance inside its intervals, and would else be taken for one endless incident.
 
+For a Fail a lasting change must not look like clustering at all: the largest difference of all is left out then, as the
+step from good to bad that it may be, except from the weight of the interval in which it comes. And as clusters hide in
+the few requests of a candidate, the correlation inside stable's intervals counts for both.
+
 The limits of this: clustering that has not been seen can't be estimated. A candidate without a single failure looks
 unclustered; only stable's failures can say otherwise.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from serinus.core.evidence.pairs import Pair
 from serinus.core.verdicts import Counts
@@ -33,13 +39,14 @@ _FEWEST = 2.0
 class _SuccessiveDifferences:
     """Running sums of the two variance estimates of one series of shares."""
 
-    __slots__ = ("_expected", "_largest", "_last", "_squares")
+    __slots__ = ("_expected", "_jump", "_jump_before", "_largest", "_last", "_squares")
 
     def __init__(self, first: tuple[float, float, float] | None) -> None:
         self._last = first
         self._squares = _LONE_FAILURES
         self._expected = _LONE_FAILURES
         self._largest = 1.0
+        self._jump = self._jump_before = 0.0
 
     def add(self, share: float, variance: float, requests: float, most: float) -> None:
         """One more share, its variance if requests were independent, and the requests that it rests on.
@@ -49,14 +56,29 @@ class _SuccessiveDifferences:
         if self._last is not None:
             last_share, last_variance, last_requests = self._last
             size = 2 * requests * last_requests / (requests + last_requests) if last_requests else requests
-            self._squares += (size * (share - last_share)) ** 2
+            square = (size * (share - last_share)) ** 2
+            self._jump_before, self._jump = self._jump, max(self._jump, square)
+            self._squares += square
             self._expected += size * size * (variance + last_variance)
         self._last = (share, variance, requests)
         self._largest = max(self._largest, most)
 
     @property
     def factor(self) -> float:
-        return max(1.0, min(self._squares / self._expected, self._largest))
+        return self._effect(0.0)
+
+    @property
+    def steady(self) -> float:
+        """The design effect as if the largest difference was a lasting change."""
+        return self._effect(self._jump)
+
+    @property
+    def with_newest(self) -> float:
+        """The same with the newest difference in full, whether it is the largest or not."""
+        return self._effect(self._jump_before)
+
+    def _effect(self, without: float) -> float:
+        return max(1.0, min((self._squares - without) / self._expected, self._largest))
 
 
 class DifferenceClustering:
@@ -66,12 +88,16 @@ class DifferenceClustering:
     The first difference counts as one from zero.
     """
 
-    __slots__ = ("_by_stratum", "factor")
+    __slots__ = ("_by_stratum", "factor", "steady", "with_newest")
 
     def __init__(self) -> None:
         self._by_stratum: dict[str, _SuccessiveDifferences] = {}
         self.factor = 1.0
         """The design effect so far."""
+        self.steady = 1.0
+        """The same as if the largest difference of each stratum was a lasting change."""
+        self.with_newest = 1.0
+        """The same with the newest difference in full."""
 
     def add(self, pair: Pair) -> None:
         """One more interval."""
@@ -85,7 +111,11 @@ class DifferenceClustering:
                 differences = self._by_stratum[stratum] = _SuccessiveDifferences(first=(0.0, 0.0, 0.0))
             most = 2 * total * stable_total / (total + stable_total)
             differences.add(share - stable_share, variance, min(total, stable_total), most)
-        self.factor = max((each.factor for each in self._by_stratum.values()), default=1.0)
+        if self._by_stratum:
+            strata = self._by_stratum.values()
+            self.factor = max([each.factor for each in strata])
+            self.steady = max([each.steady for each in strata])
+            self.with_newest = max([each.with_newest for each in strata])
 
 
 class TimeClustering:
@@ -95,12 +125,25 @@ class TimeClustering:
     inside its intervals first, as its intervals hold more (or fewer) requests.
     """
 
-    __slots__ = ("_intervals", "_other", "_own", "_requests", "_stable_intervals", "_stable_requests", "factor")
+    __slots__ = (
+        "_intervals",
+        "_other",
+        "_requests",
+        "_stable_intervals",
+        "_stable_requests",
+        "correlation",
+        "factor",
+        "own",
+    )
 
     def __init__(self) -> None:
-        self._own, self._other = _SuccessiveDifferences(first=None), _SuccessiveDifferences(first=None)
+        self.own = _SuccessiveDifferences(first=None)
+        """The candidate's."""
+        self._other = _SuccessiveDifferences(first=None)
         self._intervals = self._stable_intervals = 0
         self._requests = self._stable_requests = 0.0
+        self.correlation = 0.0
+        """Of the requests inside stable's intervals."""
         self.factor = 1.0
         """The design effect so far."""
 
@@ -109,27 +152,39 @@ class TimeClustering:
         candidate, stable = pair.candidate, pair.stable
         self._intervals += 1
         self._requests += candidate.total
-        _add(self._own, candidate)
-        factor = self._own.factor
+        _add(self.own, candidate)
+        factor = self.own.factor
         if stable.total >= _FEWEST:
             self._stable_requests += stable.total
             self._stable_intervals += 1
             _add(self._other, stable)
-            correlation = min((self._other.factor - 1) / (self._stable_requests / self._stable_intervals - 1), 1.0)
-            factor = max(factor, 1 + (self._requests / self._intervals - 1) * correlation)
+            mean = self._stable_requests / self._stable_intervals
+            self.correlation = min((self._other.factor - 1) / (mean - 1), 1.0)
+            factor = max(factor, 1 + (self._requests / self._intervals - 1) * self.correlation)
         self.factor = max(factor, 1.0)
+
+
+class Discounts(NamedTuple):
+    """Design effects of one interval."""
+
+    before: float
+    """Known before it: what it says for the hypothesis is divided by this."""
+    after: float
+    """The larger of that and the one with it: what it says against the hypothesis is divided by this."""
 
 
 class ComparisonClustering:
     """Clustering of the differences from stable; in time as well as long as stable serves in few intervals."""
 
-    __slots__ = ("_differences", "_in_time", "_intervals", "_served", "factor")
+    __slots__ = ("_differences", "_in_time", "_intervals", "_served", "factor", "for_fail")
 
     def __init__(self) -> None:
         self._in_time, self._differences = TimeClustering(), DifferenceClustering()
         self._intervals = self._served = 0
         self.factor = 1.0
         """The design effect so far."""
+        self.for_fail = Discounts(1.0, 1.0)
+        """What the newest interval's evidence for a Fail is divided by."""
 
     @property
     def in_time(self) -> float:
@@ -138,13 +193,21 @@ class ComparisonClustering:
 
     def add(self, pair: Pair) -> None:
         """One more interval."""
-        self._in_time.add(pair)
-        self._differences.add(pair)
+        in_time, differences = self._in_time, self._differences
+        n, k = pair.candidate.total, pair.stable.total
+        together = 2 * n * k / (n + k) - 1
+        before = max(differences.steady, 1 + together * in_time.correlation)
+        before_alone = in_time.own.steady
+        in_time.add(pair)
+        differences.add(pair)
         self._intervals += 1
-        self._served += pair.stable.total > 0
-        mostly_alone = 2 * self._served < self._intervals
-        differences = self._differences.factor
-        self.factor = max(self._in_time.factor, differences) if mostly_alone else differences
+        self._served += k > 0
+        self.factor = differences.factor
+        after = max(differences.with_newest, 1 + together * in_time.correlation)
+        if 2 * self._served < self._intervals:
+            self.factor = max(in_time.factor, self.factor)
+            before, after = max(before, before_alone), max(after, in_time.own.with_newest)
+        self.for_fail = Discounts(before, max(before, after))
 
 
 def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:

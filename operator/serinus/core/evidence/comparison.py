@@ -120,11 +120,13 @@ class FailTests:
     its expectation is at most 1 whichever of the two holds there. It is only taken where stable may be above the limit.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, alpha: float) -> None:
         self._limits = limits
         self._above_limit = None if limits.max_share is None else AboveLimit(limits.max_share)
         self._above_stable = None if limits.max_share is None else AboveStable(0.0)
-        self._increase = None if limits.max_increase is None else _BesideAndAfter(AboveStable(limits.max_increase))
+        self._increase = (
+            None if limits.max_increase is None else _BesideAndAfter(AboveStable(limits.max_increase, alpha))
+        )
 
     def add(self, pair: Pair, before: float, after: float) -> None:
         """One more interval, with the design effects before and with it."""
@@ -232,13 +234,15 @@ class Comparison:
     `failing` are the limits that are tested for Fail by this meaning, `passing` those for Pass.
     """
 
-    def __init__(self, severity: Severity, failing: Limits, passing: Limits, alpha_pass: float) -> None:
+    def __init__(
+        self, severity: Severity, failing: Limits, passing: Limits, *, alpha_fail: float, alpha_pass: float
+    ) -> None:
         self._severity, self._failing, self._passing, self._alpha_pass = severity, failing, passing, alpha_pass
         self._candidate, self._beside, self._stable = Sum(), Sum(), Sum()
         self._clustering = ComparisonClustering()
         self._intervals = self._last_served = 0
         self._step = _Step(failing, passing, alpha_pass)
-        self.failing = FailTests(failing)
+        self.failing = FailTests(failing, alpha_fail)
         """The tests for Fail."""
 
     def begin_step(self) -> None:
@@ -257,14 +261,13 @@ class Comparison:
             self._compare(pair_of(candidate, stable, self._severity), step)
 
     def _compare(self, pair: Pair, step: _Step | None) -> None:
-        before = self._clustering.factor
         self._clustering.add(pair)
         self._candidate.add(pair.candidate)
         self._beside.add(pair.stable)
         self._intervals += 1
         if pair.stable.total > 0:
             self._last_served = self._intervals
-        self.failing.add(pair, before, self._clustering.factor)
+        self.failing.add(pair, *self._clustering.for_fail)
         if step is None:
             return
         step.candidate.add(pair.candidate)

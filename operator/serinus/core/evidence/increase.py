@@ -25,7 +25,10 @@ together it is too large. So each interval's evidence is divided by the running 
 (the part of "variance at least the larger of the null's and the empirical one" in other sequential tests): an interval
 for the hypothesis by D before it, one against it by the larger of D before and with it. E^(1/D) ≤ 1 in expectation by
 Jensen's inequality, so under independence the error bound stays exact; under clustering it holds as far as clustering
-has shown itself, which simulations back (tests/unit/core/evidence).
+has shown itself, which simulations back (tests/unit/core/evidence). What has not shown itself yet is guarded against by
+a cut: one interval gains at most a part of log(1/alpha), so a verdict of either kind rests on several intervals. A cut
+gain is a smaller e-value, so the error bound stays exact. For Fail the cut is wider the more intervals with failures
+there were before, as those have shown how they cluster: who turns bad after an hour is found as soon as without it.
 """
 
 from __future__ import annotations
@@ -59,6 +62,12 @@ _LARGEST_STAKE = 0.9
 FEWEST_INTERVALS = 7
 """Pass needs at least so many intervals, however many requests each has: no single quiet moment is proof."""
 
+FEWEST_INTERVALS_ABOVE = 4
+"""Fail of an increase needs at least so many at first: failures that come together, rarely, are no proof either."""
+
+_CUT_DOUBLES_AFTER = 120
+"""Intervals with bad requests, of either revision, after which a Fail may gain twice as much in one."""
+
 _CUTS_PER_OCTAVE = 8
 _MOST_REQUESTS = 1e9
 _LARGEST_LOG = 500.0
@@ -68,14 +77,17 @@ class AboveStable:
     """Evidence that the candidate's share exceeds stable's by more than `increase` (δ, 0 to 1).
 
     Fail when `evidence.peak` reaches log(1/alpha). The hypothesis holds in each stratum by itself; bets are limited
-    where stable has little traffic.
+    where stable has little traffic. With an alpha, each interval's gain is cut at log(1/alpha)/3.5 at first, so that it
+    takes at least `FEWEST_INTERVALS_ABOVE` of them; without one, as a part of another test, one interval may suffice.
     """
 
-    __slots__ = ("_increase", "_wealth")
+    __slots__ = ("_cut", "_increase", "_telling", "_wealth")
 
-    def __init__(self, increase: float, wealth: Wealth | None = None) -> None:
+    def __init__(self, increase: float, alpha: float | None = None) -> None:
         self._increase = increase
-        self._wealth = Wealth(len(_RISES)) if wealth is None else wealth
+        self._cut = _LARGEST_LOG if alpha is None else math.log(1 / alpha) / (FEWEST_INTERVALS_ABOVE - 0.5)
+        self._telling = 0
+        self._wealth = Wealth(len(_RISES))
 
     def add(self, pair: Pair, before: float, after: float, alone: float | None = None) -> None:
         """One more interval.
@@ -88,11 +100,13 @@ class AboveStable:
 
         """
         logs = _rising_logs(pair, _RISING_STAKES, self._increase, alone)
+        cut = min(self._cut * (1 + self._telling / _CUT_DOUBLES_AFTER), _LARGEST_LOG)
+        self._telling += pair.candidate.bad > 0 or pair.stable.bad > 0
         if logs is None:
             self._wealth.add(_NEUTRAL)
             return
         gain, loss = 1 / max(before, after), 1 / before
-        self._wealth.add([math.exp(min(log * (gain if log > 0 else loss), _LARGEST_LOG)) for log in logs])
+        self._wealth.add([math.exp(min(log * gain, cut) if log > 0 else log * loss) for log in logs])
 
     @property
     def evidence(self) -> Evidence:
@@ -101,7 +115,7 @@ class AboveStable:
 
     def copy(self) -> AboveStable:
         """The same, to be continued apart."""
-        return AboveStable(self._increase, copy.copy(self._wealth))
+        return copy.deepcopy(self)
 
 
 def _rising_logs(pair: Pair, stakes: tuple[float, ...], increase: float, alone: float | None) -> list[float] | None:

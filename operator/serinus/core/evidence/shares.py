@@ -116,16 +116,20 @@ class _Seen:
         self._step_point = _step_point(circumstances, grid)
         limits = Limits(policy.max_share, policy.max_increase, policy.tolerance)
         none = Limits(None, None, policy.tolerance)
-        alpha = circumstances.alpha_pass
         self.serves = False
         """Whether stable has served, and can be compared, since the evidence began."""
-        self.possibly = Comparison(Severity.POSSIBLY_BAD, none if latency else limits, limits, alpha)
-        self.surely = Comparison(Severity.SURELY_BAD, limits, none, alpha) if latency else self.possibly
+
+        def compared(severity: Severity, failing: Limits, passing: Limits) -> Comparison:
+            alphas = {"alpha_fail": circumstances.alpha_fail, "alpha_pass": circumstances.alpha_pass}
+            return Comparison(severity, failing, passing, **alphas)
+
+        self.possibly = compared(Severity.POSSIBLY_BAD, none if latency else limits, limits)
+        self.surely = compared(Severity.SURELY_BAD, limits, none) if latency else self.possibly
         refusing = Limits(None, policy.max_refused_increase, policy.tolerance)
         self.refused: Comparison | None = None
         """None where 4xx answers are not compared."""
         if policy.max_refused_increase is not None:
-            self.refused = Comparison(Severity.REFUSED, refusing, refusing, alpha)
+            self.refused = compared(Severity.REFUSED, refusing, refusing)
         self._comparisons = tuple(
             {id(each): each for each in (self.surely, self.possibly, self.refused) if each}.values()
         )

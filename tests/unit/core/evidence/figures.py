@@ -17,7 +17,7 @@ from scipy import optimize
 
 from serinus.core.evidence.pairs import Pair
 from serinus.core.evidence.wealth import Evidence
-from tests.unit.core.evidence.folds import above, above_limit, alone, of_differences, of_shares, shortfalls
+from tests.unit.core.evidence.folds import above, above_limit, alone, for_fail, of_differences, of_shares, shortfalls
 from tests.unit.core.evidence.traffic import Source, bursts, correlated, independent, pairs
 
 LIMIT = TOLERANCE = ALPHA = 0.01
@@ -46,7 +46,7 @@ def over_limit(seen: Sequence[Pair]) -> Evidence:
 
 def over_stable(seen: Sequence[Pair]) -> Evidence:
     """Evidence for "above stable by more than the allowed increase"."""
-    return above(seen, INCREASE, of_differences(seen))
+    return above(seen, INCREASE, for_fail(seen))
 
 
 def looks_to_fail(test, seen: Sequence[Pair]) -> float:

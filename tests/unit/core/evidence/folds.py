@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from serinus.core.evidence.betting import AboveLimit
-from serinus.core.evidence.clustering import DifferenceClustering, TimeClustering
+from serinus.core.evidence.clustering import ComparisonClustering, DifferenceClustering, Discounts, TimeClustering
 from serinus.core.evidence.increase import AboveStable, BelowBound, Shortfall
 from serinus.core.evidence.pairs import Pair, without_stable
 from serinus.core.evidence.wealth import Evidence, Wealth
@@ -41,6 +41,20 @@ def none(seen: Iterable[Pair]) -> list[float]:
     return [1.0, *(1.0 for _ in seen)]
 
 
+def for_fail(seen: Iterable[Pair]) -> list[Discounts]:
+    """What each interval's evidence for a Fail is divided by."""
+    clustering, result = ComparisonClustering(), []
+    for pair in seen:
+        clustering.add(pair)
+        result.append(clustering.for_fail)
+    return result
+
+
+def undivided(seen: Iterable[Pair]) -> list[Discounts]:
+    """No clustering."""
+    return [Discounts(1.0, 1.0) for _ in seen]
+
+
 def _factors(clustering: DifferenceClustering | TimeClustering, seen: Iterable[Pair]) -> list[float]:
     result = [clustering.factor]
     for pair in seen:
@@ -49,11 +63,17 @@ def _factors(clustering: DifferenceClustering | TimeClustering, seen: Iterable[P
     return result
 
 
-def above(seen: Sequence[Pair], increase: float, effects: Sequence[float], alone: float | None = None) -> Evidence:
+def above(
+    seen: Sequence[Pair],
+    increase: float,
+    discounts: Sequence[Discounts],
+    alone: float | None = None,
+    alpha: float = 0.01,
+) -> Evidence:
     """Evidence for "more than stable by `increase`"."""
-    test = AboveStable(increase)
-    for pair, before, after in zip(seen, effects[:-1], effects[1:], strict=True):
-        test.add(pair, before, after, alone)
+    test = AboveStable(increase, alpha)
+    for pair, discount in zip(seen, discounts, strict=True):
+        test.add(pair, *discount, alone)
     return test.evidence
 
 

@@ -57,3 +57,32 @@ def test_estimates_do_not_change_with_what_comes_later():
     seen = drawn(bursts)[:50]
     for estimate in (clustering.of_differences, clustering.of_shares):
         assert estimate(seen[:20]) == estimate(seen)[:21]
+
+
+def test_for_a_fail_a_lasting_change_is_no_clustering_except_in_the_interval_in_which_it_comes():
+    random = np.random.default_rng(11)
+    level = np.where(np.arange(60) < 30, 0.005, 0.95)
+    discounts = clustering.for_fail(pairs(random.binomial(40, level), 40, np.zeros(60), 400))
+    assert discounts[30].after > 5
+    assert all(discount.after < 2 for discount in discounts[31:])
+
+
+def test_for_a_fail_bursts_are_clustering_from_the_second_on():
+    bad = [10 if k in {10, 30} else 0 for k in range(60)]
+    discounts = clustering.for_fail(pairs(bad, 40, np.zeros(60), 400))
+    assert discounts[10].after > 2
+    assert all(discount.before > 2 for discount in discounts[31:])
+
+
+def test_for_a_fail_clusters_that_only_stable_has_shown_count_too():
+    random = np.random.default_rng(9)
+    seen = pairs(np.zeros(200), 40, correlated(0.05)(random, 0.01, 400, 200), 400)
+    assert clustering.for_fail(seen)[-1].before >= 0.5 * (1 + 72 * 0.05)
+
+
+@pytest.mark.parametrize("stable_total", [400, 0])
+def test_for_a_fail_a_burst_counts_in_full_in_its_own_interval_whether_stable_serves_or_not(stable_total):
+    bad = [0] * 10 + [20]
+    discounts = clustering.for_fail(pairs(bad, 40, np.zeros(11), stable_total))
+    assert discounts[-1].before == 1.0
+    assert discounts[-1].after > 5

@@ -240,8 +240,8 @@ def test_after_a_switch_the_increase_is_compared_with_stable_s_share_from_before
 
 
 def test_a_candidate_that_breaks_only_when_it_has_all_the_traffic_fails_although_stable_serves_no_more():
-    candidate = [(0, TOTAL)] * 20 + [(200, 700)] * 5
-    stable = [(0, 700)] * 20 + [(0, 0)] * 5
+    candidate = [(0, TOTAL)] * 20 + [(200, 700)] * 9
+    stable = [(0, 700)] * 20 + [(0, 0)] * 9
     assert isinstance(judged(ABSOLUTE, candidate, stable).verdict, Fail)
     increase = errors_policy(max_share=None, max_increase=0.05, tolerance=0.05)
     in_step = judged(increase, candidate, stable, step_started_at=ANCHOR + 20 * STEP_SECONDS)
