@@ -21,8 +21,6 @@ unclustered; only stable's failures can say otherwise.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from serinus.core.evidence.pairs import Pair
 from serinus.core.verdicts import Counts
 
@@ -88,16 +86,25 @@ class DifferenceClustering:
     The first difference counts as one from zero.
     """
 
-    __slots__ = ("_by_stratum", "factor", "steady", "with_newest")
+    __slots__ = ("_by_stratum",)
 
     def __init__(self) -> None:
         self._by_stratum: dict[str, _SuccessiveDifferences] = {}
-        self.factor = 1.0
+
+    @property
+    def factor(self) -> float:
         """The design effect so far."""
-        self.steady = 1.0
+        return max([each.factor for each in self._by_stratum.values()], default=1.0)
+
+    @property
+    def steady(self) -> float:
         """The same as if the largest difference of each stratum was a lasting change."""
-        self.with_newest = 1.0
+        return max([each.steady for each in self._by_stratum.values()], default=1.0)
+
+    @property
+    def with_newest(self) -> float:
         """The same with the newest difference in full."""
+        return max([each.with_newest for each in self._by_stratum.values()], default=1.0)
 
     def add(self, pair: Pair) -> None:
         """One more interval."""
@@ -111,11 +118,6 @@ class DifferenceClustering:
                 differences = self._by_stratum[stratum] = _SuccessiveDifferences(first=(0.0, 0.0, 0.0))
             most = 2 * total * stable_total / (total + stable_total)
             differences.add(share - stable_share, variance, min(total, stable_total), most)
-        if self._by_stratum:
-            strata = self._by_stratum.values()
-            self.factor = max([each.factor for each in strata])
-            self.steady = max([each.steady for each in strata])
-            self.with_newest = max([each.with_newest for each in strata])
 
 
 class TimeClustering:
@@ -125,16 +127,7 @@ class TimeClustering:
     inside its intervals first, as its intervals hold more (or fewer) requests.
     """
 
-    __slots__ = (
-        "_intervals",
-        "_other",
-        "_requests",
-        "_stable_intervals",
-        "_stable_requests",
-        "correlation",
-        "factor",
-        "own",
-    )
+    __slots__ = ("_intervals", "_other", "_requests", "_stable_intervals", "_stable_requests", "own")
 
     def __init__(self) -> None:
         self.own = _SuccessiveDifferences(first=None)
@@ -142,10 +135,6 @@ class TimeClustering:
         self._other = _SuccessiveDifferences(first=None)
         self._intervals = self._stable_intervals = 0
         self._requests = self._stable_requests = 0.0
-        self.correlation = 0.0
-        """Of the requests inside stable's intervals."""
-        self.factor = 1.0
-        """The design effect so far."""
 
     def add(self, pair: Pair) -> None:
         """One more interval."""
@@ -153,61 +142,72 @@ class TimeClustering:
         self._intervals += 1
         self._requests += candidate.total
         _add(self.own, candidate)
-        factor = self.own.factor
         if stable.total >= _FEWEST:
             self._stable_requests += stable.total
             self._stable_intervals += 1
             _add(self._other, stable)
-            mean = self._stable_requests / self._stable_intervals
-            self.correlation = min((self._other.factor - 1) / (mean - 1), 1.0)
-            factor = max(factor, 1 + (self._requests / self._intervals - 1) * self.correlation)
-        self.factor = max(factor, 1.0)
 
+    @property
+    def correlation(self) -> float:
+        """Of the requests inside stable's intervals, 0 to 1."""
+        if not self._stable_intervals:
+            return 0.0
+        mean = self._stable_requests / self._stable_intervals
+        return min((self._other.factor - 1) / (mean - 1), 1.0)
 
-class Discounts(NamedTuple):
-    """Design effects of one interval."""
-
-    before: float
-    """Known before it: what it says for the hypothesis is divided by this."""
-    after: float
-    """The larger of that and the one with it: what it says against the hypothesis is divided by this."""
+    @property
+    def factor(self) -> float:
+        """The design effect so far."""
+        if not self._intervals:
+            return 1.0
+        return max(self.own.factor, 1 + (self._requests / self._intervals - 1) * self.correlation)
 
 
 class ComparisonClustering:
     """Clustering of the differences from stable; in time as well as long as stable serves in few intervals."""
 
-    __slots__ = ("_differences", "_in_time", "_intervals", "_served", "factor", "for_fail")
+    __slots__ = ("_differences", "_in_time", "_intervals", "_served")
 
     def __init__(self) -> None:
         self._in_time, self._differences = TimeClustering(), DifferenceClustering()
         self._intervals = self._served = 0
-        self.factor = 1.0
+
+    def add(self, pair: Pair) -> None:
+        """One more interval."""
+        self._in_time.add(pair)
+        self._differences.add(pair)
+        self._intervals += 1
+        self._served += pair.stable.total > 0
+
+    @property
+    def factor(self) -> float:
         """The design effect so far."""
-        self.for_fail = Discounts(1.0, 1.0)
-        """What the newest interval's evidence for a Fail is divided by."""
+        return max(self._in_time.factor, self._differences.factor) if self._mostly_alone else self._differences.factor
 
     @property
     def in_time(self) -> float:
         """That of the candidate's failures in time alone."""
         return self._in_time.factor
 
-    def add(self, pair: Pair) -> None:
-        """One more interval."""
-        in_time, differences = self._in_time, self._differences
-        n, k = pair.candidate.total, pair.stable.total
-        together = 2 * n * k / (n + k) - 1
-        before = max(differences.steady, 1 + together * in_time.correlation)
-        before_alone = in_time.own.steady
-        in_time.add(pair)
-        differences.add(pair)
-        self._intervals += 1
-        self._served += k > 0
-        self.factor = differences.factor
-        after = max(differences.with_newest, 1 + together * in_time.correlation)
-        if 2 * self._served < self._intervals:
-            self.factor = max(in_time.factor, self.factor)
-            before, after = max(before, before_alone), max(after, in_time.own.with_newest)
-        self.for_fail = Discounts(before, max(before, after))
+    def steady(self, pair: Pair) -> float:
+        """The design effect in an interval like this for a Fail: the largest difference may be a lasting change."""
+        effect = max(self._differences.steady, self._effect_of_stable(pair))
+        return max(effect, self._in_time.own.steady) if self._mostly_alone else effect
+
+    def with_newest(self, pair: Pair) -> float:
+        """The same with the newest difference, that of this interval, in full."""
+        effect = max(self._differences.with_newest, self._effect_of_stable(pair))
+        return max(effect, self._in_time.own.with_newest) if self._mostly_alone else effect
+
+    @property
+    def _mostly_alone(self) -> bool:
+        return 2 * self._served < self._intervals
+
+    def _effect_of_stable(self, pair: Pair) -> float:
+        """The design effect of a difference if both revisions' requests are as correlated as stable's."""
+        requests, stable_requests = pair.candidate.total, pair.stable.total
+        together = 2 * requests * stable_requests / (requests + stable_requests)
+        return 1 + (together - 1) * self._in_time.correlation
 
 
 def _add(differences: _SuccessiveDifferences, counts: Counts) -> None:

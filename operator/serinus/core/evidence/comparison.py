@@ -56,7 +56,8 @@ class _BesideAndAfter(Generic[Test]):
     def add(self, pair: Pair, before: float, after: float) -> None:
         """One more interval, with the design effects before and with it."""
         if pair.stable.total > 0:
-            self._since_stop, self._alone = [], None
+            if self._since_stop:
+                self._since_stop, self._alone = [], None
         else:
             if not self._since_stop:
                 self._before_stop = self.beside.copy()
@@ -128,6 +129,11 @@ class FailTests:
             None if limits.max_increase is None else _BesideAndAfter(AboveStable(limits.max_increase, alpha))
         )
 
+    @property
+    def weighs(self) -> bool:
+        """Whether design effects make a difference."""
+        return self._increase is not None
+
     def add(self, pair: Pair, before: float, after: float) -> None:
         """One more interval, with the design effects before and with it."""
         limit = self._limits.max_share
@@ -182,6 +188,7 @@ class PassTests:
     def __init__(self, limits: Limits, alpha: float) -> None:
         self._limits, self._alpha = limits, alpha
         self._clustering = ComparisonClustering()
+        self._effect = self._effect_in_time = 1.0
         self._share = None if limits.max_share is None else BelowBound(limits.share_bound, alpha)
         self._increase = (
             None if limits.max_increase is None else _BesideAndAfter(BelowBound(limits.increase_bound, alpha))
@@ -191,30 +198,30 @@ class PassTests:
         """One more interval of the step."""
         if self._share is None and self._increase is None:
             return
-        before = self._clustering.factor, self._clustering.in_time
+        before, before_in_time = self._effect, self._effect_in_time
         self._clustering.add(pair)
-        after = self._clustering.factor, self._clustering.in_time
         if self._share is not None:
-            self._share.add(without_stable(pair), bounded(before[1]), bounded(after[1]))
+            self._effect_in_time = bounded(self._clustering.in_time)
+            self._share.add(without_stable(pair), before_in_time, self._effect_in_time)
         if self._increase is not None:
-            self._increase.add(pair, bounded(before[0]), bounded(after[0]))
+            self._effect = bounded(self._clustering.factor)
+            self._increase.add(pair, before, self._effect)
 
     def below_limit(self) -> Shortfall | None:
         """How far it is from being shown that the absolute limit is kept."""
         if self._share is None:
             return None
-        return self._share.shortfall(self._alpha, bounded(self._clustering.in_time))
+        return self._share.shortfall(self._alpha, self._effect_in_time)
 
     def below_increase(self, baseline: Counts | None) -> Shortfall | None:
         """How far it is from being shown that the allowed increase is kept."""
         if self._increase is None:
             return None
-        effect = bounded(self._clustering.factor)
         if baseline is None:
-            return self._increase.beside.shortfall(self._alpha, effect)
+            return self._increase.beside.shortfall(self._alpha, self._effect)
         lowest = lower_bound(baseline, self._alpha * _BASELINE_SHARE)
         bound = min(lowest + self._limits.increase_bound, _LARGEST_BOUND)
-        return self._increase.after_stop(bound).shortfall(self._alpha * (1 - _BASELINE_SHARE), effect)
+        return self._increase.after_stop(bound).shortfall(self._alpha * (1 - _BASELINE_SHARE), self._effect)
 
 
 class _Step:
@@ -261,13 +268,15 @@ class Comparison:
             self._compare(pair_of(candidate, stable, self._severity), step)
 
     def _compare(self, pair: Pair, step: _Step | None) -> None:
+        before = self._clustering.steady(pair) if self.failing.weighs else 1.0
         self._clustering.add(pair)
         self._candidate.add(pair.candidate)
         self._beside.add(pair.stable)
         self._intervals += 1
         if pair.stable.total > 0:
             self._last_served = self._intervals
-        self.failing.add(pair, *self._clustering.for_fail)
+        after = max(before, self._clustering.with_newest(pair)) if self.failing.weighs else 1.0
+        self.failing.add(pair, before, after)
         if step is None:
             return
         step.candidate.add(pair.candidate)

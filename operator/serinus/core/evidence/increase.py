@@ -218,9 +218,26 @@ class Shortfall:
         if high is None:
             return None
         while high - low > 1:
-            middle = (low + high) // 2
+            middle = max(low + 1, min(self._nearer(high), high - 1))
             low, high = (low, middle) if self._passes_after(middle) else (middle, high)
         return high
+
+    def _nearer(self, requests: int) -> int:
+        """A number of requests between the one that just passes and this one, which does.
+
+        By Newton's method: the logarithm of a mixture is convex in the requests, so a tangent meets the threshold above
+        the curve's own crossing.
+        """
+        terms = [
+            (log + requests * rate + math.log(weight), rate)
+            for log, rate, weight in zip(self.logs, self.growth, FALL_WEIGHTS, strict=True)
+            if log > -math.inf
+        ]
+        top = max(term for term, _ in terms)
+        parts = [(math.exp(term - top), rate) for term, rate in terms]
+        total = sum([part for part, _ in parts])
+        excess, slope = top + math.log(total) - self.threshold, sum([part * rate for part, rate in parts]) / total
+        return requests - math.floor(excess / slope) if slope > 0 else 0
 
     @property
     def _enough(self) -> int | None:

@@ -76,4 +76,7 @@ def without_stable(pair: Pair) -> Pair:
 def counts_of(interval: Interval, severity: Severity) -> Counts:
     """Counts of one revision in an interval, all strata together."""
     strata = interval.strata.values()
+    if len(strata) == 1:
+        (tally,) = strata
+        return Counts(tally[severity], tally.total)
     return Counts(sum(tally[severity] for tally in strata), sum(tally.total for tally in strata))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import assert_never
 
 from serinus.api import defaults
@@ -155,6 +156,7 @@ def _share(percent: Percent | None) -> float | None:
     return None if percent is None else float(percent.share)
 
 
+@lru_cache(maxsize=1024)
 def limit_text(policy: MetricPolicy) -> str:
     """The limits in words, such as "1 %, stable + 0.5 points"."""
     match policy:

@@ -67,4 +67,4 @@ def log_mixture(logs: Sequence[float], weights: Sequence[float]) -> float:
     top = max(logs)
     if top == -math.inf:
         return -math.inf
-    return top + math.log(sum(weight * math.exp(each - top) for each, weight in zip(logs, weights, strict=True)))
+    return top + math.log(sum([weight * math.exp(each - top) for each, weight in zip(logs, weights, strict=True)]))

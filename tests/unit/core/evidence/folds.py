@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from serinus.core.evidence.betting import AboveLimit
-from serinus.core.evidence.clustering import ComparisonClustering, DifferenceClustering, Discounts, TimeClustering
+from serinus.core.evidence.clustering import ComparisonClustering, DifferenceClustering, TimeClustering
 from serinus.core.evidence.increase import AboveStable, BelowBound, Shortfall
 from serinus.core.evidence.pairs import Pair, without_stable
 from serinus.core.evidence.wealth import Evidence, Wealth
 from serinus.core.verdicts import Counts
+
+
+class Discounts(NamedTuple):
+    """What one interval's evidence for a Fail is divided by."""
+
+    before: float
+    """… as far as it speaks for the candidate,"""
+    after: float
+    """… and as far as it speaks against it."""
 
 
 def peak_over_starts(factors: Iterable[Sequence[float]], bets: int) -> Evidence:
@@ -45,8 +55,9 @@ def for_fail(seen: Iterable[Pair]) -> list[Discounts]:
     """What each interval's evidence for a Fail is divided by."""
     clustering, result = ComparisonClustering(), []
     for pair in seen:
+        before = clustering.steady(pair)
         clustering.add(pair)
-        result.append(clustering.for_fail)
+        result.append(Discounts(before, max(before, clustering.with_newest(pair))))
     return result
 
 

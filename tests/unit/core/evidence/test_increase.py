@@ -324,6 +324,15 @@ def test_the_estimate_of_what_is_needed_comes_true():
     assert not below(quiet[: looks - 1], 0.02, clustering.none(quiet[: looks - 1]), ALPHA).suffices
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0.005, 0.5), st.floats(0.0005, 0.2))
+def test_what_is_needed_is_the_fewest_that_pass(bad, bound, alpha):
+    shortfall = below(pairs(bad, 30, [0] * len(bad), 0), bound, clustering.none(bad), alpha)
+    if shortfall.needed:
+        assert shortfall._passes_after(shortfall.needed)
+        assert not shortfall._passes_after(shortfall.needed - 1)
+
+
 def test_a_candidate_that_will_not_pass_like_this_needs_no_number():
     bad = pairs([3] * 10, 30, [0] * 10, 0)
     assert below(bad, 0.02, clustering.none(bad), ALPHA).needed is None
