@@ -5,7 +5,7 @@
 1. `intervals` turns raw cumulative counters into counts per grid interval, and `coverage` says whether they can be
    trusted;
 2. `betting` tests "above an absolute limit", `increase` tests "above stable" and both directions of Pass;
-3. `comparison` puts the tests of one countable metric together and `shares` says what they mean, `gauges` looks at
+3. `comparison` puts the tests of one countable metric together, `decision` says what they mean, and `gauges` looks at
    values that can't be counted;
 4. `policy` holds what is judged: limits, tolerance, error budget.
 

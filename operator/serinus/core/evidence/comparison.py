@@ -1,6 +1,6 @@
 """Candidate beside stable by one meaning of bad: all tests of a countable metric, as its intervals come in.
 
-Filled and asked by `serinus.core.evidence.shares`. What it holds is a function of the intervals alone: whether they
+Filled and asked by `serinus.core.evidence.decision`. What it holds is a function of the intervals alone: whether they
 come in one by one or all at once makes no difference, not by a bit.
 """
 

@@ -1,29 +1,20 @@
-"""The verdict on a countable metric: which tests are made, on which intervals, and what they say together.
+"""The verdict on a countable metric: from raw counters to a verdict with its numbers and its sentence.
 
-Made by `serinus.core.evidence.judge`. The rules:
-
-- Fail of an absolute limit needs *above the limit* and *above stable*, each e-value at 1/alpha, wherever stable serves;
-  and while stable seems to break the limit itself, above both in the same interval.
-- Fail of an increase needs *above stable by more than the allowed increase*.
-- Fail evidence runs from the start of the evidence over all steps, Pass evidence from the start of the step.
-- Pass needs, for every limit, the proof of *below limit + tolerance*, and `minSamples`. There is no other road to it.
-- While stable itself breaks the absolute limit nothing passes.
-- Where stable serves nothing, absolute limits stand alone and increases are compared with stable's share from before.
+Made by `serinus.core.evidence.judge`. Reads the counters, says why they can't be judged where they can't, and reports
+what `serinus.core.evidence.decision` decides on them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from serinus.core.evidence.circumstances import Circumstances
-from serinus.core.evidence.comparison import Comparison, Limits
 from serinus.core.evidence.confidence import always_valid_interval
 from serinus.core.evidence.coverage import uncovered
-from serinus.core.evidence.increase import Shortfall
+from serinus.core.evidence.decision import Decision, ShareEvidence
 from serinus.core.evidence.intervals import Interval, Tallying
-from serinus.core.evidence.pairs import Severity
 from serinus.core.evidence.policy import ShareKind, SharePolicy, limit_text
 from serinus.core.evidence.wording import share_message
 from serinus.core.readings import Counters, Grid, Missing, MissingReason, Part, PodStart
@@ -38,7 +29,6 @@ from serinus.core.verdicts import (
     Pass,
     Undecided,
     UndecidedReason,
-    Verdict,
 )
 
 _NO_COUNTERS = Counters((), Grid(0.0, 1.0))
@@ -68,24 +58,22 @@ class ShareJudge:
             circumstances: pods, times and error bounds.
 
         """
-        gathered = self._gather(candidate, stable, circumstances)
-        if isinstance(gathered, Missing):
-            return _without_counts(self._policy, gathered)
-        if gathered.possibly.candidate.total <= 0:
-            return _without_counts(self._policy, Undecided(UndecidedReason.NO_TRAFFIC))
-        failure = _failure(gathered)
-        shortfalls = _shortfalls(gathered)
-        verdict = failure or _success(gathered, shortfalls)
-        return _report(gathered, verdict, _needed(gathered, shortfalls))
-
-    def _gather(
-        self, candidate: Counters, stable: Counters | Missing | None, circumstances: Circumstances
-    ) -> _Evidence | Missing:
         comparable = True
         if isinstance(stable, Missing):
             if stable.reason is not MissingReason.NOT_COMPARABLE:
-                return stable
+                return _without_counts(self._policy, stable)
             comparable, stable = False, None
+        evidence = self._gather(candidate, stable, circumstances)
+        if isinstance(evidence, Missing):
+            return _without_counts(self._policy, evidence)
+        decision = evidence.decide(circumstances.baseline, comparable=comparable)
+        if decision.verdict == Undecided(UndecidedReason.NO_TRAFFIC):
+            return _without_counts(self._policy, decision.verdict)
+        return _report(self._policy, circumstances, evidence, decision)
+
+    def _gather(
+        self, candidate: Counters, stable: Counters | None, circumstances: Circumstances
+    ) -> ShareEvidence | Missing:
         gap = _gap(self._policy, candidate, stable, circumstances)
         if gap is not None:
             return gap
@@ -97,7 +85,7 @@ class ShareJudge:
         if isinstance(unread, Missing):
             return unread
         self._seen = seen if seen.can_be_continued else None
-        return _Evidence(self._policy, circumstances, seen, comparable)
+        return seen.evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +102,8 @@ class _Seen:
         self._other = Tallying(latency=latency, absent_bad=policy.absent_bad)
         self._key = grid, beside, circumstances.alpha_fail, circumstances.alpha_pass
         self._step_point = _step_point(circumstances, grid)
-        limits = Limits(policy.max_share, policy.max_increase, policy.tolerance)
-        none = Limits(None, None, policy.tolerance)
-        self.serves = False
-        """Whether stable has served, and can be compared, since the evidence began."""
-
-        def compared(severity: Severity, failing: Limits, passing: Limits) -> Comparison:
-            alphas = {"alpha_fail": circumstances.alpha_fail, "alpha_pass": circumstances.alpha_pass}
-            return Comparison(severity, failing, passing, **alphas)
-
-        self.possibly = compared(Severity.POSSIBLY_BAD, none if latency else limits, limits)
-        self.surely = compared(Severity.SURELY_BAD, limits, none) if latency else self.possibly
-        refusing = Limits(None, policy.max_refused_increase, policy.tolerance)
-        self.refused: Comparison | None = None
-        """None where 4xx answers are not compared."""
-        if policy.max_refused_increase is not None:
-            self.refused = compared(Severity.REFUSED, refusing, refusing)
-        self._comparisons = tuple(
-            {id(each): each for each in (self.surely, self.possibly, self.refused) if each}.values()
-        )
+        self.evidence = ShareEvidence(policy, circumstances.alpha_fail, circumstances.alpha_pass)
+        """All intervals."""
 
     def read(
         self, candidate: Counters, stable: Counters | None, circumstances: Circumstances
@@ -168,14 +139,11 @@ class _Seen:
     def _take_in(self, own: Iterable[Interval], other: Iterable[Interval], step_point: int) -> None:
         if step_point != self._step_point:
             self._step_point = step_point
-            for comparison in self._comparisons:
-                comparison.begin_step()
+            self.evidence.begin_step()
         served = {interval.point: interval for interval in own}
         beside = {interval.point: interval for interval in other}
-        self.serves = self.serves or bool(beside)
         for point in sorted(served.keys() | beside.keys()):
-            for comparison in self._comparisons:
-                comparison.add(served.get(point), beside.get(point), in_step=point >= step_point)
+            self.evidence.add(served.get(point), beside.get(point), in_step=point >= step_point)
 
     @property
     def can_be_continued(self) -> bool:
@@ -224,97 +192,29 @@ def _has_samples(counters: Counters) -> bool:
     return any(series.part is Part.TOTAL and series.samples for series in counters.series)
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """All that one verdict rests on."""
-
-    policy: SharePolicy
-    circumstances: Circumstances
-    seen: _Seen
-    comparable: bool
-    """False where stable serves other users, so that its share means nothing for the candidate."""
-
-    @property
-    def possibly(self) -> Comparison:
-        """With all that is not shown to be good counted as bad."""
-        return self.seen.possibly
-
-    @property
-    def serves(self) -> bool:
-        """Whether stable has served, and can be compared, since the evidence began."""
-        return self.seen.serves
-
-    @property
-    def baseline(self) -> Counts | None:
-        """Stable's counts from before it stopped or before the switch; None while it serves."""
-        return self.possibly.baseline(self.circumstances.baseline)
-
-
-def _failure(evidence: _Evidence) -> Fail | None:
-    seen, alpha = evidence.seen, evidence.circumstances.alpha_fail
-    if seen.surely.failing.is_above_stable(alpha, seen.surely.baseline(evidence.circumstances.baseline)):
-        return Fail(FailReason.ABOVE_STABLE)
-    if seen.surely.failing.is_above_limit(alpha, beside_stable=seen.serves):
-        return Fail(FailReason.ABOVE_LIMIT)
-    if seen.refused is not None and seen.refused.failing.is_above_stable(alpha, seen.refused.baseline(None)):
-        return Fail(FailReason.REFUSES_MORE)
-    return None
-
-
-def _shortfalls(evidence: _Evidence) -> tuple[Shortfall, ...]:
-    """One per limit that can be judged: how far it is from being shown to be kept, on the intervals of the step."""
-    possibly, refused = evidence.possibly, evidence.seen.refused
-    found = [possibly.passing.below_limit(), possibly.passing.below_increase(evidence.baseline)]
-    if refused is not None and (evidence.serves or refused.baseline(None)):
-        found.append(refused.passing.below_increase(refused.baseline(None)))
-    return tuple(each for each in found if each is not None)
-
-
-def _success(evidence: _Evidence, shortfalls: Sequence[Shortfall]) -> Verdict:
-    """What is said of a candidate that does not fail."""
-    policy, step = evidence.policy, evidence.possibly.in_step
-    if policy.max_increase is not None and not evidence.comparable:
-        return Missing(
-            MissingReason.NOT_COMPARABLE, "Candidate and stable serve different users: an increase means nothing."
-        )
-    if policy.max_increase is not None and not evidence.serves and evidence.baseline is None:
-        return Missing(
-            MissingReason.NO_BASELINE, "An increase over stable is to be judged, and stable has not served anything."
-        )
-    if evidence.seen.surely.stable_breaks_limit:
-        return Undecided(UndecidedReason.STABLE_BREAKS_LIMIT)
-    if step.total <= 0 or not shortfalls or not all(shortfall.suffices for shortfall in shortfalls):
-        return Undecided(UndecidedReason.NOT_ENOUGH_EVIDENCE)
-    if step.total < policy.min_samples:
-        return Undecided(UndecidedReason.TOO_FEW_SAMPLES)
-    return Pass()
-
-
-def _needed(evidence: _Evidence, shortfalls: Sequence[Shortfall]) -> int | None:
-    more = [shortfall.needed for shortfall in shortfalls]
+def _needed(policy: SharePolicy, evidence: ShareEvidence, decision: Decision) -> int | None:
+    if isinstance(decision.verdict, Fail | Pass):
+        return 0 if isinstance(decision.verdict, Pass) else None
+    more = [shortfall.needed for shortfall in decision.shortfalls]
     if not more or any(each is None for each in more):
         return None
-    too_few = math.ceil(max(evidence.policy.min_samples - evidence.possibly.in_step.total, 0.0))
+    too_few = math.ceil(max(policy.min_samples - evidence.possibly.in_step.total, 0.0))
     return max(too_few, *(each for each in more if each is not None))
 
 
-def _compared_with(evidence: _Evidence) -> ComparedWith:
-    if evidence.policy.compares and evidence.baseline is not None:
-        return ComparedWith.BEFORE_AFTER
-    return ComparedWith.CONCURRENT if evidence.serves else ComparedWith.NONE
-
-
-def _report(evidence: _Evidence, verdict: Verdict, needed: int | None) -> MetricVerdict:
-    policy, at, comparison = evidence.policy, evidence.circumstances, _compared_with(evidence)
-    refused = evidence.seen.refused if verdict == Fail(FailReason.REFUSES_MORE) else None
+def _report(policy: SharePolicy, at: Circumstances, evidence: ShareEvidence, decision: Decision) -> MetricVerdict:
+    verdict, needed = decision.verdict, _needed(policy, evidence, decision)
+    baseline = evidence.possibly.baseline(at.baseline)
+    comparison = ComparedWith.CONCURRENT if evidence.serves else ComparedWith.NONE
+    if policy.compares and baseline is not None:
+        comparison = ComparedWith.BEFORE_AFTER
+    refused = evidence.refused if verdict == Fail(FailReason.REFUSES_MORE) else None
     compared = refused or evidence.possibly
     counts = compared.candidate
     stable = compared.beside if evidence.serves else None
     if comparison is ComparedWith.BEFORE_AFTER:
-        stable = evidence.baseline if refused is None else refused.baseline(None)
+        stable = baseline if refused is None else refused.baseline(None)
     lower, upper = always_valid_interval(counts, at.alpha_fail, at.alpha_pass, compared.clustering_in_time)
-    if isinstance(verdict, Fail | Pass):
-        needed = 0 if isinstance(verdict, Pass) else None
     return MetricVerdict(
         name=policy.name,
         mode=policy.mode,

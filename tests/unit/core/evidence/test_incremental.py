@@ -154,7 +154,7 @@ def test_what_was_read_once_is_not_read_again():
         lasting.judge(counters(looks=look, bad=0.1), counters(looks=look, pod="stable-0"), at_look(look))
         seen = lasting._judged._seen
         assert isinstance(seen, shares._Seen)
-        taken_in.append(seen.possibly._intervals)
+        taken_in.append(seen.evidence.possibly._intervals)
     assert taken_in == [200, 201, 202]
     kept = lasting._judged._seen
     lasting.judge(counters(looks=203, bad=0.1), counters(looks=203, pod="stable-0"), at_look(203))
