@@ -96,9 +96,9 @@ bench-report: $(VENV)/.complete ## write docs/scale.md from its results; RESULTS
 	PYTHONPATH=operator $(BIN)/python -m bench.report $(RESULTS)
 
 .PHONY: bench-verdicts
-bench-verdicts: $(VENV)/.complete ## verdicts beside the rules of Argo Rollouts and Flagger: RUNS=5000 JOBS=4 REPORT=docs
+bench-verdicts: $(VENV)/.complete ## verdicts beside Argo Rollouts' and Flagger's: RUNS=5000 JOBS=2 MINUTES=60 REPORT=docs; goes on where it was
 	PYTHONPATH=operator $(BIN)/python -m bench.verdicts --runs $(or $(RUNS),100) --jobs $(or $(JOBS),0) \
-	    $(if $(KINDS),--kinds "$(KINDS)") $(if $(REPORT),--report $(REPORT))
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KINDS),--kinds "$(KINDS)") $(if $(REPORT),--report $(REPORT))
 
 .PHONY: cluster
 cluster: ## a real Kubernetes cluster with gateway and Prometheus

@@ -1,5 +1,6 @@
-"""`python -m bench.verdicts [--runs N] [--jobs N]`: plays, and writes results and report.
+"""`python -m bench.verdicts [--runs N] [--jobs N] [--minutes M]`: plays, and writes results and report.
 
+What was played is kept in bench/results, and a later sitting goes on from there: a full run may be cut into pieces.
 Exit codes: 0; with --strict 1 where a goal is missed.
 """
 
@@ -7,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.machine import described
 from bench.verdicts.cost import cost
 from bench.verdicts.kinds import KINDS
-from bench.verdicts.play import detected, played
+from bench.verdicts.ledger import Ledger
+from bench.verdicts.play import Sitting, detected, played
 from bench.verdicts.report import write
 from bench.verdicts.results import Results, chosen, condensed, missed
 
@@ -24,7 +28,8 @@ _RESULTS = Path(__file__).parents[1] / "results"
 def main() -> int:
     """Play, and tell; returns the exit code."""
     parser = argparse.ArgumentParser(description="Compare verdicts with the rules of other systems.")
-    parser.add_argument("--runs", type=int, default=100, help="attempts of each kind and rule (a full run: 5000)")
+    parser.add_argument("--runs", type=int, default=100, help="attempts of each kind (a full run: 5000), all sittings")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing new after so many minutes")
     parser.add_argument(
         "--detections", type=int, help="attempts for each limit and multiple (default: a fifth of runs)"
     )
@@ -35,14 +40,19 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="exit with 1 where a goal is missed")
     given = parser.parse_args()
     kinds = [kind for kind in KINDS if given.kinds in kind.name]
-    tallies = played(kinds, given.runs, given.seed, given.jobs, _tell)
+    end = time.monotonic() + 60 * given.minutes
+    sitting = Sitting(given.runs, given.seed, given.jobs, lambda: time.monotonic() >= end, _tell)
+    ledger = Ledger(_RESULTS, given.seed)
+    detections = detected(dataclasses.replace(sitting, runs=given.detections or max(given.runs // 5, 1)), ledger)
+    played(kinds, sitting, ledger)
+    tallies = {kind.name: by_rule for kind in KINDS if (by_rule := ledger.tallies(kind.name))}
     tuned = chosen(tallies)
     results = Results(
-        runs=given.runs,
+        runs=min((tally.runs for by_rule in tallies.values() for tally in by_rule.values()), default=0),
         seed=given.seed,
         tallies=condensed(tallies, tuned),
         tuned={str(system): rule.name for system, rule in tuned.items()},
-        detections=detected(given.detections or max(given.runs // 5, 1), given.seed, given.jobs, _tell),
+        detections=detections,
         cost=cost(given.seed),
         machine=described(),
     )

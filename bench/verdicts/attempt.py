@@ -1,17 +1,19 @@
-"""One whole attempt of five steps with the real engine, called as the operator calls it.
+"""One whole attempt of five steps with the real engine.
 
-The engine gets counters as a metric source reports them and says what it thinks at every look. What the operator does
-with that (`serinus.core.rollout`) is so little that it is told again here: a Fail rolls back at once; a Pass after the
-hold enters the next step; a candidate that is silent loses its weight, and is rolled back at the missing deadline; two
-restarts of the container roll back.
+The engine says what it thinks at every look. What the operator does with that (`serinus.core.rollout`) is so little
+that it is told again here: a Fail rolls back at once; a Pass after the hold enters the next step; a candidate that is
+silent loses its weight, and is rolled back at the missing deadline; two restarts of the container roll back.
+
+The engine is called as the operator calls it, with counters as a metric source reports them (`ByCounters`), or where
+every scrape succeeds, with the counts per interval that it would make of them (`ByIntervals`): the same decisions in a
+third of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -19,21 +21,24 @@ from bench.verdicts.kinds import LOOK_SECONDS, Kind
 from bench.verdicts.traffic import WEIGHTS, Floats, Served, Traffic, crashes_at, harm, is_down, source_is_away
 from serinus.api.analysis import Analysis
 from serinus.core.evidence.circumstances import Circumstances
+from serinus.core.evidence.decision import ShareEvidence
+from serinus.core.evidence.intervals import Interval, Tally
 from serinus.core.evidence.judge import Judge
 from serinus.core.evidence.policy import MetricPolicy, ShareKind, SharePolicy, alpha_fail, alpha_pass, policy_of
 from serinus.core.readings import Counters, CounterSeries, Grid, Missing, MissingReason, Part, PodStart, Sample
 from serinus.core.rollout.situation import MAX_RESTARTS
-from serinus.core.verdicts import Fail, MetricVerdict, Pass, combine
+from serinus.core.verdicts import Fail, Pass, Verdict, combine, worst
 
 ANALYSIS: Final = Analysis()
 POLICIES: Final = policy_of(ANALYSIS)
+SHARE_POLICIES: Final = tuple(policy for policy in POLICIES if isinstance(policy, SharePolicy))
 STEPS: Final = len(WEIGHTS) - 1
 ANCHOR: Final = 1_700_000_000.0
 GRID: Final = Grid(ANCHOR, float(LOOK_SECONDS))
 _ALPHA_FAIL: Final = alpha_fail(ANALYSIS, watched=True)
 _ALPHA_PASS: Final = alpha_pass(ANALYSIS)
 _STALE_SECONDS: Final = 3.0 * LOOK_SECONDS
-_FORGETS_EVERY: Final = 12
+_FORGETS_EVERY: Final = 40
 _AWAY_LOOKS: Final = 2
 """A restart of the operator comes every so many looks, and takes so many."""
 _AWAY = Missing(MissingReason.SOURCE_UNAVAILABLE, "The source of the metrics is away.")
@@ -117,14 +122,130 @@ def circumstances(look: int, *, step_began: int = 0) -> Circumstances:
     )
 
 
-class Attempt:
-    """An attempt under way."""
+class Reading(Protocol):
+    """How the engine gets to know what was served."""
 
-    def __init__(self, kind: Kind, traffic: Traffic) -> None:
-        self._kind, self._traffic = kind, traffic
+    def serve(self, look: int, own: Floats | None, other: Floats, *, crashed: bool) -> None:
+        """Both revisions served this by endpoint up to this look; the candidate None where it can't be heard."""
+
+    def forget(self) -> None:
+        """The operator starts anew."""
+
+    def verdict(self, step_began: int) -> Verdict:
+        """Over all metrics, at the last look, in a step that began at that one."""
+
+
+class ByCounters:
+    """Through raw counters, pods and gaps: all that the operator has to get along with."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind, self._look = kind, 0
         self._judges = [Judge(policy) for policy in POLICIES]
         self._candidate = Scraped("candidate-0", kind.endpoints)
         self._stable = Scraped("stable-0", kind.endpoints)
+        self._stable.scrape(0)
+        if not kind.silent:
+            self._candidate.scrape(0)
+
+    def serve(self, look: int, own: Floats | None, other: Floats, *, crashed: bool) -> None:
+        self._look = look
+        if crashed:
+            self._candidate.restart()
+        self._stable.count(other)
+        if own is not None:
+            self._candidate.count(own)
+        if source_is_away(self._kind, look):
+            return
+        self._stable.scrape(look)
+        if own is not None:
+            self._candidate.scrape(look)
+
+    def forget(self) -> None:
+        self._judges = [Judge(policy) for policy in POLICIES]
+
+    def verdict(self, step_began: int) -> Verdict:
+        at = circumstances(self._look, step_began=step_began)
+        away = source_is_away(self._kind, self._look)
+        return combine(
+            judge.judge(
+                _AWAY if away else self._candidate.reading(judge.policy),
+                _AWAY if away else self._stable.reading(judge.policy),
+                at,
+            )
+            for judge in self._judges
+        )
+
+
+class ByIntervals:
+    """Through counts per interval. For kinds in which every scrape succeeds and no pod restarts (see `is_whole`)."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._endpoints = [f"/{endpoint}" for endpoint in range(kind.endpoints)]
+        self._keeps = kind.restarts
+        self._served: list[tuple[int, Floats, Floats, int]] = []
+        self._new: list[tuple[int, Floats, Floats]] = []
+        self._step_began = 0
+        self._evidence = self._nothing()
+
+    @staticmethod
+    def _nothing() -> list[tuple[SharePolicy, ShareEvidence]]:
+        return [(policy, ShareEvidence(policy, _ALPHA_FAIL, _ALPHA_PASS)) for policy in SHARE_POLICIES]
+
+    def serve(self, look: int, own: Floats | None, other: Floats, *, crashed: bool) -> None:
+        if own is None or crashed:
+            raise ValueError("a candidate that is not heard has no counts per interval")
+        self._new.append((look, own, other))
+
+    def forget(self) -> None:
+        self._evidence, self._step_began = self._nothing(), 0
+        for look, own, other, step_began in self._served:
+            self._take_in(look, own, other, step_began)
+
+    def verdict(self, step_began: int) -> Verdict:
+        for point, own, other in self._new:
+            self._take_in(point, own, other, step_began)
+            if self._keeps:
+                self._served.append((point, own, other, step_began))
+        self._new = []
+        return worst([evidence.decide().verdict for _, evidence in self._evidence])
+
+    def _take_in(self, look: int, own: Floats, other: Floats, step_began: int) -> None:
+        if step_began != self._step_began:
+            self._step_began = step_began
+            for _, evidence in self._evidence:
+                evidence.begin_step()
+        rows = own.tolist(), other.tolist()
+        for policy, evidence in self._evidence:
+            candidate, stable = (self._interval(look, each, policy.kind) for each in rows)
+            evidence.add(candidate, stable)
+
+    def _interval(self, look: int, rows: list[list[float]], kind: ShareKind) -> Interval | None:
+        if kind is ShareKind.LATENCY:
+            strata = {
+                name: Tally(total, slow, slow, 0.0)
+                for name, (total, _, _, slow) in zip(self._endpoints, rows, strict=True)
+                if total
+            }
+        else:
+            strata = {
+                name: Tally(total, failed, failed, refused)
+                for name, (total, failed, refused, _) in zip(self._endpoints, rows, strict=True)
+                if total
+            }
+        return Interval(look, strata) if strata else None
+
+
+def is_whole(kind: Kind) -> bool:
+    """Whether every scrape of a kind succeeds and no pod restarts."""
+    return not (kind.silent or kind.crashes or kind.outage_seconds)
+
+
+class Attempt:
+    """An attempt under way."""
+
+    def __init__(self, kind: Kind, traffic: Traffic, reading: Reading | None = None) -> None:
+        self._kind, self._traffic = kind, traffic
+        self._reading = reading or (ByIntervals(kind) if is_whole(kind) else ByCounters(kind))
         self._step = 0
         self._step_began = 0
         self._missing_since: int | None = None
@@ -135,10 +256,8 @@ class Attempt:
 
     def play(self) -> Outcome:
         """To its end."""
-        self._scrape(0)
         for look in range(1, self._traffic.looks + 1):
             self._serve(look)
-            self._scrape(look)
             end = self._decide(look) if self._operator_is_there(look) else None
             if end is End.PROMOTED:
                 after = harm(self._kind, look + 1, self._traffic.candidate[-1, look:])
@@ -151,38 +270,27 @@ class Attempt:
         own, other = (each[self._step, look - 1] for each in (self._traffic.candidate, self._traffic.stable))
         if self._withdrawn:
             own = own * 0.0
-        if crashes_at(self._kind, look):
-            self._candidate.restart()
-            self._crashes += 1
-        self._stable.count(other)
+        crashed = crashes_at(self._kind, look)
+        self._crashes += crashed
         self._bad += float(harm(self._kind, look, own[np.newaxis])[0])
-        if not self._is_unheard(look):
-            self._candidate.count(own)
+        self._reading.serve(look, None if self._is_unheard(look) else own, other, crashed=crashed)
 
     def _is_unheard(self, look: int) -> bool:
         return self._kind.silent or is_down(self._kind, look)
-
-    def _scrape(self, look: int) -> None:
-        if source_is_away(self._kind, look):
-            return
-        self._stable.scrape(look)
-        if not self._is_unheard(look):
-            self._candidate.scrape(look)
 
     def _operator_is_there(self, look: int) -> bool:
         if not self._kind.restarts or look < _FORGETS_EVERY:
             return True
         if look % _FORGETS_EVERY == 0:
-            self._judges = [Judge(policy) for policy in POLICIES]
+            self._reading.forget()
         return look % _FORGETS_EVERY >= _AWAY_LOOKS
 
     def _decide(self, look: int) -> End | None:
-        verdicts = self._verdicts(look)
-        verdict = combine(verdicts)
+        verdict = self._reading.verdict(self._step_began)
         if isinstance(verdict, Fail) or self._crashes >= MAX_RESTARTS:
             return End.ROLLED_BACK
         if isinstance(verdict, Missing):
-            return self._wait(look, verdicts)
+            return self._wait(look, verdict)
         self._missing_since, self._withdrawn = None, False
         self._held += LOOK_SECONDS
         if not isinstance(verdict, Pass) or self._held < self._kind.hold_seconds:
@@ -190,24 +298,9 @@ class Attempt:
         self._step, self._step_began, self._held = self._step + 1, look, 0
         return End.PROMOTED if self._step == STEPS else None
 
-    def _verdicts(self, look: int) -> list[MetricVerdict]:
-        at = circumstances(look, step_began=self._step_began)
-        away = source_is_away(self._kind, look)
-        return [
-            judge.judge(
-                _AWAY if away else self._candidate.reading(judge.policy),
-                _AWAY if away else self._stable.reading(judge.policy),
-                at,
-            )
-            for judge in self._judges
-        ]
-
-    def _wait(self, look: int, verdicts: Sequence[MetricVerdict]) -> End | None:
+    def _wait(self, look: int, missing: Missing) -> End | None:
         since = self._missing_since if self._missing_since is not None else look
         self._missing_since = since
-        self._withdrawn = self._withdrawn or any(
-            isinstance(each.verdict, Missing) and each.verdict.reason is MissingReason.CANDIDATE_SILENT
-            for each in verdicts
-        )
+        self._withdrawn = self._withdrawn or missing.reason is MissingReason.CANDIDATE_SILENT
         overdue = (look - since) * LOOK_SECONDS >= ANALYSIS.missing.after_seconds
         return End.ROLLED_BACK if overdue and self._withdrawn else None

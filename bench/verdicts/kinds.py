@@ -76,7 +76,7 @@ class Kind:
     outage_seconds: float = 0.0
     """The source of the metrics is away for so long, in the third minute."""
     restarts: bool = False
-    """The operator forgets all it has seen every three minutes, and is away for half a minute."""
+    """The operator forgets all it has seen every ten minutes, and is away for half a minute."""
     crashes: bool = False
     """The candidate's container crashes every three minutes and is away for half a minute."""
     silent: bool = False

@@ -6,7 +6,7 @@ closed union: `Fail | Pass | Undecided | Missing`, each with the reason that bel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -181,7 +181,11 @@ def combine(verdicts: Iterable[MetricVerdict]) -> Verdict:
     in the order of the spec is returned. Without an enforced metric nothing can pass. A Pass is only `guaranteed` if
     every enforced metric's is.
     """
-    enforced = [each.verdict for each in verdicts if each.enforced]
+    return worst([each.verdict for each in verdicts if each.enforced])
+
+
+def worst(enforced: Sequence[Verdict]) -> Verdict:
+    """The same of the verdicts themselves, all of them enforced."""
     for kind in (VerdictKind.FAIL, VerdictKind.MISSING, VerdictKind.UNDECIDED):
         for verdict in enforced:
             if kind_of(verdict) is kind:

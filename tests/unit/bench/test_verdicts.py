@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.verdicts.attempt import Attempt, End
+from bench.verdicts.attempt import Attempt, ByCounters, ByIntervals, End, is_whole
 from bench.verdicts.bounds import kl, requests_above_limit, requests_above_stable, upper_share
 from bench.verdicts.cost import cost
 from bench.verdicts.detection import LIMITS, detection, requests_until_fail
 from bench.verdicts.kinds import KINDS, REQUESTS, STABLE_FAILED, Expected, Kind
-from bench.verdicts.play import played
+from bench.verdicts.ledger import Ledger, fingerprint
+from bench.verdicts.play import Sitting, detected, played
 from bench.verdicts.report import write
 from bench.verdicts.results import ENGINE, Results, Tally, chosen, condensed, missed
 from bench.verdicts.rules import TOLERATED, Rule, System, Windows, outcomes, rules
@@ -210,16 +211,52 @@ def test_what_was_never_found_counts_in_full_and_misses_the_goal():
     assert (found.found, found.requests > found.allowed) == (0, True)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if is_whole(kind)], ids=lambda kind: kind.name)
+def test_counts_per_interval_end_an_attempt_as_counters_do(kind):
+    looks = 300 if kind.begins_seconds else 120
+    found = drawn(kind, 1, 0, looks)
+    by_counters, by_intervals = (Attempt(kind, found, reading(kind)).play() for reading in (ByCounters, ByIntervals))
+    assert by_intervals == by_counters
+
+
+PLAYED = ("at every limit", "errors 3 ×", "no traffic")
+
+
+def play(folder, *, names=PLAYED, **sitting):
+    return played([BY_NAME[name] for name in names], Sitting(**sitting), Ledger(folder, 1))
+
+
 @pytest.fixture(scope="module")
-def tallies():
-    names = ("at every limit", "errors 3 ×", "no traffic")
-    return played([BY_NAME[name] for name in names], runs=2, seed=1, jobs=1, tell=lambda _: None)
+def tallies(tmp_path_factory):
+    return play(tmp_path_factory.mktemp("ledger"), runs=2)
 
 
-def test_figures_do_not_depend_on_the_number_of_processes(tallies):
-    names = list(tallies)
-    parallel = played([BY_NAME[name] for name in names], runs=2, seed=1, jobs=2, tell=lambda _: None)
-    assert parallel == tallies
+def test_figures_do_not_depend_on_the_number_of_processes(tallies, tmp_path):
+    assert play(tmp_path, runs=2, jobs=2) == tallies
+
+
+def test_what_an_earlier_sitting_played_is_not_played_again_and_counts(tallies, tmp_path):
+    play(tmp_path, runs=1)
+    assert play(tmp_path, runs=2) == tallies
+    assert play(tmp_path, runs=2, is_over=lambda: True) == tallies
+
+
+def test_a_sitting_that_is_over_begins_nothing(tmp_path):
+    assert play(tmp_path, runs=2, is_over=lambda: True) == {}
+    assert detected(Sitting(runs=2, is_over=lambda: True), Ledger(tmp_path, 1)) == ()
+
+
+def test_what_another_engine_played_does_not_count(tmp_path):
+    play(tmp_path, names=["no traffic"], runs=1)
+    (file,) = tmp_path.glob("*/*.json")
+    file.write_text(file.read_text().replace(fingerprint(), "another"))
+    assert Ledger(tmp_path, 1).tallies("no traffic") == {}
+
+
+def test_requests_until_a_limit_was_found_broken_are_kept(tmp_path):
+    Ledger(tmp_path, 1).keep_requests("absolute", 1.2, [740.0, math.inf])
+    assert Ledger(tmp_path, 1).requests("absolute", 1.2) == [740.0, math.inf]
+    assert Ledger(tmp_path, 2).requests("absolute", 1.2) == []
 
 
 def test_all_rules_play_all_attempts(tallies):

@@ -81,12 +81,13 @@ class AboveStable:
     takes at least `FEWEST_INTERVALS_ABOVE` of them; without one, as a part of another test, one interval may suffice.
     """
 
-    __slots__ = ("_cut", "_increase", "_telling", "_wealth")
+    __slots__ = ("_cut", "_increase", "_largest", "_telling", "_wealth")
 
     def __init__(self, increase: float, alpha: float | None = None) -> None:
         self._increase = increase
         self._cut = _LARGEST_LOG if alpha is None else math.log(1 / alpha) / (FEWEST_INTERVALS_ABOVE - 0.5)
         self._telling = 0
+        self._largest = 0.0
         self._wealth = Wealth(len(_RISES))
 
     def add(self, pair: Pair, before: float, after: float, alone: float | None = None) -> None:
@@ -100,13 +101,21 @@ class AboveStable:
 
         """
         logs = _rising_logs(pair, _RISING_STAKES, self._increase, alone)
-        cut = min(self._cut * (1 + self._telling / _CUT_DOUBLES_AFTER), _LARGEST_LOG)
-        self._telling += pair.candidate.bad > 0 or pair.stable.bad > 0
+        cut = self._next_cut(pair)
         if logs is None:
             self._wealth.add(_NEUTRAL)
             return
         gain, loss = 1 / max(before, after), 1 / before
         self._wealth.add([math.exp(min(log * gain, cut) if log > 0 else log * loss) for log in logs])
+
+    def _next_cut(self, pair: Pair) -> float:
+        """The most that this interval may gain: one of many requests, across a gap in the readings, is as several."""
+        requests = pair.candidate.total
+        several = max(requests / (2 * self._largest), 1.0) if self._largest else 1.0
+        cut = self._cut * (1 + self._telling / _CUT_DOUBLES_AFTER) * several
+        self._telling += pair.candidate.bad > 0 or pair.stable.bad > 0
+        self._largest = max(self._largest, requests)
+        return min(cut, _LARGEST_LOG)
 
     @property
     def evidence(self) -> Evidence:

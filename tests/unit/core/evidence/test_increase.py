@@ -347,3 +347,14 @@ def test_a_candidate_that_turns_bad_after_an_hour_is_found_as_soon_as_one_that_w
         seen = pairs(random.binomial(37, level), 37, random.binomial(703, 0.02, 290), 703)
         needed.append(intervals_to_fail(seen, 0.05) - 240)
     assert 0 < np.median(needed) <= looks
+
+
+def test_an_interval_across_a_gap_in_the_readings_counts_as_the_many_that_it_stands_for():
+    before = [(1, 37, 3, 703)] * 4
+    whole = [*before, (60, 37 * 40, 3 * 40, 703 * 40)]
+    seen = tuple(
+        pair(at, (Cell("", float(total), float(bad), float(stable_total), float(stable_bad)),))
+        for at, (bad, total, stable_bad, stable_total) in enumerate(whole, start=1)
+    )
+    assert not fails(seen[:4], 0.005)
+    assert fails(seen, 0.005)
