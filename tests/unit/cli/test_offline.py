@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from serinus.api.deployment import ModelDeployment
-from serinus.api.kinds import CONTROLLER_REVISION, HTTP_ROUTE, REPLICA_SET, SERVICE
+from serinus.api.kinds import CONTROLLER_REVISION, DISRUPTION_BUDGET, HTTP_ROUTE, NETWORK_POLICY, REPLICA_SET, SERVICE
 from serinus.cli.app import app
 from serinus.cli.checking import findings
 from serinus.cli.children import Stalled, children_of_first
@@ -85,12 +85,9 @@ def test_a_typo_beside_spec_and_in_the_metadata_is_found_too():
 
 
 def test_what_the_operator_does_not_carry_out_or_reserves_is_found():
-    assert (
-        "not carried out by this version"
-        in found(scaling={"autoscaling": {"minReplicas": 1, "maxReplicas": 2, "targetCpuPercent": 50}})[
-            "spec.scaling.autoscaling"
-        ]
-    )
+    (said,) = found(rollout={"capacity": "InPlace"}).items()
+    assert said[0] == "spec.rollout.capacity"
+    assert "not carried out by this version" in said[1]
     reserved = {"metadata": {"labels": {"serinus.dev/revision": "mine"}}}
     assert "ReservedField" in found(serving={"image": IMAGE, "podTemplate": reserved})["spec"]
 
@@ -164,14 +161,14 @@ def test_what_is_rendered_is_what_the_operator_makes():
     (resource_,) = world.api.of("ModelDeployment")
     made = children_of_first(ModelDeployment.parse({**resource_, "status": {}}), NOW)
 
-    assert {each["kind"] for each in made} == {"ControllerRevision", "ReplicaSet", "Service", "HTTPRoute"}
+    kinds = (CONTROLLER_REVISION, REPLICA_SET, SERVICE, HTTP_ROUTE, DISRUPTION_BUDGET, NETWORK_POLICY)
+    assert {each["kind"] for each in made} == {kind.kind for kind in kinds}
     for each in made:
         real = world.api.find(each["kind"], NAMESPACE, each["metadata"]["name"])
         assert real is not None
         assert each.get("spec") == real.get("spec")
         assert each.get("data") == real.get("data")
         assert each["metadata"]["labels"] == real["metadata"]["labels"]
-    kinds = (CONTROLLER_REVISION, REPLICA_SET, SERVICE, HTTP_ROUTE)
     assert len(made) == sum(len(list(world.api.of(kind.kind))) for kind in kinds)
 
 
