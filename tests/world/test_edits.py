@@ -185,7 +185,7 @@ def test_a_foreign_service_is_never_touched_and_named_in_the_condition() -> None
 def test_an_unsupported_spec_is_refused_and_what_serves_goes_on() -> None:
     world = serving()
     spec = spec_of("model:2")
-    spec["rollout"]["canary"]["steps"].insert(0, {"name": "shadow", "shadowPercent": 100})
+    spec["rollout"]["capacity"] = "InPlace"
     world.deploy(spec)
     world.run(20)
     assert world.condition("Stalled") == ("True", "Unsupported")
