@@ -51,15 +51,14 @@ def test_a_misspelt_field_is_refused_by_kubectl(model: Model) -> None:
     assert 'unknown field "spec.scaling.replicsa"' in said
 
 
-def test_a_canary_step_that_is_not_built_yet_stalls_the_resource_and_starts_nothing(model: Model) -> None:
-    steps = [{"name": "shadow", "shadowPercent": 100, "holdSeconds": 10}]
-    model.apply("1.0.0", rollout={"canary": {"steps": steps}})
+def test_what_is_not_built_yet_stalls_the_resource_and_starts_nothing(model: Model) -> None:
+    model.apply("1.0.0", rollout={"capacity": "InPlace"})
 
     stalled = model.resource.wait_for("it is Stalled", lambda m: condition(m, "Stalled")[0] == "True", 60)
 
     _, reason, message = condition(stalled, "Stalled")
     assert reason == "Unsupported", model.told()
-    assert "spec.rollout.canary.steps" in message
+    assert "spec.rollout.capacity" in message
     assert model.objects("replicasets,services,httproutes,pods") == []
 
     model.stage.apply(small("1.0.0", model.host), model.namespace)
