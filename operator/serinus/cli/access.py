@@ -131,15 +131,9 @@ def in_words(error: ApiError) -> str:
 
 
 def _right_for(said: str) -> str:
+    """Which of the chart's roles has the right that is missing."""
     if "verb approve" in said:
         return "ask for the role serinus-approve: approvals, promotions and skipped steps need the verb approve here"
-    if " modeldeployments" in said or '"modeldeployments"' in said or "modeldeployments.serinus.dev" in said:
-        role = (
-            "serinus-edit"
-            if any(f"cannot {verb} " in said for verb in ("patch", "update", "create"))
-            else "serinus-view"
-        )
-        return (
-            f"the right is named above; the cluster role {role} has it: ask for a RoleBinding to it in this namespace"
-        )
-    return "the right is named above; the cluster role view has it: ask for a RoleBinding to it in this namespace"
+    writes = any(f"cannot {verb} " in said for verb in ("patch", "update", "create"))
+    role = "serinus-operate" if writes else "serinus-view"
+    return f"the right is named above; the cluster role {role} has it: ask for a RoleBinding to it in this namespace"
