@@ -19,6 +19,7 @@ from serinus.api.revision import revision_of_child
 from serinus.cli.outcome import CommandFailed
 from serinus.core.conditions import conditions
 from serinus.core.rollout.actions import action_move, wants_pause
+from serinus.core.rollout.policies import halt_promotion, obey_pause
 from serinus.core.rollout.situation import Situation
 
 
@@ -99,10 +100,11 @@ def ask(
 
 def pause(s: Situation) -> Ask | AlreadySo:
     """Stop progress."""
-    if wants_pause(s):
-        return AlreadySo(f"it is paused by annotation already{_but(s)}")
     asked = _with_annotations(s, {f"{GROUP}/pause": "true"})
-    return Ask(f"{GROUP}/pause", "true", f"progress stops; a failing metric still rolls back{_but(asked)}")
+    does = _effect_of_pause(asked)
+    if wants_pause(s):
+        return AlreadySo(f"the annotation is set already; {does}")
+    return Ask(f"{GROUP}/pause", "true", does)
 
 
 def resume(s: Situation) -> Ask | AlreadySo | DoesNothing:
@@ -193,10 +195,19 @@ def _waits(s: Situation) -> str:
     return "it waits: a failing metric comes first, and an edit of the steps"
 
 
-def _but(s: Situation) -> str:
-    """What the operator says of a pause that stops nothing now."""
+def _effect_of_pause(s: Situation) -> str:
+    """What the operator makes of a pause that is set."""
+    match s.rollout.phase:
+        case Phase.HOLDING | Phase.PAUSED | Phase.AWAITING_APPROVAL:
+            stops = obey_pause(s)
+        case Phase.PROMOTING:
+            stops = halt_promotion(s)
+        case _:
+            stops = None
     told = next(each for each in conditions(s, None) if each.type == ConditionType.PAUSED)
-    return "" if told.status == "True" or told.message == "Not paused" else f"; {told.message}"
+    if stops is not None or told.status == "True":
+        return "progress stops; a failing metric still rolls back"
+    return told.message
 
 
 def _with_annotations(s: Situation, more: Mapping[str, str]) -> Situation:

@@ -242,7 +242,7 @@ def _pod(pod: PodState) -> PodLine:
 
 
 def _steps(s: Situation) -> Iterable[StepLine]:
-    if s.candidate is None or s.stable is None:
+    if s.candidate is None or s.stable is None or s.rollout.phase is Phase.ROLLING_BACK:
         return
     at = s.rollout.step_index if s.rollout.step is not None else None
     promoting = s.rollout.phase is Phase.PROMOTING
@@ -329,8 +329,8 @@ def _remarks(resource: Manifest, s: Situation, broken: str) -> Iterable[str]:
     if broken:
         yield broken
     for rejected in s.status.rejected:
-        if rejected.revision == s.revision and s.rollout.phase is Phase.REJECTED:
-            continue  # it stands in the condition
+        if rejected.revision == s.revision and s.rollout.phase in {Phase.REJECTED, Phase.ROLLING_BACK}:
+            continue  # the condition says it
         yield f"Rejected: {rejected.revision} ({rejected.reason}): {rejected.message}"
     annotations = resource["metadata"].get("annotations") or {}
     for action in s.status.actions:

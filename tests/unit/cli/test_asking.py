@@ -141,6 +141,16 @@ def test_a_pause_that_stops_nothing_says_so(holding: World):
     what = pause(seen(holding))
     assert isinstance(what, Ask)
     assert "the watch goes on" in what.foreseen
+    assert "progress stops" not in what.foreseen
+
+
+def test_a_pause_halts_a_promotion_that_nobody_asked_for_by_name(holding: World):
+    holding.run_until_phase("Promoting")
+    what = pause(seen(holding))
+    assert isinstance(what, Ask)
+    assert "progress stops" in what.foreseen
+    set_by_plugin(holding, what)
+    assert holding.status.rollout.phase == "Paused"
 
 
 NOTHING: tuple[tuple[str, Verb, dict[str, str], type, str], ...] = (
