@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import actions, compare, estimate, fleet, history, offline, status
+from serinus.cli import actions, compare, estimate, fleet, history, offline, status, support
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -42,6 +42,7 @@ app.command("diff")(compare.diff)
 app.command("validate")(offline.validate)
 app.command("render")(offline.render)
 app.command("estimate")(estimate.estimate)
+app.command("support-bundle")(support.support_bundle)
 
 for action in (
     actions.promote,
