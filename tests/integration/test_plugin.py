@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from e2e.cluster.controlplane import ControlPlane
+from serinus.api.names import SCHEMA_VERSION
 from serinus.api.revision import revision_hash
 from tests.integration.conftest import Kubectl
 from tests.integration.test_chart import CHART, done, helm_for, wait_for
@@ -300,6 +302,23 @@ def test_the_charts_roles_suffice(
     assert user("viewer", "view")("status", "iris").stderr == "", "everything is shown"
     user("operator", "operate")("abort", "iris", "--no-wait")
     assert annotations()["serinus.dev/abort"].startswith(CANDIDATE)
+
+
+def test_a_support_bundle_has_what_others_need_and_no_secret(
+    plugin: Plugin, iris: Callable[..., None], tmp_path: Path
+) -> None:
+    iris()
+    file = tmp_path / "bundle.tar.gz"
+    assert str(file) in plugin("support-bundle", "iris", "--file", str(file)).stdout
+    assert file.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(file) as bundle:
+        texts = {each.name.removeprefix("bundle/"): bundle.extractfile(each) for each in bundle.getmembers()}
+        read = {name: found.read().decode() for name, found in texts.items() if found is not None}
+    assert "NeedsAPerson: AwaitingApproval" in read["status.txt"]
+    assert f"the cluster's CRD: schema {SCHEMA_VERSION}" in read["versions.txt"]
+    assert yaml.safe_load(read["modeldeployments.yaml"])["metadata"]["name"] == "iris"
+    assert "read Gateway" in read["not-read.txt"], "it is not there"
+    assert "can't be written" in plugin("support-bundle", "iris", "--file", str(file), code=1).stderr
 
 
 def test_names_are_completed_for_kubectl(plugin: Plugin, iris: Callable[..., None]) -> None:

@@ -109,11 +109,11 @@ def _observed(name: str, objects: _Objects, ready_since: datetime) -> Children:
             for key, found in objects.items()
         },
         replica_sets={revision: _replica_set(revision, found) for revision, found in sets.items()},
-        endpoints={revision: int(found["spec"]["replicas"]) for revision, found in sets.items()},
+        endpoints={revision: _replicas(found) for revision, found in sets.items()},
         pods=tuple(
             _pod(f"{found['metadata']['name']}-{number}", revision, ready_since)
             for revision, found in sets.items()
-            for number in range(int(found["spec"]["replicas"]))
+            for number in range(_replicas(found))
         ),
         route=_route(name, route) if route is not None else None,
         stable_selector=service["spec"]["selector"] if service is not None else None,
@@ -124,8 +124,12 @@ def _found(objects: _Objects, kind: Kind, name: str) -> Mapping[str, Any] | None
     return objects.get((kind.kind, name))
 
 
+def _replicas(replica_set: Mapping[str, Any]) -> int:
+    return int(replica_set["spec"].get("replicas", 1))
+
+
 def _replica_set(revision: str, found: Mapping[str, Any]) -> ReplicaSetState:
-    name, replicas = found["metadata"]["name"], int(found["spec"]["replicas"])
+    name, replicas = found["metadata"]["name"], _replicas(found)
     return ReplicaSetState(revision, name, f"{REPLICA_SET.kind}/{name}", "1", replicas, replicas, replicas)
 
 
