@@ -93,7 +93,7 @@ def test_an_autoscaler_sizes_stable_and_leaves_it_as_it_was_until_the_rollout_is
     model.kubectl("annotate", "mdep", NAME, f"serinus.dev/promote={revision(holding, 'candidate')}")
     promoted = model.wait_until_promoted("2.0.0")
     new = revision(promoted, "stable")
-    wait_until("the autoscaler is handed over", lambda: scaled(model) == (new, 1, 2))
+    wait_until("the autoscaler is handed over, and free again", lambda: scaled(model) == (new, 1, 2))
     assert size(model, new) == 2
     wait_until("the old revision has retired", lambda: size(model, old) == 0)
 

@@ -197,6 +197,28 @@ def return_to(world: World) -> Iterator[str]:
     world.run(5)
 
 
+def autoscaling(world: World) -> Iterator[str]:
+    sections = {"scaling": {"autoscaling": {"minReplicas": 2, "maxReplicas": 8}}}
+    yield from started(world, **sections)
+    world.autoscaler_asks = 5
+    yield "the load takes five pods"
+    world.run(15)
+    yield deploy(world, NEW, **sections)
+    world.run_until(lambda: world.status.rollout.step == "half").run(20)
+    world.autoscaler_asks = 2
+    yield "the autoscaler would take three pods from a stable revision with half of the requests"
+    world.run_until_phase("Idle").run(60)
+    world.behaviours[NEWER] = Behaviour(error_share=0.3)
+    world.autoscaler_asks = 4
+    yield "the load takes four pods"
+    world.run(15)
+    yield deploy(world, NEWER, **sections)
+    world.run_until(lambda: len(world.weights()) == 2)
+    world.autoscaler_asks = 8
+    yield "the load doubles"
+    world.run(90)
+
+
 def kill(world: World, image: str) -> None:
     for pod in list(world.api.of("Pod")):
         if pod["metadata"]["labels"][LABEL_REVISION] == world.revision_of(image):
@@ -220,6 +242,7 @@ STORIES: dict[str, Story] = {
         blue_green,
         canary_by_pods,
         recreate,
+        autoscaling,
     )
 }
 

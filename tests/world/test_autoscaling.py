@@ -85,11 +85,12 @@ def test_a_rollout_keeps_the_size_that_stable_had_and_hands_the_autoscaler_over(
         assert scaled(world)[0] == old or stable_is(world, "model:2")
     ready = world.moments[-1].ready
     assert ready[new] >= 5, "it is handed over to a revision that has as many pods ready"
-    world.run(3)
+    while world.status.rollout.phase == "Watching":
+        assert world.run(1).replicas()[new] == 5, "what it has seen of these pods is a part of the requests"
     assert scaled(world) == (new, 2, 8)
-    world.run_until_phase("Idle").run(90)
+    world.run(90)
     assert world.replicas() == {old: 0, new: 2}
-    assert writes_of_it(world, before) == ["apply", "apply"], "one when it begins, one when it ends"
+    assert writes_of_it(world, before) == ["apply"] * 3, "when it begins, when it is promoted, when it was watched"
     check(world, replicas=None)
 
 
@@ -152,7 +153,7 @@ def test_a_return_during_the_watch_hands_the_autoscaler_back_to_the_size_that_wa
     world.run_until_phase("Watching")
     world.autoscaler_asks = 3
     world.run(10)
-    assert world.replicas()[old] == 5
+    assert world.replicas() == {old: 5, world.revision_of("model:2"): 5}
     world.behaviours["model:2"] = Behaviour(error_share=0.5)
     world.run_until(lambda: stable_is(world, "model:1"))
     assert world.moments[-1].ready[old] == 5
@@ -211,7 +212,7 @@ def test_a_lower_maximum_waits_for_the_end_of_the_rollout() -> None:
     world.deploy(autoscaled("model:2", scaling={"autoscaling": {"minReplicas": 2, "maxReplicas": 4}}))
     world.run(5)
     assert scaled(world) == (world.revision_of("model:1"), 6, 6)
-    world.run_until(lambda: stable_is(world, "model:2")).run(10)
+    world.run_until(lambda: stable_is(world, "model:2")).run_until_phase("Idle").run(10)
     assert scaled(world) == (world.revision_of("model:2"), 2, 4)
     assert world.replicas()[world.revision_of("model:2")] == 4
 
@@ -242,6 +243,18 @@ def test_without_custom_metrics_only_a_target_that_needs_them_is_stalled(target:
     world._mark()
     world.run_until(lambda: world.condition("Ready")[0] == "True").run(3)
     assert the_autoscaler(world)["metrics"][0]["pods"]["metric"]["name"] == "bentoml_service_request_in_progress"
+
+
+def test_as_long_as_nobody_knows_of_custom_metrics_the_model_serves_and_no_autoscaler_is_made() -> None:
+    world = World()
+    world.capabilities = replace(world.capabilities, custom_metrics=None)
+    world.deploy(autoscaled("model:1", scaling={"autoscaling": {"maxReplicas": 3, "targetInProgressPerPod": 8}}))
+    world.run_until(lambda: world.condition("Ready")[0] == "True").run(3)
+    assert list(world.api.of(KIND)) == []
+    world.capabilities = replace(world.capabilities, custom_metrics=True)
+    world._mark()
+    assert world.run(2).condition("Ready")[0] == "True"
+    assert scaled(world) == (world.revision_of("model:1"), 1, 3)
 
 
 def test_custom_metrics_that_vanish_take_nothing_from_what_serves() -> None:

@@ -114,8 +114,8 @@ class RolloutStatus(StatusModel):
     )
     stable_replicas: int | None = Field(
         default=None,
-        description="Pods that the stable revision was to have when this attempt began: until it is over, an "
-        "autoscaler leaves no fewer, so that a rollback finds them.",
+        description="Pods that the stable revision was to have when this attempt began, or when it was promoted: until "
+        "attempt and watch are over an autoscaler leaves no fewer.",
     )
     drained_at: Instant | None = Field(
         default=None, description="During a rollback: when the candidate's pods may go, its traffic being off."

@@ -2,8 +2,9 @@
 
 It scales the stable revision. While a rollout is under way the stable revision serves less than before, and an
 autoscaler would take its pods away, which a rollback then misses: so until the attempt is over it leaves at least as
-many as there were at its start. That number is in status, since nothing else remembers it. Called by
-`serinus.core.traffic` and `serinus.core.realise`.
+many as there were at its start. And right after a promotion it has seen the new pods serve a part of the requests only:
+until the watch is over it leaves as many as were promoted. That number is in status, since nothing else remembers it.
+Called by `serinus.core.traffic` and `serinus.core.realise`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ def bounds(autoscaling: Autoscaling, status: ModelDeploymentStatus) -> tuple[int
 
     A maximum that is lowered during a rollout holds when the rollout is over.
     """
-    at_the_start = status.rollout.stable_replicas or 0
-    return max(autoscaling.min_replicas, at_the_start), max(autoscaling.max_replicas, at_the_start)
+    promised = status.rollout.stable_replicas or 0
+    return max(autoscaling.min_replicas, promised), max(autoscaling.max_replicas, promised)
 
 
-def can_scale(autoscaling: Autoscaling, capabilities: Capabilities) -> bool:
-    """Whether the cluster has what an autoscaler with this target reads.
+def can_scale(autoscaling: Autoscaling, capabilities: Capabilities) -> bool | None:
+    """Whether the cluster has what an autoscaler with this target reads; None: not known yet.
 
     Without resource metrics it still keeps to its bounds, and its own conditions say what is missing.
     """
-    return autoscaling.target_in_progress_per_pod is None or capabilities.custom_metrics
+    return True if autoscaling.target_in_progress_per_pod is None else capabilities.custom_metrics
 
 
 def chosen_size(autoscaling: Autoscaling, status: ModelDeploymentStatus, size: int) -> int:

@@ -143,7 +143,7 @@ def _missing_capability(s: Situation) -> Stall | None:
         message = "traffic.gateway is set and the cluster has no HTTPRoute kind: install the Gateway API's CRDs"
         return Stall(Reason.ROUTE_NOT_ACCEPTED, message)
     autoscaling = s.spec.scaling.autoscaling
-    if autoscaling is not None and not can_scale(autoscaling, s.observation.capabilities):
+    if autoscaling is not None and can_scale(autoscaling, s.observation.capabilities) is False:
         message = (
             "scaling.autoscaling.targetInProgressPerPod is set and nothing serves custom metrics in this cluster: "
             f"install an adapter for {CUSTOM_METRICS_GROUP}, such as prometheus-adapter, or set targetCpuPercent"

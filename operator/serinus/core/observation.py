@@ -175,8 +175,8 @@ class Capabilities:
     """Whether the HTTPRoute kind is installed."""
     pod_monitor: bool = False
     """Whether the PodMonitor kind is installed."""
-    custom_metrics: bool = True
-    """Whether the cluster serves metrics of pods to autoscalers."""
+    custom_metrics: bool | None = True
+    """Whether the cluster serves metrics of pods to autoscalers; None: not known yet."""
     safeguards: Safeguards = field(default_factory=Safeguards)
     gateways: Mapping[GatewayKey, GatewayState] = field(default_factory=dict)
     """What the gateways of the cluster are known to do, by namespace and name."""

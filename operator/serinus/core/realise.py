@@ -301,7 +301,7 @@ def _disruption_budgets(s: Situation, records: Mapping[str, Manifest]) -> Iterab
     """One for each revision that serves or may have to; it goes when the revision has neither a role nor pods."""
     deployment, moves = s.observation.deployment, s.status.moves
     wanted = s.observation.capabilities.safeguards.disruption_budgets
-    for revision, record in records.items() if wanted else ():
+    for revision, record in (records if wanted else {}).items():
         budget = render.disruption_budget(deployment, revision, moves, render.template_of(record))
         yield from _ensure(s, DISRUPTION_BUDGET, budget)
     for (kind, name), child in s.children.objects.items():

@@ -7,7 +7,7 @@ reported as the key of the ModelDeployment it belongs to. `serinus.shell.reconci
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -209,7 +209,9 @@ class Caches:
         self.informers: Final = (*self._of_children, *self._of_gateways)
         self._of_kind = {informer.kind: informer for informer in self.informers}
         self._custom_metrics = CustomMetrics(
-            cluster, is_needed=self._some_need_custom_metrics, on_change=self._capabilities_changed
+            cluster,
+            is_needed=lambda: any(self._in_need_of_custom_metrics()),
+            on_change=self._custom_metrics_changed,
         )
 
     async def run(self, deployments_listed: asyncio.Event) -> None:
@@ -268,8 +270,12 @@ class Caches:
             gateways=self._known_gateways(),
         )
 
-    def _some_need_custom_metrics(self) -> bool:
-        return any(needs_custom_metrics(self.deployments.get(key) or {}) for key in self.deployments.names())
+    def _in_need_of_custom_metrics(self) -> Iterator[Key]:
+        return (key for key in self.deployments.names() if needs_custom_metrics(self.deployments.get(key) or {}))
+
+    def _custom_metrics_changed(self) -> None:
+        for key in self._in_need_of_custom_metrics():
+            self._on_change(key)
 
     def _known_gateways(self) -> dict[GatewayKey, GatewayState]:
         if self._gateways is None:

@@ -28,12 +28,13 @@ class CustomMetrics:
         cluster: HttpCluster,
         *,
         is_needed: Callable[[], bool],
-        on_change: Callable[[bool], None],
+        on_change: Callable[[], None],
         recheck_seconds: float = RECHECK_SECONDS,
     ) -> None:
         """`is_needed` says whether any ModelDeployment asks for it still; `on_change` hears when it comes or goes."""
-        self.installed = True
-        """Until it is known better: to say no for a moment would tell people to install what is there."""
+        self.installed: bool | None = None
+        """None until it is known: neither is an autoscaler made for nothing, nor are people told to install what is
+        there."""
         self._cluster = cluster
         self._is_needed = is_needed
         self._on_change = on_change
@@ -63,8 +64,8 @@ class CustomMetrics:
             return
         if found != self.installed:
             self.installed = found
-            logger.info("custom metrics came or went", extra={"installed": found})
-            self._on_change(found)
+            logger.info("custom metrics are there" if found else "nothing serves custom metrics")
+            self._on_change()
 
 
 def needs_custom_metrics(deployment: Mapping[str, Any]) -> bool:

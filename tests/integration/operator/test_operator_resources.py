@@ -181,9 +181,9 @@ def test_an_autoscaler_gets_the_stable_revision_and_its_size_is_left_alone(
     def handed_over() -> bool:
         cluster.make_pods_ready(served, name)
         spec = (cluster.get("hpa", name, served) or {})["spec"]
-        return bool(spec["scaleTargetRef"]["name"] == f"{name}-{new}" and spec["minReplicas"] == 2)
+        return bool(spec["scaleTargetRef"]["name"] == f"{name}-{new}" and spec["minReplicas"] == 5)
 
-    eventually(handed_over, doing="the autoscaler is handed over")
+    eventually(handed_over, doing="the autoscaler is handed over, and is to leave as many for the watch")
     assert {old: size(old), new: size(new)} == {old: 5, new: 5}
 
 

@@ -111,5 +111,6 @@ def test_only_requests_in_progress_need_custom_metrics():
     none = Capabilities(custom_metrics=False)
     in_progress = Autoscaling(max_replicas=8, target_in_progress_per_pod=4)
     assert can_scale(in_progress, Capabilities())
-    assert not can_scale(in_progress, none)
+    assert can_scale(in_progress, none) is False
+    assert can_scale(in_progress, Capabilities(custom_metrics=None)) is None
     assert can_scale(AUTOSCALING, none)

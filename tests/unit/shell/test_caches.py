@@ -338,3 +338,29 @@ async def test_the_status_of_a_disruption_budget_wakes_nobody() -> None:
     assert heard == [IRIS]
     assert "status" not in first
     assert "managedFields" not in first["metadata"]
+
+
+async def test_who_scales_by_custom_metrics_hears_that_there_are_none_and_nobody_else() -> None:
+    heard: list[Key] = []
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append(key)
+
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"message": "not found"}, status=404)
+
+    async with cluster_answering(nothing) as cluster:
+        caches = Caches(cluster, hear, namespaces=(), metric_source=False)
+        keeping = asyncio.create_task(caches.run(asyncio.Event()))
+        try:
+            caches.deployments.put(deployment(1, name="other"))
+            assert caches.capabilities().custom_metrics is None
+            scaling = {"autoscaling": {"maxReplicas": 3, "targetInProgressPerPod": 4}}
+            await until(lambda: caches.synced)
+            heard.clear()
+            caches.deployments.put({**deployment(2), "spec": {"scaling": scaling}})
+            await until(lambda: caches.capabilities().custom_metrics is False)
+            assert heard == [IRIS, IRIS], "it is there, and cannot be scaled"
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)

@@ -23,7 +23,7 @@ class Adapter:
     def __init__(self) -> None:
         self.status = 404
         self.asked: list[str] = []
-        self.told: list[bool] = []
+        self.told: list[bool | None] = []
         self.needed = True
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -35,7 +35,10 @@ class Adapter:
 async def looking(adapter: Adapter) -> AsyncIterator[CustomMetrics]:
     async with cluster_answering(adapter.answer) as cluster:
         metrics = CustomMetrics(
-            cluster, is_needed=lambda: adapter.needed, on_change=adapter.told.append, recheck_seconds=0.01
+            cluster,
+            is_needed=lambda: adapter.needed,
+            on_change=lambda: adapter.told.append(metrics.installed),
+            recheck_seconds=0.01,
         )
         task = asyncio.create_task(metrics.run())
         try:
@@ -57,7 +60,7 @@ async def test_nobody_is_asked_as_long_as_nobody_needs_them() -> None:
         metrics.notice(DOES_NOT)
         await asyncio.sleep(0.05)
     assert adapter.asked == []
-    assert metrics.installed
+    assert metrics.installed is None
 
 
 async def test_an_adapter_that_is_missing_is_found_missing_and_found_when_it_comes() -> None:
@@ -78,7 +81,7 @@ async def test_an_api_server_in_trouble_says_nothing_about_it() -> None:
     async with looking(adapter) as metrics:
         metrics.notice(NEEDS)
         await until(lambda: len(adapter.asked) > 2)
-    assert metrics.installed
+    assert metrics.installed is None
     assert adapter.told == []
 
 

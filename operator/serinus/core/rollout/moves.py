@@ -219,6 +219,7 @@ def promote(s: Situation) -> Move:
             baseline_ended_at=s.now,
             restarts=restarts_of_watch(s),
             recreates=recreates and watched,
+            stable_replicas=s.replicas if watched else None,
             judged_by=judged_by,
         ),
     )
