@@ -12,6 +12,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 PORT = 9090
 WAY = Path("/tmp/way")
@@ -38,10 +39,11 @@ def answer(path: str) -> tuple[int, str]:
 
 def no_numbers(path: str) -> dict[str, object]:
     """The data of a query's answer whose every value is NaN."""
-    point = [time.time(), "NaN"]
+    asked = parse_qs(urlsplit(path).query)
     if path.startswith("/api/v1/query_range"):
+        point = [float(asked["start"][0]), "NaN"]
         return {"resultType": "matrix", "result": [{"metric": LABELS, "values": [point]}]}
-    return {"resultType": "vector", "result": [{"metric": LABELS, "value": point}]}
+    return {"resultType": "vector", "result": [{"metric": LABELS, "value": [time.time(), "NaN"]}]}
 
 
 class BadPrometheus(BaseHTTPRequestHandler):

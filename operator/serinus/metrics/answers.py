@@ -73,6 +73,8 @@ def data_of(body: bytes, status_code: int) -> object:
             MissingReason.WARNING,
             f"Prometheus warns that the answer may be partial or not what is meant: {words('; '.join(warnings))!r}",
         )
+    if answer.get("isPartial") is True:  # VictoriaMetrics' way to say it
+        raise UnreadableError(MissingReason.WARNING, "the answer is partial: not every storage node answered")
     return answer.get("data")
 
 

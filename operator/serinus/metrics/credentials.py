@@ -1,7 +1,7 @@
 """What the operator shows to Prometheus and trusts of it: read from files, again whenever they change.
 
 The files are mounted from Secrets, and the kubelet puts new ones in their place while the process runs. Called by
-`serinus.metrics.prometheus` before every call. Nothing that is read here leaves this package but in a request: messages
+`serinus.metrics.questions` before every call. Nothing that is read here leaves this package but in a request: messages
 name files, never what is in them.
 """
 

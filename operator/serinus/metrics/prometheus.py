@@ -1,30 +1,26 @@
 """Readings from Prometheus, or from anything that speaks its API.
 
-`PrometheusSource` is made once by `serinus.shell.app` from the operator's settings. Every call has a hard deadline and
-runs in a small thread pool of its own, so a slow Prometheus delays readings and nothing else. What goes wrong becomes
-`Missing`, in the server's own words.
+`PrometheusSource` is made once by `serinus.shell.app` from the operator's settings. It knows what to ask for each
+measurement; `serinus.metrics.questions` asks. What goes wrong becomes `Missing`, in the server's own words.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import threading
-import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar, assert_never
-from weakref import WeakValueDictionary
+from typing import Final, assert_never
 
 from serinus.api.gateways import Gateway
 from serinus.core.readings import Counters, CounterSeries, Gauge, Missing, MissingReason, Part, Reading, Sample
-from serinus.metrics import credentials, gateways, promql, series
+from serinus.metrics import gateways, promql, series
 from serinus.metrics.answers import Series, UnreadableError
 from serinus.metrics.connection import DEFAULT_TIMEOUT_SECONDS, MAX_ANSWER_BYTES, Connection, Endpoint
 from serinus.metrics.credentials import CredentialFiles
 from serinus.metrics.gateways import Backend
 from serinus.metrics.promql import Pods, Selector, SelectorError
+from serinus.metrics.questions import OnCall, Questions
 from serinus.metrics.series import Counter, Scrapes
 from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare
 
@@ -32,20 +28,10 @@ MAX_POINTS: Final = 10_000
 """Grid points of one range query; Prometheus refuses more than 11,000. Longer windows are asked for in pieces."""
 MAX_PATTERN_CHARACTERS: Final = 2_000
 """Longest list of paths in a query; beyond it all paths are asked for. URLs of 8 KiB pass everywhere."""
-_KEPT_SECONDS: Final = 2.0
-"""An answer is given again for so long, to questions with the same end: the metrics and revisions of one evaluation ask
-much the same. The next evaluation has another end, and asks anew."""
+_GRID_TOLERANCE_SECONDS: Final = 0.01
+"""Times are sent in milliseconds."""
 _OLDEST_SCRAPE_STEPS: Final = 3
 """So many steps ago the gateway has to have been scraped."""
-_GRACE_SECONDS: Final = 1.0
-"""Between a call's own deadline and the one that no longer waits for its thread."""
-
-ANSWERED: Final = "Answered"
-CUT_OFF: Final = "CutOff"
-
-Answer = TypeVar("Answer")
-OnCall = Callable[[str, float], None]
-"""Hears how a call to Prometheus ended (`Answered`, `CutOff`, or a `MissingReason`) and after how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +73,10 @@ class PrometheusSource:
             timeout_seconds=timeout_seconds,
             max_answer_bytes=max_answer_bytes,
         )
-        self._files = credentials or CredentialFiles()
-        self._on_call = on_call
+        self._questions = Questions(self._endpoint, credentials or CredentialFiles(), max_concurrent, on_call)
         self._pod_label = pod_label
         self._namespace_label = namespace_label
         self._gateway = gateway
-        self._max_concurrent = max_concurrent
-        self._turns = asyncio.Semaphore(max_concurrent)
-        self._turns_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._threads = ThreadPoolExecutor(2 * max_concurrent, thread_name_prefix="prometheus")
-        self._closed = False
-        self._own = threading.local()
-        self._asked: dict[Hashable, asyncio.Task[Any]] = {}
-        """Questions that are under way or were answered a moment ago."""
-        self._connections: list[Connection] = []
 
     @property
     def public_url(self) -> str:
@@ -121,8 +97,10 @@ class PrometheusSource:
         pods = self._pods(request)
         try:
             match request.measure:
-                case ErrorShare():
-                    return str(promql.requests(pods))
+                case ErrorShare(codes=codes):
+                    backend = self._backend(request, codes)
+                    at_gateway = f" or {gateways.backend_requests(*backend)}" if backend else ""
+                    return f"{promql.requests(pods)}{at_gateway}"
                 case SlowShare():
                     return str(promql.buckets(pods))
                 case EventRatio(bad=bad):
@@ -136,10 +114,7 @@ class PrometheusSource:
 
     async def close(self) -> None:
         """Stop. Readings under way are Missing, and so is every later one."""
-        self._closed = True
-        self._threads.shutdown(wait=False)
-        for connection in self._connections:
-            connection.close()
+        self._questions.close()
 
     async def _read(self, request: ReadingRequest) -> Reading:
         if request.end < request.grid.anchor:
@@ -158,52 +133,62 @@ class PrometheusSource:
         return Counters(tuple(found), request.grid)
 
     async def _errors(self, request: ReadingRequest, measure: ErrorShare) -> list[CounterSeries]:
-        codes = series.matching(measure.codes, gateways.UNANSWERED_CODES)
-        if self._gateway is None or request.route is None or not codes:
+        backend = self._backend(request, measure.codes)
+        if backend is None:
             counters = await self._requests(request, await self._survey(request))
             return series.request_parts(counters, measure.codes, client_errors=measure.client_errors)
+        codes = series.matching(measure.codes, gateways.UNANSWERED_CODES)
         counters, unanswered = await asyncio.gather(
-            self._requests(request, await self._survey(request)),
-            self._at_gateway(request, Backend(request.namespace, request.route, request.pod_prefix), codes),
+            self._requests(request, await self._survey(request)), self._at_gateway(request, *backend, codes)
         )
         if unanswered is None and any(each.samples[-1].value > 0 for each in counters):
-            published = gateways.PUBLISHED[self._gateway]
+            gateway, _ = backend
             raise UnreadableError(
                 MissingReason.NOT_COVERED,
-                f"requests to {request.pod_prefix} were counted, but there is no {published.requests} of that backend; "
-                f"does {self._gateway} (prometheus.gateway) publish counts for each backend?",
+                f"requests to {request.pod_prefix} were counted, but there is no "
+                f"{gateways.PUBLISHED[gateway].requests} of that backend; does {gateway} (prometheus.gateway) publish "
+                "counts for each backend?",
             )
         answered = (each for each in counters if each.code not in codes)
         own = series.request_parts(answered, measure.codes, client_errors=measure.client_errors)
         # The gateway does not know the model's paths: so that its counts can be compared, all are one.
         return [replace(each, stratum="") for each in own] + (unanswered or [])
 
+    def _backend(self, request: ReadingRequest, codes: Collection[str]) -> tuple[Gateway, Backend] | None:
+        """Where a gateway counts errors of the revision; None where none is scraped, leads to it, or has such codes."""
+        bad = series.matching(codes, gateways.UNANSWERED_CODES)
+        if self._gateway is None or request.route is None or not bad:
+            return None
+        return self._gateway, Backend(request.namespace, request.route, request.pod_prefix)
+
     async def _at_gateway(
-        self, request: ReadingRequest, backend: Backend, codes: frozenset[str]
+        self, request: ReadingRequest, gateway: Gateway, backend: Backend, codes: frozenset[str]
     ) -> list[CounterSeries] | None:
         """What the gateway counted with these codes; None where it knows nothing of the backend."""
-        assert self._gateway is not None  # noqa: S101 -- asked for by `_errors` alone
         scraped, found = await asyncio.gather(
-            self._range(request, gateways.scrape_times(self._gateway)),
-            self._range(request, gateways.backend_requests(self._gateway, backend)),
+            self._range(request, gateways.scrape_times(gateway)),
+            self._range(request, gateways.backend_requests(gateway, backend)),
         )
         present = gateways.presence(scraped, request.grid, self._pod_label)
-        alive = gateways.PUBLISHED[self._gateway].alive
+        published = gateways.PUBLISHED[gateway]
         if not present.newest:
             raise UnreadableError(
                 MissingReason.EMPTY,
-                f"there is no series {alive}, which {self._gateway} has; is it scraped, as prometheus.gateway says?",
+                f"there is no series {published.alive} of {gateway}; is it scraped, as prometheus.gateway says?",
             )
-        age = _last_point(request) - max(present.newest.values())
+        scrapes = Scrapes(request.grid, present.label, present.newest)
+        counters = await self._questions.compute(series.gateway_counters, found, scrapes, published.code_label)
+        # Only those of its pods that serve this backend: there may be other gateways of its kind.
+        newest = [present.newest.get(each.pod, request.grid.anchor) for each in counters]
+        if not newest:
+            return None
+        age = _last_point(request) - max(newest)
         if age > _OLDEST_SCRAPE_STEPS * request.grid.step_seconds:
             raise UnreadableError(
-                MissingReason.TOO_OLD, f"{self._gateway} was last scraped {age:.0f} s before the end of the window"
+                MissingReason.TOO_OLD,
+                f"{gateway}, which serves {backend.service}, was last scraped {age:.0f} s before the end of the "
+                "window; is it up, and still a target?",
             )
-        if not found:
-            return None
-        scrapes = Scrapes(request.grid, present.label, present.newest)
-        label = gateways.PUBLISHED[self._gateway].code_label
-        counters = await self._in_thread(series.gateway_counters, found, scrapes, label)
         return gateways.gateway_parts(counters, present, codes, request.grid)
 
     async def _latency(self, request: ReadingRequest, measure: SlowShare) -> list[CounterSeries]:
@@ -212,7 +197,7 @@ class PrometheusSource:
             self._requests(request, survey),
             self._range(request, str(promql.buckets_at(self._pods(request), {*lower, *upper})) if upper else None),
         )
-        good = await self._compute(series.bentoml_counters, found, self._scrapes(request, survey))
+        good = await self._questions.compute(series.bentoml_counters, found, self._scrapes(request, survey))
         if not upper and any(each.code.startswith("2") and each.samples[-1].value > 0 for each in total):
             raise UnreadableError(
                 MissingReason.EMPTY,
@@ -233,8 +218,8 @@ class PrometheusSource:
         )
         scrapes = self._scrapes(request, survey)
         return [
-            *series.parts(await self._compute(series.user_counters, total, scrapes), Part.TOTAL),
-            *series.parts(await self._compute(series.user_counters, bad, scrapes), Part.BAD),
+            *series.parts(await self._questions.compute(series.user_counters, total, scrapes), Part.TOTAL),
+            *series.parts(await self._questions.compute(series.user_counters, bad, scrapes), Part.BAD),
         ]
 
     async def _gauge(self, request: ReadingRequest, measure: QueryValue) -> Gauge:
@@ -279,7 +264,7 @@ class PrometheusSource:
         within = sum(map(len, survey.paths)) <= MAX_PATTERN_CHARACTERS
         query = promql.known_requests(self._pods(request), survey.paths if within else ())
         found = await self._range(request, query)
-        counters = await self._compute(series.bentoml_counters, found, self._scrapes(request, survey))
+        counters = await self._questions.compute(series.bentoml_counters, found, self._scrapes(request, survey))
         known = series.known_paths(counters, survey.paths)
         return [each for each in counters if each.path in known]
 
@@ -314,14 +299,18 @@ class PrometheusSource:
         start, end = request.grid.anchor, max(request.end, request.grid.anchor + 1)
         written: dict[float, set[str]] = {}
         question = (request.end, selector, start, end)
-        for le in await self._ask_once(request, question, lambda its: its.label_values("le", selector, start, end)):
+        for le in await self._questions.ask(
+            request.namespace, question, lambda its: its.label_values("le", selector, start, end)
+        ):
             written.setdefault(series.bound_of(le), set()).add(le)
         return written
 
     async def _instant(self, request: ReadingRequest, query: str) -> tuple[Series, ...]:
         at = _last_point(request)
         question = (request.end, query, at)
-        return await self._ask_once(request, question, lambda connection: connection.at_instant(query, at))
+        return await self._questions.ask(
+            request.namespace, question, lambda connection: connection.at_instant(query, at)
+        )
 
     async def _range(self, request: ReadingRequest, query: str | None) -> list[Series]:
         """All series on all grid points; in pieces where the grid is longer than Prometheus answers at once."""
@@ -333,7 +322,8 @@ class PrometheusSource:
             start = request.grid.anchor + first * step
             end = min(start + (MAX_POINTS - 1) * step, _last_point(request))
             question = (request.end, query, start, end, step)
-            found += await self._ask_once(request, question, _range_call(query, start, end, step))
+            found += await self._questions.ask(request.namespace, question, _range_call(query, start, end, step))
+        _require_grid(found, request)
         return found
 
     def _scrapes(self, request: ReadingRequest, survey: _Survey) -> Scrapes:
@@ -351,78 +341,6 @@ class PrometheusSource:
             namespace_label=request.namespace_label or self._namespace_label,
         )
 
-    async def _ask_once(
-        self, request: ReadingRequest, question: Hashable, ask: Callable[[Connection], Answer]
-    ) -> Answer:
-        """The answer to a question, together with whoever else asks it now or did a moment ago. Failures are not kept.
-
-        It goes on if one of them is cut off; its own deadline ends it.
-        """
-        asked = None if self._closed else self._asked.get(question)
-        if asked is None:
-            asked = self._asked[question] = asyncio.create_task(
-                self._call(request.namespace, ask), name="question to Prometheus"
-            )
-            asked.add_done_callback(lambda task: self._answered(question, task))
-        answer: Answer = await asyncio.shield(asked)
-        return answer
-
-    def _answered(self, question: Hashable, task: asyncio.Task[Any]) -> None:
-        if task.cancelled() or task.exception() is not None:
-            self._asked.pop(question, None)
-        else:
-            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._asked.pop, question, None)
-
-    async def _call(self, namespace: str, ask: Callable[[Connection], Answer]) -> Answer:
-        """One blocking call in a thread, in its turn, within the hard deadline.
-
-        No namespace ever has all the turns: one whose queries are slow keeps itself waiting, and not the others.
-        """
-        limit = self._endpoint.timeout_seconds + _GRACE_SECONDS
-        own = self._turns_of.setdefault(namespace, asyncio.Semaphore(max(1, self._max_concurrent - 1)))
-        async with own, self._turns:
-            began_at, outcome = time.monotonic(), CUT_OFF
-            try:
-                answer: Answer = await asyncio.wait_for(self._in_thread(self._ask, ask), limit)
-                outcome = ANSWERED
-            except TimeoutError:
-                outcome = MissingReason.TIMEOUT
-                detail = f"{self._endpoint.public_url} did not answer within {self._endpoint.timeout_seconds:g} s"
-                raise UnreadableError(MissingReason.TIMEOUT, detail) from None
-            except UnreadableError as error:
-                outcome = error.missing.reason
-                raise
-            finally:
-                self._on_call(outcome, time.monotonic() - began_at)
-            return answer
-
-    async def _compute(
-        self, counters: Callable[[Iterable[Series], Scrapes], list[Counter]], found: Iterable[Series], scrapes: Scrapes
-    ) -> list[Counter]:
-        """Make counters in a thread: half a day of many pods is half a million samples."""
-        return await self._in_thread(counters, found, scrapes)
-
-    def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> asyncio.Future[Answer]:
-        if self._closed:
-            raise UnreadableError(MissingReason.SOURCE_UNAVAILABLE, "the operator is shutting down")
-        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
-    def _ask(self, ask: Callable[[Connection], Answer]) -> Answer:
-        return ask(self._connection())
-
-    def _connection(self) -> Connection:
-        """The connection of the thread that asks, opened anew where the credentials have changed since."""
-        now = credentials.read(self._files)
-        before: Connection | None = getattr(self._own, "connection", None)
-        if before is not None and before.credentials == now:
-            return before
-        self._own.connection = after = Connection(self._endpoint, now)
-        self._connections.append(after)
-        if before is not None:
-            self._connections.remove(before)
-            before.close()
-        return after
-
 
 def _range_call(query: str, start: float, end: float, step: float) -> Callable[[Connection], Sequence[Series]]:
     return lambda connection: connection.over_range(query, start, end, step)
@@ -435,6 +353,21 @@ def _points(request: ReadingRequest) -> int:
 
 def _last_point(request: ReadingRequest) -> float:
     return request.grid.anchor + (_points(request) - 1) * request.grid.step_seconds
+
+
+def _require_grid(found: Iterable[Series], request: ReadingRequest) -> None:
+    """Raise UnreadableError where the server answers for other times than it was asked for."""
+    grid = request.grid
+    for each in found:
+        for at, _ in each.points[:1]:
+            off = math.remainder(at - grid.anchor, grid.step_seconds)
+            if abs(off) > _GRID_TOLERANCE_SECONDS:
+                raise UnreadableError(
+                    MissingReason.SOURCE_UNAVAILABLE,
+                    f"the answer is for other times than those asked for ({off:+.3f} s): a cache moves them to "
+                    "multiples of the step; ask Thanos Query or Prometheus itself, or switch alignment off "
+                    "(--query-range.align-range-with-step=false, align_queries_with_step: false)",
+                )
 
 
 def _nothing(query: str) -> UnreadableError:

@@ -1,8 +1,8 @@
 """PromQL from escaped parts.
 
-Every query that Serinus sends is built here, called by `serinus.metrics.prometheus`. Names and label values are quoted
-for PromQL strings and for RE2; a user's series selector is parsed and written anew, so nothing in it but matchers can
-survive; a user's query is kept as it is, `%pods%` aside.
+Every query that Serinus sends is built here or of these parts, called by `serinus.metrics.prometheus`. Names and label
+values are quoted for PromQL strings and for RE2; a user's series selector is parsed and written anew, so nothing in it
+but matchers can survive; a user's query is kept as it is, `%pods%` aside.
 """
 
 from __future__ import annotations

@@ -200,9 +200,13 @@ async def test_a_gateway_that_should_be_there_and_is_not_makes_the_reading_missi
 
 async def test_a_gateway_that_is_no_longer_scraped_makes_the_reading_missing():
     def answer(path, parameters):
-        if parameters["query"].startswith("timestamp("):
-            values = [[GRID.anchor + 10 * place, "99"] for place in range(7)]
-            return {"status": "success", "data": {"result": [{"metric": {"pod": "traefik-a"}, "values": values}]}}
+        if parameters["query"].startswith("timestamp(traefik"):
+            scrapes = {"traefik-a": ["99"] * 7, "traefik-of-others": ["99", "109", "119", "129", "139", "149", "159"]}
+            rows = [
+                {"metric": {"pod": pod}, "values": [[GRID.anchor + 10 * place, at] for place, at in enumerate(of)]}
+                for pod, of in scrapes.items()
+            ]
+            return {"status": "success", "data": {"result": rows}}
         return answering({"502": [0, 4, 4, 4]})(path, parameters)
 
     reading, _ = await read_from(answer, end=160.0)
@@ -214,3 +218,12 @@ async def test_a_gateway_that_is_no_longer_scraped_makes_the_reading_missing():
 async def test_a_backend_without_requests_needs_no_counts_of_a_gateway():
     reading, _ = await read_from(answering({}, model={("/read", "200"): [0, 0, 0, 0]}))
     assert newest(reading, Part.TOTAL) == (0, {""})
+
+
+async def test_status_names_both_counters_where_both_decide():
+    source = PrometheusSource("http://127.0.0.1:1", gateway=Gateway.TRAEFIK)
+    query = source.query(ReadingRequest(ERRORS, "prod", "m-1", GRID, 130.0, route="m"))
+    alone = source.query(ReadingRequest(ERRORS, "prod", "m-1", GRID, 130.0))
+    await source.close()
+    assert query.startswith(f"{alone} or traefik_service_requests_total{{")
+    assert len(query) < 1000

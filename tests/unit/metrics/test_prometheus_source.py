@@ -64,6 +64,8 @@ async def test_a_value_is_read_on_the_grid_to_the_millisecond():
         "end": "1030.5",
         "step": "10",
         "limit": "20000",
+        "nocache": "1",
+        "latency_offset": "1ms",
     }
 
 
@@ -111,6 +113,12 @@ REFUSALS = {
         "unexpected )",
     ),
     "a warning": (lambda s: success([], warnings=["partial response"]), MissingReason.WARNING, "partial response"),
+    "part of an answer": (lambda s: success([], isPartial=True), MissingReason.WARNING, "not every storage node"),
+    "other times": (
+        lambda s: success([row([[1_000.0, "1"], [1_010.0, "2"]])]),
+        MissingReason.SOURCE_UNAVAILABLE,
+        "--query-range.align-range-with-step=false",
+    ),
     "nothing": (lambda s: success([]), MissingReason.EMPTY, "memory{"),
     "NaN": (lambda s: success([row([[1_000.5, "1"], [1_010.5, "NaN"]])]), MissingReason.NOT_A_NUMBER, "nan"),
     "infinity": (lambda s: success([row([[1_000.5, "+Inf"]])]), MissingReason.NOT_A_NUMBER, "inf"),
@@ -397,7 +405,7 @@ async def test_nothing_that_users_write_changes_whom_the_source_asks(text):
     assert paths
     assert {headers["Host"] for _, _, headers in server.seen} == {server.url.removeprefix("http://")}
     names = {name for _, parameters, _ in server.seen for name in parameters}
-    assert names == {"query", "time", "start", "end", "step", "limit", "match[]"}
+    assert names == {"query", "time", "start", "end", "step", "limit", "match[]", "nocache", "latency_offset"}
 
 
 async def test_a_window_that_has_not_begun_is_empty():
