@@ -26,13 +26,14 @@ BESIDE_OTHERS = (
     "e2e.test_blue_green",
     "e2e.test_bad_candidates",
     "e2e.test_pod_ratio",
+    "e2e.test_match_steps",
+    "e2e.test_capacity",
     "e2e.test_hand_edits",
     "e2e.test_recreate",
     "e2e.test_plain_service",
     "e2e.test_lost_pods",
     "e2e.test_placement",
     "e2e.test_evicted_pods",
-    "e2e.test_capacity",
     "e2e.test_spec",
 )
 """The longest come first."""
