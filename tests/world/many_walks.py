@@ -23,7 +23,7 @@ from tests.world.random_walk import Walk
 
 FEW = range(24)
 """Seeds of every run."""
-MANY = int(os.environ.get("WALKS", "2000"))
+MANY = int(os.environ.get("WALKS", "1000"))
 """Seeds of `make test`."""
 LONGEST_REST_SECONDS = 500
 QUIET_SECONDS = 60

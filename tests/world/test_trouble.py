@@ -179,7 +179,7 @@ def test_what_was_made_is_not_made_again_because_the_caches_are_behind() -> None
     world = serving(api=server, lag_seconds=3)
     world.deploy(spec_of("model:2"))
     world.run_until(lambda: stable_is(world, "model:2"), 900)
-    assert len(server.asked_to_make) == len(set(server.asked_to_make)) == 8
+    assert len(server.asked_to_make) == len(set(server.asked_to_make)) == 11
 
 
 def test_stale_caches_do_not_hide_a_broken_candidate() -> None:
