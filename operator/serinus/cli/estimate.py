@@ -176,10 +176,12 @@ def _lines(deployment: ModelDeployment, known: _Known, told: Forecast) -> Iterat
     people = sum(step.step.approval for step in told.steps)
     approvals = f", and {people} approval{'s' if people > 1 else ''} by people" if people else ""
     yield f"{metadata.namespace}/{metadata.name}: {total} until the promotion{approvals}, at {traffic} ({known.source})"
-    for step in told.steps:
-        yield f"  {step.step.name:<20} {_what(step):<10} {_how_long(step)}"
+    rows = [(step.step.name, _what(step), _how_long(step)) for step in told.steps]
     if told.watch_seconds:
-        yield f"  {'watch':<20} {'100 %':<10} {duration(told.watch_seconds)}, after the promotion"
+        rows.append(("watch", "100 %", f"{duration(told.watch_seconds)}, after the promotion"))
+    names, shares = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    for name, share, how_long in rows:
+        yield f"  {name:<{names}}  {share:<{shares}}  {how_long}"
     if deployment.spec.analysis.disabled:
         yield "  analysis.disabled: nothing is judged"
     for line in told.advice:
@@ -187,12 +189,14 @@ def _lines(deployment: ModelDeployment, known: _Known, told: Forecast) -> Iterat
 
 
 def _what(step: StepForecast) -> str:
-    return "approval" if step.step.approval else f"{step.step.weight_percent} %"
+    return "approval" if step.step.approval else step.step.share_in_words
 
 
 def _how_long(step: StepForecast) -> str:
     if step.step.approval:
         return "as long as a person takes"
+    if step.step.matches and not step.step.compares:
+        return f"{duration(step.step.hold_seconds)}, its hold; and until those requests suffice, which nobody knows"
     slow = step.slowest
     if slow is None or (slow.seconds is not None and slow.seconds <= step.step.hold_seconds):
         return f"{duration(step.step.hold_seconds)}, its hold"

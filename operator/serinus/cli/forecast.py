@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from serinus.api.analysis import Analysis
+from serinus.api.analysis import MetricMode
 from serinus.api.deployment import ModelDeployment
 from serinus.cli.terminal import duration
 from serinus.core.evidence.circumstances import Circumstances
 from serinus.core.evidence.judge import Judge
 from serinus.core.evidence.policy import ShareKind, SharePolicy, alpha_fail, alpha_pass, policy_of
 from serinus.core.readings import Counters, CounterSeries, Grid, Part, PodStart, Sample
-from serinus.core.traffic import PlannedStep, planned_steps
+from serinus.core.traffic import PlannedStep, comparable_runs, planned_steps
 from serinus.core.verdicts import Counts, Pass
 
 LONGEST_SECONDS: Final = 14 * 86_400.0
@@ -57,7 +57,8 @@ class StepForecast:
 
     step: PlannedStep
     seconds: float | None
-    """The longer of hold and metrics; of an approval 0, as nobody knows; None: it does not end like this."""
+    """The longer of hold and metrics; the hold alone where nobody knows more: of an approval, and of requests that are
+    told by headers. None: it does not end like this."""
     metrics: tuple[MetricForecast, ...]
     undecided_after_seconds: float | None
     """When `analysis.undecided` would act before it ends; None where it does not."""
@@ -102,41 +103,48 @@ def _step(
     deployment: ModelDeployment, step: PlannedStep, traffic: Mapping[str, Traffic], scrape_seconds: float
 ) -> StepForecast:
     analysis = deployment.spec.analysis
-    if step.approval or not step.weight_percent:
+    if step.approval or not step.compares:
         return StepForecast(step, float(step.hold_seconds), (), None)
-    metrics = tuple(_metrics(analysis, step.weight_percent, traffic, scrape_seconds, watched=_is_watched(deployment)))
+    metrics = tuple(_metrics(deployment, step, traffic, scrape_seconds))
     longest = max((math.inf if each.seconds is None else each.seconds for each in metrics), default=0.0)
     ends = max(float(step.hold_seconds), longest)
     limit = step.hold_seconds + analysis.undecided.after_seconds
     return StepForecast(step, None if ends > LONGEST_SECONDS else ends, metrics, float(limit) if ends > limit else None)
 
 
-def _is_watched(deployment: ModelDeployment) -> bool:
-    return deployment.spec.rollout.watch_seconds > 0
-
-
 def _metrics(
-    analysis: Analysis, weight_percent: int, traffic: Mapping[str, Traffic], scrape_seconds: float, *, watched: bool
+    deployment: ModelDeployment, step: PlannedStep, traffic: Mapping[str, Traffic], scrape_seconds: float
 ) -> Iterator[MetricForecast]:
+    analysis, runs = deployment.spec.analysis, comparable_runs(planned_steps(deployment.spec))
     interval = max(float(analysis.interval_seconds), 2 * scrape_seconds)
-    errors = alpha_fail(analysis, watched=watched), alpha_pass(analysis)
+    watched = deployment.spec.rollout.watch_seconds > 0
+    errors = alpha_fail(analysis, watched=watched, runs=runs), alpha_pass(analysis)
+    shares = max(step.weight_percent, step.shadow_percent) / 100, 1 - step.weight_percent / 100
     for policy in policy_of(analysis):
-        if not isinstance(policy, SharePolicy) or policy.mode.value != "Enforce":
+        if not isinstance(policy, SharePolicy) or policy.mode is not MetricMode.ENFORCE:
             continue  # a gauge that is in order passes at once
         of_all = traffic[policy.name]
-        seconds = _until_pass(policy, of_all, weight_percent / 100, interval=interval, errors=errors)
-        served = None if seconds is None else seconds * of_all.requests_per_second * weight_percent / 100
+        seconds = _until_pass(policy, of_all, shares, interval=interval, errors=errors)
+        served = None if seconds is None else seconds * of_all.requests_per_second * shares[0]
         yield MetricForecast(policy.name, seconds, served)
 
 
 def _until_pass(
-    policy: SharePolicy, traffic: Traffic, share: float, *, interval: float, errors: tuple[float, float]
+    policy: SharePolicy,
+    traffic: Traffic,
+    shares: tuple[float, float],
+    *,
+    interval: float,
+    errors: tuple[float, float],
 ) -> float | None:
-    """Seconds until the metric passes, in whole intervals; None where it does not."""
+    """Seconds until the metric passes, in whole intervals; None where it does not.
+
+    `shares` are those of the candidate and of stable, which sum up to more than 1 where requests are copied.
+    """
     if policy.max_share is not None and traffic.bad_share >= policy.max_share:
         return None  # stable breaks the limit itself
     judge, count = Judge(policy), 1
-    own, beside = traffic.requests_per_second * share, traffic.requests_per_second * (1 - share)
+    own, beside = (traffic.requests_per_second * share for share in shares)
     before = traffic.requests_per_second * _HOUR
     while count * interval <= LONGEST_SECONDS and traffic.requests_per_second > 0:
         circumstances = Circumstances(
@@ -187,8 +195,7 @@ def _advice(
     slow = step.slowest
     if slow is None or (step.seconds is not None and step.seconds < 2 * max(step.step.hold_seconds, 600)):
         return
-    analysis, watched = deployment.spec.analysis, _is_watched(deployment)
-    doubled = min(2 * step.step.weight_percent, 100)
+    analysis = deployment.spec.analysis
     policy = next(each for each in policy_of(analysis) if each.name == slow.name)
     if not isinstance(policy, SharePolicy):
         return
@@ -196,9 +203,11 @@ def _advice(
         yield f"{slow.name}: stable itself breaks the limit, so that nothing passes: raise the limit, or mend stable"
         return
     wider = f"a wider tolerancePercent (now {100 * policy.tolerance:g}) or limit"
-    of_doubled = _metrics(analysis, doubled, traffic, scrape_seconds, watched=watched)
+    doubled = min(2 * step.step.weight_percent, 100)
+    heavier = replace(step.step, weight_percent=doubled)
+    of_doubled = _metrics(deployment, heavier, traffic, scrape_seconds)
     faster = next(each.seconds for each in of_doubled if each.name == slow.name)
-    if doubled == 100 or faster is None:
+    if doubled in {0, 100} or faster is None:
         yield f"step {step.step.name} waits for {slow.name}: {wider} or more traffic shortens it"
     else:
         weight = f"a weight of {doubled} % would make that {duration(faster)}"

@@ -71,6 +71,8 @@ class StepLine:
 
     name: str
     weight_percent: int
+    share: str
+    """Which requests go to the candidate in it, in words."""
     hold_seconds: int
     approval: bool
     progress: Progress
@@ -256,7 +258,9 @@ def _steps(s: Situation) -> Iterable[StepLine]:
 
 
 def _step_line(step: PlannedStep, progress: Progress, held_seconds: float | None = None) -> StepLine:
-    return StepLine(step.name, step.weight_percent, step.hold_seconds, step.approval, progress, held_seconds)
+    return StepLine(
+        step.name, step.weight_percent, step.share_in_words, step.hold_seconds, step.approval, progress, held_seconds
+    )
 
 
 def _metric(metric: MetricStatus, status: ModelDeploymentStatus, now: datetime) -> MetricLine:

@@ -88,7 +88,7 @@ def _pod(pod: PodLine) -> Text:
 
 
 def _step(step: StepLine) -> Text:
-    what = "approval" if step.approval else f"{step.weight_percent} %"
+    what = "approval" if step.approval else step.share
     hold = ""
     if step.held_seconds is not None and not step.approval:
         hold = f"  held {step.held_seconds:.0f} of {step.hold_seconds} s"

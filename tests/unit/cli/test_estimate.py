@@ -20,7 +20,7 @@ from tests.world.world import World, spec_of
 ROOT = Path(__file__).parents[3]
 
 
-def told(traffic: Traffic, *, scrape_seconds: float = 30.0, **sections: Any) -> Forecast:
+def told(traffic: Traffic, /, *, scrape_seconds: float = 30.0, **sections: Any) -> Forecast:
     step = {"name": "five", "weightPercent": 5, "holdSeconds": 60}
     spec = {"serving": {"image": IMAGE}, "rollout": {"canary": {"steps": [step]}}} | sections
     deployment = ModelDeployment.parse({"metadata": {"name": "iris"}, "spec": spec})
@@ -79,6 +79,21 @@ def test_what_takes_long_comes_with_what_shortens_it():
     (weight, undecided) = told(Traffic(0.5), analysis=errors("1")).advice
     assert weight.startswith("step five waits for errors: a weight of 10 % would make that")
     assert undecided == "step five would still be undecided after 61 min: analysis.undecided.action is Pause"
+
+
+def test_copies_and_testers_are_steps_like_others():
+    gateway = {"parentRefs": [{"name": "public"}], "hostnames": ["a.example.com"]}
+    steps = [
+        {"name": "shadow", "shadowPercent": 100},
+        {"name": "testers", "match": {"headers": [{"name": "x-cohort", "value": "beta"}]}, "holdSeconds": 300},
+        {"name": "all", "weightPercent": 100},
+    ]
+    foretold = told(
+        Traffic(1.0), analysis=errors("1"), traffic={"gateway": gateway}, rollout={"canary": {"steps": steps}}
+    )
+    shadow, testers, everything = foretold.steps
+    assert shadow.seconds == pytest.approx(everything.seconds, rel=0.1), "as many requests"
+    assert (testers.seconds, testers.metrics) == (300, ())
 
 
 def test_no_traffic_passes_nothing():
