@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from typer.main import get_command
 
 from serinus.api.reasons import Reason
+from serinus.cli.advice import CURES
 from serinus.cli.app import app as plugin
 from serinus.core.gateways import ENVOY_GATEWAY, TRAEFIK, known_features
 from serinus.core.readings import MissingReason
@@ -134,6 +135,21 @@ def described(collector: Collector) -> Iterator[str]:
 def test_every_outcome_of_a_pass_is_told() -> None:
     page = (DOCS / "operate.md").read_text()
     assert {outcome for outcome in PassOutcome if f"`{outcome}`" not in page} == set()
+
+
+def test_the_plugin_advises_on_every_reason_that_a_person_has_to_mend() -> None:
+    stalled = tables(DOCS / "understand-a-waiting-rollout.md", "Stalled")
+    rolled_back = {
+        Reason.METRIC_FAILED,
+        Reason.CONTAINER_RESTARTED,
+        Reason.READINESS_LOST,
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
+        Reason.UNDECIDED_TOO_LONG,
+        Reason.EVIDENCE_MISSING_TOO_LONG,
+        Reason.ABORTED,
+        Reason.RETURNED,
+    }
+    assert stalled - rolled_back == set(CURES)
 
 
 def test_commands_and_options_of_the_plugin_named_in_the_pages_exist() -> None:

@@ -12,16 +12,19 @@ from serinus.cli.state import State
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.situation import Situation
 
-_SPEC: Final = {
+CURES: Final = {
     Reason.INVALID_SPEC: "correct the fields that the message names; kubectl serinus validate -f FILE checks them",
     Reason.UNSUPPORTED: "take out the field that the message names: this version does not carry it out",
     Reason.RESERVED_FIELD: "take the field that the message names out of the spec: Serinus sets it itself",
     Reason.NO_METRIC_SOURCE: "set the chart's prometheus.url, or use rollout.blueGreen or analysis: {disabled: true}",
+    Reason.NO_CUSTOM_METRICS: "install an adapter for custom metrics, or set scaling.autoscaling.targetCpuPercent",
+    Reason.GATEWAY_FEATURE_UNKNOWN: "take out the step that the message names, or name a gateway that can do it",
     Reason.NAME_TAKEN: "delete the object that the message names, or annotate it serinus.dev/adopt={name}",
     Reason.STATUS_LOST: "see docs/recover.md: the status was lost, and nothing says which revision is stable",
     Reason.STATUS_UNREADABLE: "install the version of the operator that wrote the status again",
     Reason.WRITE_REJECTED: "mend what the message quotes: the API server refuses an object of this resource",
 }
+"""What to do where a person has to mend something, by the reason of the condition Stalled."""
 
 
 def advice(s: Situation, state: State, reason: str) -> tuple[str, ...]:
@@ -46,7 +49,7 @@ def _stalled(s: Situation, reason: str, where: str) -> tuple[str, ...]:
             "put the spec to a fix, or back to what serves",
             f"kubectl serinus retry {where}     tries {s.revision} again, where the cause was not the model",
         )
-    told = _SPEC.get(Reason(reason)) if reason in set(Reason) else None
+    told = CURES.get(Reason(reason)) if reason in set(Reason) else None
     return (told.replace("{name}", s.observation.deployment.metadata.name),) if told else ()
 
 

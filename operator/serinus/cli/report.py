@@ -336,6 +336,9 @@ def _remarks(resource: Manifest, s: Situation, broken: str) -> Iterable[str]:
         if rejected.revision == s.revision and s.rollout.phase in {Phase.REJECTED, Phase.ROLLING_BACK}:
             continue  # the condition says it
         yield f"Rejected: {rejected.revision} ({rejected.reason}): {rejected.message}"
+    for condition in s.status.conditions:
+        if condition.type == ConditionType.IMAGES_DIFFER and condition.status == "True":
+            yield condition.message
     annotations = resource["metadata"].get("annotations") or {}
     for action in s.status.actions:
         if not action.carried_out and annotations.get(f"serinus.dev/{action.action}") == action.value:

@@ -112,6 +112,16 @@ def test_a_silent_operator_is_noticed():
     assert "No new verdict for 10 min" in remark
 
 
+def test_images_that_differ_are_told_whatever_else_goes_on():
+    differ = Condition(
+        type="ImagesDiffer", status="True", last_transition_time=NOW, reason="TagPushedAgain", message="two images"
+    )
+    told = judged()
+    assert seen(told.model_copy(update={"conditions": (differ,)})).remarks == ("two images",)
+    over = differ.model_copy(update={"status": "False"})
+    assert seen(told.model_copy(update={"conditions": (over,)})).remarks == ()
+
+
 def test_an_action_that_did_nothing_is_told_while_it_stands_there():
     ignored = HandledAction(action="promote", value="x", carried_out=False, message="promote for x does nothing")
     told = judged().model_copy(update={"actions": (ignored,)})
