@@ -40,8 +40,7 @@ def state_of(resource: Manifest, status: ModelDeploymentStatus) -> State:
     """How it stands, by the conditions of the newest generation."""
     conditions = {each.type: each for each in status.conditions}
     stalled = conditions.get(ConditionType.STALLED)
-    seen = min((each.observed_generation for each in status.conditions), default=0)
-    if stalled is None or seen < resource["metadata"].get("generation", 0):
+    if stalled is None or stalled.observed_generation < resource["metadata"].get("generation", 0):
         return State.UNSEEN
     if stalled.status == "True":
         return State.FAILED

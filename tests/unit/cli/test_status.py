@@ -151,6 +151,17 @@ def test_a_generation_that_no_operator_has_seen_is_in_no_other_state():
     assert report(told, (), (), NOW).state is State.UNSEEN
 
 
+def test_a_spec_that_the_operator_can_not_read_is_a_failure_though_the_rest_is_of_an_older_generation():
+    told = with_conditions(judged(), Stalled="spec.serving.port: wrong")
+    newer = {"Stalled", "Ready", "Reconciling"}
+    conditions = tuple(
+        each.model_copy(update={"observed_generation": 4}) if each.type in newer else each for each in told.conditions
+    )
+    asked = resource(told.model_copy(update={"conditions": conditions}))
+    asked["metadata"] = {**asked["metadata"], "generation": 4}
+    assert report(asked, (), (), NOW).state is State.FAILED
+
+
 def test_the_report_as_data_has_the_names_of_the_api_and_instants_in_utc():
     data = as_data(seen(judged()))
     assert data["metrics"][0]["needed"] == 250
