@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def test_a_status_is_shown_without_a_terminal_in_plain_lines(plugin: Plugin, iri
     iris()
     shown = plugin("status", "iris").stdout
     assert f"{plugin.namespace}/iris  NeedsAPerson: AwaitingApproval, step sign-off (2 of 3)" in shown
-    assert "about 240 more requests, 8 min at this rate" in shown
+    assert "about 240 more requests, 16 min at this rate" in shown
     assert f"kubectl serinus approve iris -n {plugin.namespace}" in shown
     assert "\x1b" not in shown
     data = json.loads(plugin("status", "iris", "-o", "json").stdout)
@@ -235,7 +235,7 @@ def test_what_would_do_nothing_is_not_sent(
     assert "which is not skipped but given" in plugin("skip-step", "iris", code=1).stderr
     assert "it is stable already" in plugin("promote", "iris", "--revision", "stable", code=1).stderr
     assert "is none of its revisions" in plugin("abort", "iris", "--revision", "nonsense", code=1).stderr
-    assert "nothing to do: it is not paused" not in plugin("resume", "iris", code=1).stderr
+    assert "it is not paused, it waits for an approval" in plugin("resume", "iris", code=1).stderr
     assert annotations() == {}
     plugin("pause", "iris")
     assert annotations() == {"serinus.dev/pause": "true"}
@@ -258,12 +258,11 @@ def test_a_resource_that_is_not_there_is_named_beside_those_that_are(plugin: Plu
 
 
 @pytest.fixture
-def user(plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path) -> Callable[..., Plugin]:
+def user(plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Plugin]]:
     """Makes a plugin that runs as a service account, bound to a role of the chart where one is named."""
-    rendered = helm_for(plane, tmp_path / "helm")(
-        "template", namespace, str(CHART), "--show-only", "templates/userroles.yaml"
-    )
-    done(kubectl("apply", "-f", "-", stdin=done(rendered)))
+    template = ("template", namespace, str(CHART), "--show-only", "templates/userroles.yaml")
+    roles_of_the_chart = done(helm_for(plane, tmp_path / "helm")(*template))
+    done(kubectl("apply", "-f", "-", stdin=roles_of_the_chart))
 
     def make(name: str, *roles: str) -> Plugin:
         done(kubectl("create", "serviceaccount", name, "-n", namespace))
@@ -279,7 +278,8 @@ def user(plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path) 
         wait_for(lambda: not roles or made.exit_code("list") == 0)
         return made
 
-    return make
+    yield make
+    done(kubectl("delete", "-f", "-", stdin=roles_of_the_chart))
 
 
 def test_a_missing_right_is_named_with_the_role_that_has_it(
