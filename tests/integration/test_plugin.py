@@ -38,6 +38,7 @@ SPEC: dict[str, Any] = {
     },
 }
 CANDIDATE = revision_hash(SPEC)
+TRUE = {"status": "True", "reason": "AsTold", "message": "", "observedGeneration": 1}
 Result = subprocess.CompletedProcess[str]
 
 
@@ -319,6 +320,31 @@ def test_a_support_bundle_has_what_others_need_and_no_secret(
     assert yaml.safe_load(read["modeldeployments.yaml"])["metadata"]["name"] == "iris"
     assert "read Gateway" in read["not-read.txt"], "it is not there"
     assert "can't be written" in plugin("support-bundle", "iris", "--file", str(file), code=1).stderr
+
+
+def test_gateways_of_a_file_are_checked_before_it_is_applied(
+    plugin: Plugin, kubectl: Kubectl, gateway_api: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "iris.yaml"
+    kind = {"apiVersion": "serinus.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "iris"}}
+    file.write_text(yaml.safe_dump({**kind, "spec": SPEC}))
+    assert "✖ Gateway" in plugin("gateway-check", "-f", str(file), code=1).stdout
+    gateway = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "public"},
+        "spec": {"gatewayClassName": "some", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+    }
+    done(kubectl("apply", "-n", plugin.namespace, "-f", "-", stdin=json.dumps(gateway)))
+    said = [{"type": kind, **TRUE, "lastTransitionTime": "2026-03-01T12:00:00Z"} for kind in ("Accepted", "Programmed")]
+    patch = json.dumps({"status": {"conditions": said}})
+    done(
+        kubectl(
+            "patch", "gateway", "public", "-n", plugin.namespace, "--type=merge", "--subresource=status", "-p", patch
+        )
+    )
+    shown = plugin("gateway-check", "-f", str(file)).stdout
+    assert f"✔ Gateway {plugin.namespace}/public lets in routes from namespace {plugin.namespace}" in shown
 
 
 def test_names_are_completed_for_kubectl(plugin: Plugin, iris: Callable[..., None]) -> None:

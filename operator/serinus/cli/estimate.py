@@ -18,7 +18,7 @@ from serinus.api.revision import child_name
 from serinus.api.status import ModelDeploymentStatus
 from serinus.cli import options
 from serinus.cli.access import Access, Where, with_cluster
-from serinus.cli.files import Document, model_deployments
+from serinus.cli.files import model_deployments
 from serinus.cli.forecast import Forecast, StepForecast, Traffic, forecast
 from serinus.cli.offline import Files, parsed
 from serinus.cli.outcome import CommandFailed, ExitCode
@@ -71,7 +71,7 @@ def estimate(
     offline = requests_per_second is not None
     made = []
     for each in model_deployments(filename):
-        home = _named_namespace(each) or namespace
+        home = each.namespace or namespace
         where = Where(kubeconfig, context, home)
         deployment = parsed(each, home or ("default" if offline else where.named_namespace))
         if requests_per_second is not None:
@@ -85,12 +85,6 @@ def estimate(
         return
     for deployment, known, told in made:
         sys.stdout.write("".join(f"{harmless(line)}\n" for line in _lines(deployment, known, told)))
-
-
-def _named_namespace(document: Document) -> str | None:
-    metadata = document.data.get("metadata")
-    named = metadata.get("namespace") if isinstance(metadata, dict) else None
-    return str(named) if named else None
 
 
 def _metrics(deployment: ModelDeployment) -> tuple[Metric, ...]:

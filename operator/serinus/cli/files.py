@@ -42,6 +42,13 @@ class Document:
         parts = (fields.get("namespace"), fields.get("name") or "without a name")
         return "/".join(str(part) for part in parts if part)
 
+    @property
+    def namespace(self) -> str | None:
+        """The namespace that it names."""
+        metadata = self.data.get("metadata")
+        named = metadata.get("namespace") if isinstance(metadata, dict) else None
+        return str(named) if named else None
+
     def line_of(self, field: str) -> int:
         """The line of a field as in `spec.rollout.canary.steps[2].name`, or of the nearest one above it."""
         node, line = self.node, self.node.start_mark.line
