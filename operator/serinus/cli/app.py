@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, status, support
+from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, simulate, status, support
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -42,8 +42,7 @@ app.command("diff")(compare.diff)
 app.command("validate")(offline.validate)
 app.command("render")(offline.render)
 app.command("estimate")(estimate.estimate)
-app.command("gateway-check")(gateways.gateway_check)
-app.command("support-bundle")(support.support_bundle)
+from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, simulate, status, support
 
 for action in (
     actions.promote,

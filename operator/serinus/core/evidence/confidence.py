@@ -71,6 +71,21 @@ def lower_bound(counts: Counts, alpha: float) -> float:
     return _chernoff(counts, alpha, 0.0)
 
 
+def highest_share(hits: int, runs: int, alpha: float = 0.05) -> float:
+    """The exact upper bound of a share after so many of so many runs (Clopper and Pearson 1934); 1 without runs."""
+    if hits >= runs:
+        return 1.0
+    places = [math.lgamma(runs + 1) - math.lgamma(k + 1) - math.lgamma(runs - k + 1) for k in range(hits + 1)]
+
+    def rejected(share: float) -> bool:
+        if share >= 1:
+            return True
+        logs = (at + k * math.log(share) + (runs - k) * math.log1p(-share) for k, at in enumerate(places))
+        return math.fsum(map(math.exp, logs)) < alpha
+
+    return _edge(rejected, 1.0, max(hits, 0.5) / runs)
+
+
 def _chernoff(counts: Counts, alpha: float, end: float) -> float:
     share = counts.share
     if share is None:

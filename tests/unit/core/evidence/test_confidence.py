@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from serinus.core.evidence.confidence import always_valid_interval, lower_bound, upper_bound
+from serinus.core.evidence.confidence import always_valid_interval, highest_share, lower_bound, upper_bound
 from serinus.core.verdicts import Counts
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.integers(0, n).map(lambda b: Counts(float(b), float(n))))
@@ -53,3 +53,9 @@ def test_clustering_widens_the_interval_and_nothing_known_is_everything():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert always_valid_interval(Counts(0.0, 0.0), 0.05, 0.05) == (0.0, 1.0)
     assert (lower_bound(Counts(0.0, 0.0), 0.05), upper_bound(Counts(0.0, 0.0), 0.05)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("hits", "runs"), [(0, 1), (0, 100), (3, 300), (150, 300), (299, 300), (5, 5), (0, 0)])
+def test_the_highest_share_is_the_exact_one(hits, runs):
+    exact = stats.beta.ppf(0.95, hits + 1, runs - hits) if hits < runs else 1.0
+    assert highest_share(hits, runs) == pytest.approx(exact)

@@ -1,0 +1,101 @@
+"""A policy replayed over a CSV of counts, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from serinus.cli.app import app
+from serinus.cli.simulate import candidates, summary
+from serinus.core.history import History, Served
+from serinus.core.replay import Candidate, End, Replay, judged_metrics
+from tests.unit.core.test_replay import spec
+
+MANIFEST = """
+apiVersion: serinus.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: iris}
+spec:
+  serving: {image: registry.example.com/iris:1.0.0}
+  traffic: {gateway: {parentRefs: [{name: public}]}}
+  rollout: {canary: {steps: [{name: five, weightPercent: 5, holdSeconds: 120}]}}
+  analysis:
+    metrics:
+    - {name: errors, errors: {codes: ["5.."]}, limit: {maxPercent: "1"}}
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    bad = np.random.default_rng(1).binomial(2000, 0.002, 300).tolist()
+    rows = [f"{60 * at},errors,2000,{count}" for at, count in enumerate(bad, start=1)]
+    (tmp_path / "iris.yaml").write_text(MANIFEST)
+    (tmp_path / "counts.csv").write_text("\n".join(["time,metric,total,bad", *rows]))
+    return str(tmp_path / "iris.yaml"), str(tmp_path / "counts.csv")
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, ["simulate", *words])
+
+
+def test_a_good_policy_promotes_harmless_candidates_and_rolls_back_broken_ones(files):
+    result = run("-f", files[0], "--counts", files[1], "--rollouts", "10", "-o", "json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["intervalSeconds"] == 60
+    harmless, _, broken = told["candidates"]
+    assert (harmless["promoted"], harmless["rolledBack"], harmless["wrong"]) == (harmless["ended"], 0, 0)
+    assert (broken["promoted"], broken["rolledBack"], broken["decidedBy"]) == (0, broken["ended"], [["errors", 10]])
+
+
+def test_the_table_and_the_plot_tell_each_candidate(files, tmp_path):
+    plot = tmp_path / "plot.svg"
+    result = run("-f", files[0], "--counts", files[1], "--rollouts", "4", "--plot", str(plot))
+    assert result.exit_code == 0, result.output
+    for said in ("4 rollouts of each candidate", "as stable", "errors: at limit + tolerance (2 %)", str(plot)):
+        assert said in result.stdout
+    assert "as stable: promoted" in plot.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "either --counts or --prometheus"),
+        (["--counts", "nowhere.csv"], "can't read the counts in nowhere.csv"),
+        (["--counts", "COUNTS", "--plot", "nowhere/plot.svg"], "can't write the plot"),
+        (["--counts", "COUNTS", "--plot", "plot.unknown"], "can't write the plot"),
+        (["--counts", "OTHER"], "iris: the history has no counts of errors; it has counts of latency"),
+    ],
+)
+def test_what_can_not_be_done_is_said(words, said, files, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(Path(files[1]).read_text().replace("errors", "latency"))
+    known = {"COUNTS": files[1], "OTHER": str(other)}
+    result = run("-f", files[0], "--rollouts", "1", *(known.get(word, word) for word in words))
+    assert result.exit_code != 0
+    assert said in str(result.exception)
+
+
+def test_a_candidate_for_each_metric_lies_at_its_limit_and_tolerance():
+    history = History(0.0, 60.0, 1, {"errors": {0: Served(1000.0, 5.0)}})
+    harmless, at_bound, worse = candidates(judged_metrics(spec(), history), history)
+    assert not harmless.added
+    for candidate, share in ((at_bound, 0.02), (worse, 0.05)):
+        added = candidate.added["errors"]
+        assert 0.005 + 0.995 * added == pytest.approx(share)
+
+
+def test_what_is_wrong_depends_on_the_candidate():
+    def ended(end: End) -> Replay:
+        return Replay(0.0, end, 60.0, "five", "errors", 100.0, 1.0)
+
+    ends = [ended(End.PROMOTED), ended(End.ROLLED_BACK), ended(End.ROLLED_BACK), ended(End.UNFINISHED)]
+    assert summary(Candidate("as stable", {}), ends).wrong == 2
+    worse = summary(Candidate("worse", {"errors": 0.1}), ends)
+    assert (worse.wrong, worse.ended, worse.decided_by) == (1, 3, (("errors", 4),))
+    assert 1 / 3 < worse.wrong_at_most < 1
