@@ -193,6 +193,10 @@ class Tallying:
             return missing
         self._grid = counters.grid
         self._counters = [counter for counter, _ in matched]
+        point, risen = self._next(matched, counters.grid)
+        if risen is not None:
+            self.until = point
+            return self._reconciled(_tallies(risen, self._latency))
         fresh = [(*each, points) for each in matched if (points := _new_points(*each, counters.grid))]
         for counter, series, points in fresh:
             if not all(math.isfinite(value) for _, value in series.samples[counter.samples :]):
@@ -211,6 +215,30 @@ class Tallying:
         for pod in self._pods.values():
             pod.close()
         return self._reconciled(_tallies(sums, self._latency))
+
+    def _next(self, matched: Matched, grid: Grid) -> tuple[int, dict[tuple[str, Part], dict[int, float]] | None]:
+        """By how much the counters rose up to the next grid point, in the usual case: each has one more sample there.
+
+        None where it is not that simple (a first reading, a gap, a restart): nothing has happened then.
+        """
+        point = self.until + 1
+        for counter, series in matched:
+            at = counter.samples
+            if not at or len(series.samples) != at + 1 or _point(counter.newest[-1], grid) != point - 1:
+                return point, None
+            newest = series.samples[at]
+            if not counter.newest[-1].value <= newest.value < math.inf or _point(newest, grid) != point:
+                return point, None
+        risen: dict[tuple[str, Part], dict[int, float]] = {}
+        for counter, series in matched:
+            increase = series.samples[-1].value - counter.newest[-1].value
+            if increase:
+                by_point = risen.setdefault((series.stratum, series.part), {})
+                by_point[point] = by_point.get(point, 0.0) + increase
+            counter.advance(series)
+        for pod in self._pods.values():
+            pod.newest = point
+        return point, risen
 
     @property
     def is_settled(self) -> bool:

@@ -50,10 +50,12 @@ class Wealth:
         self._intervals += 1
         left = (1.0 - _AT_ONCE) * _LOG_3 / math.log(self._intervals + 2)
         released, self._reserve = self._reserve - left, left
-        self._bets = [
-            min((each + released) * factor, _CEILING) for each, factor in zip(self._bets, factors, strict=True)
-        ]
-        self._e_value = sum(self._bets) / len(self._bets) + left
+        self._bets = [(each + released) * factor for each, factor in zip(self._bets, factors, strict=True)]
+        total = sum(self._bets)
+        if total > _CEILING:
+            self._bets = [min(each, _CEILING) for each in self._bets]
+            total = sum(self._bets)
+        self._e_value = total / len(self._bets) + left
         self._peak = max(self._peak, self._e_value)
 
     @property
