@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, simulate, status, support
+from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, simulate, status, support, tune
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -42,7 +42,9 @@ app.command("diff")(compare.diff)
 app.command("validate")(offline.validate)
 app.command("render")(offline.render)
 app.command("estimate")(estimate.estimate)
-from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, simulate, status, support
+app.command("gateway-check")(gateways.gateway_check)
+app.command("simulate")(simulate.simulate)
+app.command("tune")(tune.tune)
 
 for action in (
     actions.promote,

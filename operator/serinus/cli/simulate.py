@@ -90,14 +90,12 @@ def simulate(
     One is as good as stable; for each metric, one is at limit + tolerance and one is far worse. Nothing is changed, in
     the cluster or elsewhere.
     """
-    if (counts is None) == (prometheus is None):
-        raise CommandFailed("say either --counts or --prometheus", ExitCode.USAGE)
     (document, *more) = model_deployments([filename])
     if more:
         raise CommandFailed(f"{filename} has several ModelDeployments; simulate takes one at a time", ExitCode.USAGE)
     where = Where(kubeconfig, context, namespace)
-    deployment = parsed(document, namespace or ("default" if counts else where.named_namespace))
-    history = _history(deployment, where, counts, prometheus, hours)
+    deployment = parsed(document, namespace or ("default" if prometheus is None else where.named_namespace))
+    history = history_of(deployment, where, counts, prometheus, hours)
     try:
         played = [
             (candidate, [*replays(deployment.spec, history, candidate, rollouts=rollouts, seed=seed)])
@@ -105,7 +103,7 @@ def simulate(
         ]
     except NothingToReplay as error:
         raise CommandFailed(f"{deployment.metadata.name}: {error}") from error
-    told = [summary(candidate, found) for candidate, found in played]
+    told = [summary(candidate.name, found, harmless_candidate=not candidate.added) for candidate, found in played]
     if plot is not None:
         save_ends({candidate.name: found for candidate, found in played}, plot)
     if output in {options.Output.JSON, options.Output.YAML}:
@@ -136,15 +134,15 @@ def candidates(policies: Sequence[SharePolicy], history: History) -> Iterator[Ca
                 yield Candidate(f"{policy.name}: {name} ({percent(share)})", {policy.name: added})
 
 
-def summary(candidate: Candidate, found: Sequence[Replay]) -> Told:
+def summary(candidate: str, found: Sequence[Replay], *, harmless_candidate: bool) -> Told:
     """The rollouts of one candidate, together. To roll a harmless one back is wrong, and to promote a worse one."""
     ends = Counter(each.end for each in found)
-    wrong = ends[End.PROMOTED] if candidate.added else ends[End.ROLLED_BACK]
+    wrong = ends[End.ROLLED_BACK if harmless_candidate else End.PROMOTED]
     ended = len(found) - ends[End.UNFINISHED]
     seconds = [each.seconds for each in found if each.end is not End.UNFINISHED]
     by = Counter(each.metric for each in found if each.metric)
     return Told(
-        candidate=candidate.name,
+        candidate=candidate,
         rollouts=len(found),
         ended=ended,
         promoted=ends[End.PROMOTED],
@@ -185,9 +183,12 @@ def _table(told: Sequence[Told]) -> Table:
     return table
 
 
-def _history(
+def history_of(
     deployment: ModelDeployment, where: Where, counts: Path | None, prometheus: str | None, hours: float
 ) -> History:
+    """What stable has served, from the CSV or from Prometheus, whichever was said."""
+    if (counts is None) == (prometheus is None):
+        raise CommandFailed("say either --counts or --prometheus", ExitCode.USAGE)
     if counts is None:
         return with_cluster(
             where, functools.partial(_measured, deployment=deployment, url=prometheus or "", hours=hours)

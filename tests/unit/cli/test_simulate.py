@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from serinus.cli.app import app
 from serinus.cli.simulate import candidates, summary
 from serinus.core.history import History, Served
-from serinus.core.replay import Candidate, End, Replay, judged_metrics
+from serinus.core.replay import End, Replay, judged_metrics
 from tests.unit.core.test_replay import spec
 
 MANIFEST = """
@@ -95,7 +95,7 @@ def test_what_is_wrong_depends_on_the_candidate():
         return Replay(0.0, end, 60.0, "five", "errors", 100.0, 1.0)
 
     ends = [ended(End.PROMOTED), ended(End.ROLLED_BACK), ended(End.ROLLED_BACK), ended(End.UNFINISHED)]
-    assert summary(Candidate("as stable", {}), ends).wrong == 2
-    worse = summary(Candidate("worse", {"errors": 0.1}), ends)
+    assert summary("as stable", ends, harmless_candidate=True).wrong == 2
+    worse = summary("worse", ends, harmless_candidate=False)
     assert (worse.wrong, worse.ended, worse.decided_by) == (1, 3, (("errors", 4),))
     assert 1 / 3 < worse.wrong_at_most < 1
