@@ -178,4 +178,5 @@ def _bars(axes: Axes, results: Results, kinds: list[Kind], value: Any) -> None:
         axes.barh(places, [each for _, each in rows], thickness, label=name)
     axes.set_yticks(range(len(kinds)), [kind.name for kind in kinds])
     axes.invert_yaxis()
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    if names:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
