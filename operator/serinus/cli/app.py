@@ -43,6 +43,7 @@ app.command("validate")(offline.validate)
 app.command("render")(offline.render)
 app.command("estimate")(estimate.estimate)
 app.command("gateway-check")(gateways.gateway_check)
+app.command("support-bundle")(support.support_bundle)
 app.command("simulate")(simulate.simulate)
 app.command("tune")(tune.tune)
 
