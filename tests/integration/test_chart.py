@@ -56,6 +56,16 @@ def done(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout
 
 
+GUARDED_PROMETHEUS: Values = {
+    "prometheus": {
+        "url": "https://prometheus.monitoring:9090",
+        "headers": {"X-Scope-OrgID": "team-a|team-b"},
+        "auth": {"basicAuth": {"secretName": "login"}},
+        "tls": {"ca": {"secretName": "authority"}, "clientCertificate": {"secretName": "client"}},
+        "gateway": "Traefik",
+    }
+}
+
 VARIANTS: list[Values] = [
     {},
     {"replicas": 1, "prometheus": {"url": "http://prometheus.monitoring:9090"}},
@@ -70,10 +80,11 @@ VARIANTS: list[Values] = [
         "serviceAccount": {"annotations": {"example.com/role": "operator"}},
         "resources": {"requests": {"cpu": 1, "memory": "512Mi"}, "limits": {"memory": "2Gi", "cpu": "1.5"}},
     },
+    GUARDED_PROMETHEUS,
 ]
 
 
-@pytest.mark.parametrize("values", VARIANTS, ids=["defaults", "single replica", "everything about the pod"])
+@pytest.mark.parametrize("values", VARIANTS, ids=["defaults", "single replica", "everything about the pod", "secrets"])
 def test_api_server_knows_every_field_that_the_chart_renders(
     helm: Run, kubectl: Callable[..., Any], crd: str, namespace: str, values: Values
 ) -> None:
@@ -85,13 +96,14 @@ def test_api_server_knows_every_field_that_the_chart_renders(
     assert "Warning" not in result.stderr
 
 
+@pytest.mark.parametrize("values", [{}, GUARDED_PROMETHEUS], ids=["defaults", "secrets"])
 def test_operator_pod_passes_the_restricted_pod_security_standard(
-    helm: Run, kubectl: Callable[..., Any], namespace: str
+    helm: Run, kubectl: Callable[..., Any], namespace: str, values: Values
 ) -> None:
     label = "pod-security.kubernetes.io/enforce=restricted"
     done(kubectl("label", "namespace", namespace, label))
     done(kubectl("create", "serviceaccount", "serinus", "-n", namespace))
-    manifests = done(helm("template", "serinus", str(CHART), f"--namespace={namespace}"))
+    manifests = done(helm("template", "serinus", str(CHART), f"--namespace={namespace}", values=values))
     (deployment,) = (m for m in yaml.safe_load_all(manifests) if m["kind"] == "Deployment")
     pod = {"apiVersion": "v1", "kind": "Pod"} | deployment["spec"]["template"]
     pod["metadata"]["name"] = "operator"
