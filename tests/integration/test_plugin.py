@@ -51,14 +51,14 @@ class Plugin:
 
     def __call__(self, *words: str, code: int = 0, stdin: str | None = None) -> Result:
         """What it prints; it has to end with this code."""
-        ended = self.start(*words).communicate(stdin, timeout=60)
+        ended = self.start(*words).communicate(stdin, timeout=180)
         result = Result(words, self.last.returncode, *ended)
         assert result.returncode == code, f"{words}: {result.returncode}\n{result.stdout}\n{result.stderr}"
         assert "Traceback" not in result.stderr
         return result
 
     def exit_code(self, *words: str) -> int:
-        self.start(*words).communicate(timeout=60)
+        self.start(*words).communicate(timeout=180)
         return self.last.returncode
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -355,7 +355,7 @@ def test_names_are_completed_for_kubectl(plugin: Plugin, iris: Callable[..., Non
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
     )
     assert completed.stdout.splitlines() == ["iris", ":4"]
 
@@ -368,6 +368,6 @@ def test_kubectl_finds_the_plugin(plane: ControlPlane, plugin: Plugin, iris: Cal
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
     )
     assert "iris" in shown.stdout
