@@ -35,7 +35,7 @@ from serinus.core.history import History, UnreadableHistory, from_csv, from_inte
 from serinus.core.readings import Counters, Grid, Missing, Reading
 from serinus.core.replay import Candidate, End, NothingToReplay, Replay, judged_metrics, replays
 from serinus.metrics.prometheus import PrometheusSource
-from serinus.metrics.source import request_for
+from serinus.metrics.source import MetricSource, request_for
 
 _MOST_POINTS: Final = 10_000
 """Prometheus refuses more than 11,000."""
@@ -222,20 +222,25 @@ async def _measured(access: Access, deployment: ModelDeployment, url: str, hours
         source = PrometheusSource(url)
     except ValueError as error:
         raise CommandFailed(str(error), ExitCode.USAGE) from error
-    span, end = 3600.0 * hours, time.time() - 1
-    step = max(float(deployment.spec.analysis.interval_seconds), 60.0, span / _MOST_POINTS)
-    grid = Grid(end - span, step)
-    found: dict[str, tuple[Interval, ...]] = {}
     try:
-        metrics = deployment.spec.analysis.metrics or defaults.METRICS
-        for metric, policy in zip(metrics, policy_of(deployment.spec.analysis), strict=False):
-            if not isinstance(policy, SharePolicy):
-                continue
-            prefix = child_name(deployment.metadata.name, status.stable.revision)
-            question = request_for(
-                metric, namespace=deployment.metadata.namespace, pod_prefix=prefix, grid=grid, end=end
-            )
-            found[metric.name] = _intervals(policy, await source.read(question))
+        return await measured(source, deployment, status.stable.revision, hours=hours, end=time.time() - 1)
     finally:
         await source.close()
+
+
+async def measured(
+    source: MetricSource, deployment: ModelDeployment, revision: str, *, hours: float, end: float
+) -> History:
+    """What a revision has served in so many hours before `end` (Unix seconds), by all countable metrics."""
+    span = 3600.0 * hours
+    step = max(float(deployment.spec.analysis.interval_seconds), 60.0, span / _MOST_POINTS)
+    grid = Grid(end - span, step)
+    prefix = child_name(deployment.metadata.name, revision)
+    found: dict[str, tuple[Interval, ...]] = {}
+    metrics = deployment.spec.analysis.metrics or defaults.METRICS
+    for metric, policy in zip(metrics, policy_of(deployment.spec.analysis), strict=False):
+        if not isinstance(policy, SharePolicy):
+            continue
+        question = request_for(metric, namespace=deployment.metadata.namespace, pod_prefix=prefix, grid=grid, end=end)
+        found[metric.name] = _intervals(policy, await source.read(question))
     return from_intervals(grid.anchor, step, math.floor(span / step), found)

@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from serinus.api.deployment import ModelDeployment
 from serinus.cli.app import app
-from serinus.cli.simulate import candidates, summary
+from serinus.cli.outcome import CommandFailed
+from serinus.cli.simulate import candidates, measured, summary
 from serinus.core.history import History, Served
+from serinus.core.readings import Counters, CounterSeries, Grid, Missing, MissingReason, Part, Reading, Sample
 from serinus.core.replay import End, Replay, judged_metrics
+from serinus.metrics.source import ReadingRequest
 from tests.unit.core.test_replay import spec
 
 MANIFEST = """
@@ -99,3 +104,42 @@ def test_what_is_wrong_depends_on_the_candidate():
     worse = summary("worse", ends, harmless_candidate=False)
     assert (worse.wrong, worse.ended, worse.decided_by) == (1, 3, (("errors", 4),))
     assert 1 / 3 < worse.wrong_at_most < 1
+
+
+class Recorded:
+    """A source of metrics that answers everything with the same reading, and keeps what it was asked."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self.asked = reading, []
+
+    async def read(self, request: ReadingRequest) -> Reading:
+        self.asked.append(request)
+        return self.reading
+
+    def query(self, request: ReadingRequest) -> str:
+        return request.pod_prefix
+
+
+def deployment() -> ModelDeployment:
+    manifest = yaml.safe_load(MANIFEST)
+    return ModelDeployment.parse({**manifest, "metadata": {"name": "iris", "namespace": "models", "uid": "1"}})
+
+
+async def test_the_counters_of_the_stable_revision_become_the_history():
+    samples = {Part.TOTAL: (0.0, 100.0, 200.0, 260.0), Part.BAD: (0.0, 1.0, 1.0, 4.0)}
+    series = tuple(
+        CounterSeries("iris-a-1", part, "/predict", tuple(Sample(60.0 * k, value) for k, value in enumerate(values)))
+        for part, values in samples.items()
+    )
+    source = Recorded(Counters(series, Grid(0.0, 60.0)))
+    found = await measured(source, deployment(), "5c1e0a9b77", hours=0.1, end=360.0)
+    assert (found.begins_at, found.interval_seconds, found.length) == (0.0, 60.0, 6)
+    assert found.metrics["errors"] == {0: Served(100.0, 1.0), 1: Served(100.0, 0.0), 2: Served(60.0, 3.0)}
+    (asked,) = source.asked
+    assert (asked.namespace, asked.pod_prefix, asked.grid) == ("models", "iris-5c1e0a9b77", Grid(0.0, 60.0))
+
+
+async def test_what_prometheus_does_not_know_is_said():
+    source = Recorded(Missing(MissingReason.EMPTY, "The query returns nothing."))
+    with pytest.raises(CommandFailed, match="errors: Empty: The query returns nothing"):
+        await measured(source, deployment(), "5c1e0a9b77", hours=1.0, end=3600.0)
