@@ -1,6 +1,7 @@
 """A real Prometheus on loopback for the integration tests of the metric source."""
 
 import json
+import re
 import socket
 import subprocess
 import time
@@ -19,6 +20,8 @@ class Prometheus:
     def __init__(self, directory: Path, config: str, web_config: str | None = None) -> None:
         self.directory, self.web_config = directory, web_config
         directory.mkdir(parents=True, exist_ok=True)
+        for folder in re.findall(r"files: \[(\w+)/", config):  # Prometheus only watches those that are there
+            (directory / folder).mkdir()
         (directory / "prometheus.yml").write_text(config)
         if web_config is not None:
             (directory / "web.yml").write_text(web_config)
@@ -57,7 +60,6 @@ class Prometheus:
 
     def watch(self, job: str, name: str, address: str, labels: dict[str, str]) -> Path:
         target = self.directory / job / f"{name}.json"
-        target.parent.mkdir(exist_ok=True)
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps([{"targets": [address], "labels": labels}]))
         partial.rename(target)
