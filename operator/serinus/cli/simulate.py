@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 import statistics
 import sys
 import time
@@ -98,7 +99,10 @@ def simulate(
     history = history_of(deployment, where, counts, prometheus, hours)
     try:
         played = [
-            (candidate, [*replays(deployment.spec, history, candidate, rollouts=rollouts, seed=seed)])
+            (
+                candidate,
+                [*replays(deployment.spec, history, candidate, rollouts=rollouts, seed=seed, chances=random.Random)],
+            )
             for candidate in candidates(judged_metrics(deployment.spec, history), history)
         ]
     except NothingToReplay as error:

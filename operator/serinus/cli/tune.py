@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -75,7 +76,9 @@ def tune(
         analysis = tuned_analysis(deployment, found)
         tuned = _with(deployment, analysis)
         replayed = {
-            candidate.name: [*replays(tuned.spec, history, candidate, rollouts=_ROLLOUTS, seed=1)]
+            candidate.name: [
+                *replays(tuned.spec, history, candidate, rollouts=_ROLLOUTS, seed=1, chances=random.Random)
+            ]
             for candidate in (_HARMLESS, _worse(policies, history))
         }
     except NothingToReplay as error:

@@ -8,11 +8,10 @@ night) is as it was. Failures that came together on one pod are shared out as we
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from serinus.api.analysis import MetricMode, UndecidedAction
 from serinus.api.spec import ModelDeploymentSpec
@@ -94,10 +93,28 @@ def judged_metrics(spec: ModelDeploymentSpec, history: History) -> tuple[SharePo
     return policies
 
 
+class Chance(Protocol):
+    """Random numbers, as `random.Random` draws them."""
+
+    def random(self) -> float:
+        """Draw evenly from [0, 1)."""
+
+    def gauss(self, mu: float, sigma: float) -> float:
+        """Draw from the normal distribution with this mean and standard deviation."""
+
+
 def replays(
-    spec: ModelDeploymentSpec, history: History, candidate: Candidate, *, rollouts: int, seed: int
+    spec: ModelDeploymentSpec,
+    history: History,
+    candidate: Candidate,
+    *,
+    rollouts: int,
+    seed: int,
+    chances: Callable[[str], Chance],
 ) -> Iterator[Replay]:
     """So many rollouts of one candidate, begun evenly over the history; the same seed gives the same ones.
+
+    `chances` makes the random numbers that belong to a text.
 
     Raises:
         NothingToReplay: without a step with a weight, or without counts of an enforced metric.
@@ -105,7 +122,7 @@ def replays(
     """
     policies, steps = judged_metrics(spec, history), judged_steps(spec)
     for number in range(rollouts):
-        chance = random.Random(f"{seed} {number} {candidate.name}")  # noqa: S311 -- a simulation
+        chance = chances(f"{seed} {number} {candidate.name}")
         rollout = _Rollout(spec, history, candidate, policies=policies, steps=steps, chance=chance)
         yield rollout.play(number * history.length // rollouts)
 
@@ -121,7 +138,7 @@ class _Rollout:
         *,
         policies: tuple[SharePolicy, ...],
         steps: tuple[PlannedStep, ...],
-        chance: random.Random,
+        chance: Chance,
     ) -> None:
         self._analysis, self._history, self._candidate = spec.analysis, history, candidate
         self._policies, self._steps, self._chance = policies, steps, chance

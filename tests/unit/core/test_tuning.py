@@ -1,6 +1,7 @@
 """What is proposed for a metric suits the traffic that stable has served."""
 
 import math
+import random
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_what_is_proposed_promotes_candidates_like_stable_in_about_the_wished_ti
             }
         ]
     )
-    ended = [*replays(policy, counts, Candidate("as stable", {}), rollouts=8, seed=1)]
+    ended = [*replays(policy, counts, Candidate("as stable", {}), rollouts=8, seed=1, chances=random.Random)]
     promoted = [each.seconds for each in ended if each.end is End.PROMOTED]
     assert len(promoted) >= 6
     assert sorted(promoted)[len(promoted) // 2] <= 1.5 * 3600
