@@ -53,9 +53,12 @@ check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: unde
 	$(BIN)/mypy
 	$(BIN)/pytest --quiet --numprocesses auto tests/unit tests/golden tests/contract
 
+# One more than there are processors: integration tests wait for much of their time.
+PROCESSES = $(shell echo $$(($$(nproc) + 1)))
+
 .PHONY: test
 test: check ## everything a change must pass: check, world, integration and end to end
-	$(BIN)/pytest --quiet --numprocesses auto -m 'not full' tests/world tests/integration
+	$(BIN)/pytest --quiet --numprocesses $(PROCESSES) -m 'not full' tests/world tests/integration
 	$(MAKE) e2e
 
 .PHONY: walks

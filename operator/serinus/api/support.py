@@ -54,7 +54,20 @@ def _sliced_metrics(spec: ModelDeploymentSpec) -> list[str]:
     ]
 
 
+def _rewritten_matches(spec: ModelDeploymentSpec) -> bool:
+    """Whether they need more rules than a route has, each of them one: the Gateway API's limit is 16."""
+    gateway, canary = spec.traffic.gateway, spec.rollout.canary
+    rewrites = gateway is not None and gateway.rewrite_prefix is not None
+    return rewrites and canary is not None and sum(step.match is not None for step in canary.steps) > _MOST_MATCHES
+
+
+_MOST_MATCHES: Final = 15
 _GAPS: Final = (
+    _Gap(
+        "more than fifteen match steps beside a rewritePrefix are",
+        "leave some out: the Gateway API allows a route 16 rules, and each of them takes one",
+        _when("spec.rollout.canary.steps", _rewritten_matches),
+    ),
     _Gap(
         "a preflight Job is",
         "remove it",

@@ -79,6 +79,15 @@ def test_what_is_not_carried_out_says_so_in_its_description(sections: dict[str, 
     assert "ot carried out by this version" in described["description"]
 
 
+@pytest.mark.parametrize(("count", "fields"), [(15, []), (16, ["spec.rollout.canary.steps"])])
+def test_match_steps_beside_a_rewritten_prefix_are_as_many_as_a_route_has_rules_for(count: int, fields: list[str]):
+    match = {"headers": [{"name": "a", "value": "b"}]}
+    steps = canary(*({"match": match} for _ in range(count)))
+    rewritten = {"gateway": {**GATEWAY["gateway"], "pathPrefix": "/a", "rewritePrefix": "/"}}
+    assert refused(rollout=steps, traffic=rewritten) == fields
+    assert refused(rollout=steps, traffic=GATEWAY) == []
+
+
 def test_a_refusal_says_what_to_do():
     spec = ModelDeploymentSpec.model_validate({"serving": {"image": IMAGE}, "rollout": {"capacity": "InPlace"}})
 

@@ -99,6 +99,7 @@ def http_route(
 
     `matches` are, by revision, the headers of requests that go to it whatever the weights say. They make one rule for
     each revision, before the one with the weights: the Gateway API has room for 16 rules, and for 64 matches in each.
+    Where a prefix is rewritten, they make a rule each: the Gateway API then allows one match in a rule only.
     `mirrors` are, by revision, the share in percent of all other requests that is copied to it.
 
     `request_timeout_seconds` is the longest of the revisions that have weight, so that none of their requests is cut
@@ -128,8 +129,9 @@ def http_route(
         }
 
     by_headers = [
-        rule([match(headers=[_header(name, value) for name, value in each]) for each in headers], {revision: 1})
+        rule([match(headers=[_header(name, value) for name, value in each]) for each in together], {revision: 1})
         for revision, headers in (matches or {}).items()
+        for together in ([headers] if gateway.rewrite_prefix is None else [[each] for each in headers])
     ]
     return {
         "apiVersion": HTTP_ROUTE.api_version,

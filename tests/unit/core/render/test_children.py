@@ -134,7 +134,7 @@ def test_a_route_can_strip_its_prefix():
 
 
 def test_requests_with_certain_headers_have_one_rule_before_the_one_with_the_weights():
-    gateway = {"parentRefs": [{"name": "public"}], "pathPrefix": "/fraud", "rewritePrefix": "/"}
+    gateway = {"parentRefs": [{"name": "public"}], "pathPrefix": "/fraud"}
     resource = deployment({"traffic": {"gateway": gateway}})
     beta, gamma = (("x-cohort", "beta"),), (("x-cohort", "gamma"), ("x-region", "eu"))
     by_headers, plain = render.http_route(resource, {"old": 100}, 1, matches={"new": (beta, gamma)})["spec"]["rules"]
@@ -146,6 +146,17 @@ def test_requests_with_certain_headers_have_one_rule_before_the_one_with_the_wei
     assert [backend["name"] for backend in by_headers["backendRefs"]] == ["iris-new"]
     assert [backend["name"] for backend in plain["backendRefs"]] == ["iris-old"]
     assert (by_headers["filters"], by_headers["timeouts"]) == (plain["filters"], plain["timeouts"])
+
+
+def test_where_a_prefix_is_rewritten_each_match_has_a_rule_of_its_own():
+    gateway = {"parentRefs": [{"name": "public"}], "pathPrefix": "/fraud", "rewritePrefix": "/"}
+    resource = deployment({"traffic": {"gateway": gateway}})
+    headers = ((("x-cohort", "beta"),), (("x-cohort", "gamma"), ("x-region", "eu")))
+    route = render.http_route(resource, {"old": 100}, 1, matches={REVISION: headers})
+    beta, gamma, plain = route["spec"]["rules"]
+    assert [len(rule["matches"]) for rule in (beta, gamma, plain)] == [1, 1, 1]
+    assert beta["filters"] == gamma["filters"] == plain["filters"]
+    assert route_state(resource.metadata.name, route).matches == {REVISION: headers}
 
 
 def test_a_route_of_as_many_steps_as_there_may_be_keeps_to_the_limits_of_the_gateway_api():
