@@ -22,7 +22,7 @@ from serinus.api.deployment import ModelDeployment
 from serinus.api.revision import child_name
 from serinus.cli import options
 from serinus.cli.access import Access, Where, with_cluster
-from serinus.cli.files import model_deployments
+from serinus.cli.files import Document, model_deployments
 from serinus.cli.offline import parsed
 from serinus.cli.outcome import CommandFailed, ExitCode
 from serinus.cli.plot import save_ends
@@ -42,6 +42,17 @@ _MOST_POINTS: Final = 10_000
 """Prometheus refuses more than 11,000."""
 _WORSE: Final = 5
 """A candidate that has to be found is so many times as bad as allowed."""
+
+
+OneFile = Annotated[str, typer.Option("--filename", "-f", help="The file with the ModelDeployment.")]
+Counts = Annotated[
+    Path | None,
+    typer.Option("--counts", help="CSV of stable's counts: time, metric, total, bad and perhaps refused."),
+]
+Prometheus = Annotated[
+    str | None, typer.Option("--prometheus", help="Read the counts of the stable revision from here instead.")
+]
+Hours = Annotated[float, typer.Option("--hours", help="With it: how far back.", min=0.1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +79,13 @@ class Told:
 
 
 def simulate(
-    filename: Annotated[str, typer.Option("--filename", "-f", help="The file with the ModelDeployment.")],
-    counts: Annotated[
-        Path | None,
-        typer.Option("--counts", help="CSV of stable's counts: time, metric, total, bad and perhaps refused."),
-    ] = None,
+    filename: OneFile,
+    counts: Counts = None,
     namespace: options.Namespace = None,
     output: options.Form = options.Output.TEXT,
     *,
-    prometheus: Annotated[
-        str | None, typer.Option("--prometheus", help="Read the counts of the stable revision from here instead.")
-    ] = None,
-    hours: Annotated[float, typer.Option("--hours", help="With it: how far back.", min=0.1)] = 24.0,
+    prometheus: Prometheus = None,
+    hours: Hours = 24.0,
     rollouts: Annotated[int, typer.Option("--rollouts", help="Of each candidate, begun evenly.", min=1)] = 100,
     seed: Annotated[int, typer.Option("--seed", help="The same one gives the same figures.")] = 1,
     plot: Annotated[Path | None, typer.Option("--plot", help="Save a plot: .svg, .png or .pdf.")] = None,
@@ -91,9 +97,7 @@ def simulate(
     One is as good as stable; for each metric, one is at limit + tolerance and one is far worse. Nothing is changed, in
     the cluster or elsewhere.
     """
-    (document, *more) = model_deployments([filename])
-    if more:
-        raise CommandFailed(f"{filename} has several ModelDeployments; simulate takes one at a time", ExitCode.USAGE)
+    document = the_only_one(filename, "simulate")
     where = Where(kubeconfig, context, namespace)
     deployment = parsed(document, namespace or ("default" if prometheus is None else where.named_namespace))
     history = history_of(deployment, where, counts, prometheus, hours)
@@ -119,6 +123,14 @@ def simulate(
     show(_table(told))
     if plot is not None:
         sys.stdout.write(f"{harmless(str(plot))}\n")
+
+
+def the_only_one(filename: str, command: str) -> Document:
+    """The ModelDeployment of a file. Raises `CommandFailed` where there is none, or more than one."""
+    document, *more = model_deployments([filename])
+    if more:
+        raise CommandFailed(f"{filename} has several ModelDeployments; {command} takes one at a time", ExitCode.USAGE)
+    return document
 
 
 def candidates(policies: Sequence[SharePolicy], history: History) -> Iterator[Candidate]:

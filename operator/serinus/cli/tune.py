@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,11 +17,10 @@ from serinus.api import defaults
 from serinus.api.deployment import ModelDeployment
 from serinus.cli import options
 from serinus.cli.access import Where
-from serinus.cli.files import model_deployments
 from serinus.cli.offline import parsed
-from serinus.cli.outcome import CommandFailed, ExitCode
+from serinus.cli.outcome import CommandFailed
 from serinus.cli.report import as_data
-from serinus.cli.simulate import history_of, summary
+from serinus.cli.simulate import Counts, Hours, OneFile, Prometheus, history_of, summary, the_only_one
 from serinus.cli.terminal import duration, harmless, show_data
 from serinus.core.evidence.policy import SharePolicy, alpha_pass, percent
 from serinus.core.history import History
@@ -35,18 +33,13 @@ _WORSE = 4
 
 
 def tune(
-    filename: Annotated[str, typer.Option("--filename", "-f", help="The file with the ModelDeployment.")],
-    counts: Annotated[
-        Path | None,
-        typer.Option("--counts", help="CSV of stable's counts: time, metric, total, bad and perhaps refused."),
-    ] = None,
+    filename: OneFile,
+    counts: Counts = None,
     namespace: options.Namespace = None,
     output: options.Form = options.Output.TEXT,
     *,
-    prometheus: Annotated[
-        str | None, typer.Option("--prometheus", help="Read the counts of the stable revision from here instead.")
-    ] = None,
-    hours: Annotated[float, typer.Option("--hours", help="With it: how far back.", min=0.1)] = 24.0,
+    prometheus: Prometheus = None,
+    hours: Hours = 24.0,
     seconds: Annotated[float, typer.Option("--seconds", help="How long a good rollout may take.", min=60)] = 3600.0,
     false_rollback_percent: Annotated[
         str | None, typer.Option("--false-rollback-percent", help="As in the spec; by default what the file says.")
@@ -58,9 +51,7 @@ def tune(
 
     Prints what to put into `analysis`, and which metrics decide nothing. Nothing is changed.
     """
-    (document, *more) = model_deployments([filename])
-    if more:
-        raise CommandFailed(f"{filename} has several ModelDeployments; tune takes one at a time", ExitCode.USAGE)
+    document = the_only_one(filename, "tune")
     where = Where(kubeconfig, context, namespace)
     home = namespace or ("default" if prometheus is None else where.named_namespace)
     if false_rollback_percent is not None:
