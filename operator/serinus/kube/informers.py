@@ -19,6 +19,7 @@ from serinus.api.kinds import LABEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, Page, WatchEvent
 from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected, Unavailable
+from serinus.kube.ownership import without_managed_fields
 from serinus.kube.store import ObjectKey, Store, object_key, object_version
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,6 @@ _SHORT_WATCH_SECONDS: Final = 1.0
 _FAILURES_BEFORE_RELIST: Final = 3
 """Watches that fail in a row are no longer trusted to come back from their version: after a restore of etcd the API
 server knows only lower ones, and never says 410."""
-
-
-def without_managed_fields(manifest: dict[str, Any]) -> Manifest:
-    """The object without `metadata.managedFields`, which are most of its size."""
-    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
-    return {**manifest, "metadata": metadata}
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from serinus.api.kinds import (
 from serinus.api.revision import revision_of_child
 from serinus.core.observation import ChildObject, Children, Headers, ParentState, PodState, ReplicaSetState, RouteState
 from serinus.core.plan import Manifest
-from serinus.kube.ownership import is_booked
+from serinus.kube.ownership import is_booked, without_managed_fields
 
 _PARENT_DEFAULTS: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "sectionName": None, "port": None}
 _ROUTE_CONDITIONS: Final = ("Accepted", "ResolvedRefs")
@@ -182,10 +182,9 @@ def only_what_is_observed(pod: dict[str, Any]) -> Manifest:
 
 def only_what_is_counted(replica_set: dict[str, Any]) -> Manifest:
     """The ReplicaSet with the part of its status that `replica_set_state` reads, and without `managedFields`."""
-    metadata = {key: value for key, value in replica_set["metadata"].items() if key != "managedFields"}
     status = replica_set.get("status") or {}
     kept = {key: status[key] for key in ("replicas", "readyReplicas", "conditions") if key in status}
-    return {**replica_set, "metadata": metadata, "status": kept}
+    return {**without_managed_fields(replica_set), "status": kept}
 
 
 def only_ready_endpoints(endpoint_slice: dict[str, Any]) -> Manifest:
@@ -206,8 +205,7 @@ def only_ready_endpoints(endpoint_slice: dict[str, Any]) -> Manifest:
 
 def without_status(manifest: dict[str, Any]) -> Manifest:
     """The object without its status and without the books of who owns its fields, neither of which is used."""
-    metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
-    return {**{key: value for key, value in manifest.items() if key != "status"}, "metadata": metadata}
+    return {key: value for key, value in without_managed_fields(manifest).items() if key != "status"}
 
 
 def _ready_endpoints(ours: Sequence[Manifest], endpoint_slices: Iterable[Manifest]) -> dict[str, int]:

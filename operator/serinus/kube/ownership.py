@@ -91,6 +91,12 @@ def booked_as_apply(kind: Kind, managed_fields: Sequence[Mapping[str, Any]]) -> 
     return [{**booked, "manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": applied}, *others]
 
 
+def without_managed_fields(manifest: dict[str, Any]) -> Manifest:
+    """The object without `metadata.managedFields`, which are most of its size."""
+    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
+    return {**manifest, "metadata": metadata}
+
+
 def only_whether_booked(kind: Kind, manifest: dict[str, Any]) -> Manifest:
     """The object without `metadata.managedFields`, which are most of its size: an empty list says it is booked as ours.
 

@@ -36,7 +36,7 @@ from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
 from serinus.kube.gateways import gateway_states, only_its_class, only_its_features
-from serinus.kube.informers import Informer, without_managed_fields
+from serinus.kube.informers import Informer
 from serinus.kube.observation import (
     has_lost_pods,
     observe_children,
@@ -45,7 +45,7 @@ from serinus.kube.observation import (
     only_what_is_observed,
     without_status,
 )
-from serinus.kube.ownership import only_whether_booked, only_who_asked
+from serinus.kube.ownership import only_whether_booked, only_who_asked, without_managed_fields
 from serinus.kube.store import Store, object_key
 from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
 from serinus.shell.reconciler import Key
@@ -305,7 +305,7 @@ class Caches:
 
     def _gateway_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Of what is kept of a Gateway or its class, mostly nothing changes but its version."""
-        if old is None or new is None or _content(old) != _content(new):
+        if old is None or new is None or not _differ_in_version_only(old, new):
             self._gateways = None
             self._capabilities_changed(True)
 
@@ -317,10 +317,6 @@ class Caches:
 def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:
     version = new["metadata"]["resourceVersion"]
     return bool({**old, "metadata": {**old["metadata"], "resourceVersion": version}} == new)
-
-
-def _content(manifest: Manifest) -> Mapping[str, Any]:
-    return {key: value for key, value in manifest.items() if key != "metadata"}
 
 
 def _phase(manifest: Manifest) -> str:
