@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Tools of a virtual environment must not depend on whether one is active.
-unexport VIRTUAL_ENV PYTHONPATH
+# Tools of a virtual environment must not depend on whether one is active. Bytecode is kept wherever it is run from:
+# without it every process would compile all that it imports.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 
@@ -24,7 +25,8 @@ $(VENV)/.complete: requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes \
+	    --requirement requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
@@ -45,16 +47,16 @@ generate: $(VENV)/.complete ## the CRD in crds/ and in the chart, from the model
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd crds
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd charts/serinus/files
 
+# One more than there are processors: tests wait for some of their time, the integration tests for much of it.
+PROCESSES = $(shell echo $$(($$(nproc) + 1)))
+
 .PHONY: check
 check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=operator $(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --numprocesses auto tests/unit tests/golden tests/contract
-
-# One more than there are processors: integration tests wait for much of their time.
-PROCESSES = $(shell echo $$(($$(nproc) + 1)))
+	$(BIN)/pytest --quiet --numprocesses $(PROCESSES) tests/unit tests/golden tests/contract
 
 .PHONY: test
 test: check ## everything a change must pass: check, world, integration and end to end

@@ -13,7 +13,7 @@ URL = f"http://{NAME}"
 HOLD_SECONDS = 10
 ERRORS = {"metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "2"}, "minSamples": 50}]}
 """Version 3 fails one request in five; the others none."""
-TIMES = {"watchSeconds": 60, "scaleDownDelaySeconds": 60, "progressDeadlineSeconds": 120}
+TIMES = {"watchSeconds": 45, "scaleDownDelaySeconds": 30, "progressDeadlineSeconds": 120}
 
 
 def plain(**rollout: Any) -> dict[str, Any]:

@@ -244,7 +244,7 @@ async def test_a_slow_server_does_not_stop_the_event_loop():
 
 async def test_readings_waiting_for_their_turn_are_not_timed_out_by_it():
     def slowly(*_):
-        time.sleep(0.45)
+        time.sleep(0.25)
         return GOOD
 
     with serving(slowly) as server:
@@ -254,14 +254,16 @@ async def test_readings_waiting_for_their_turn_are_not_timed_out_by_it():
 
 
 async def test_no_more_calls_than_allowed_are_under_way():
-    lock, three, under_way, most = threading.Lock(), threading.Barrier(3), 0, 0
+    lock, three_at_once, under_way, most = threading.Lock(), threading.Event(), 0, 0
 
     def counting(*_):
         nonlocal under_way, most
         with lock:
             under_way += 1
             most = max(most, under_way)
-        three.wait(20)
+            if most == 3:
+                three_at_once.set()
+        three_at_once.wait(20)
         time.sleep(0.05)  # room for a fourth
         with lock:
             under_way -= 1
