@@ -71,6 +71,7 @@ async def measure(subject: Subject, called: Invocation, folder: Path) -> Run:
     return Run(
         subject=subject.slug,
         label=subject.label,
+        routed=subject.routed,
         resource_name=subject.resources,
         size=called.size,
         namespaces=len({namespace for namespace, _ in keys(called.size)}),
@@ -107,10 +108,14 @@ def _now() -> str:
 
 
 def _subjects(arguments: argparse.Namespace) -> list[Subject]:
-    peers: list[Subject] = [
-        Argo(limits, routed=peer == ROUTED) for peer in arguments.peer for limits in arguments.peer_limits
-    ]
-    return peers if arguments.peer_only else [Serinus(), *peers]
+    """Each way to split traffic once with this project's operator, then with the peers that are asked for."""
+    subjects: list[Subject] = []
+    for routed in [peer == ROUTED for peer in arguments.peer] or [True]:
+        if not arguments.peer_only:
+            subjects.append(Serinus(routed=routed))
+        if arguments.peer:
+            subjects += [Argo(limits, routed=routed) for limits in arguments.peer_limits]
+    return subjects
 
 
 def main() -> int:
@@ -155,7 +160,8 @@ def _arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         choices=[Argo.slug, ROUTED],
-        help="measure this too, and tell the ratios: Argo Rollouts without traffic routing, or with it",
+        help="measure this too, and tell the ratios: Argo Rollouts without traffic routing beside Serinus without a "
+        "gateway, or both with them",
     )
     parser.add_argument(
         "--peer-limits",

@@ -90,6 +90,8 @@ class Run:
     """`bench.subject.Subject.slug`."""
     label: str
     """What tells the subject from others of the same invocation."""
+    routed: bool
+    """`bench.subject.Subject.routed`."""
     resource_name: str
     size: int
     namespaces: int

@@ -21,7 +21,6 @@ from bench.operators import OperatorProcess, kubectl
 from bench.ports import free_port
 from bench.processes import children
 from bench.subject import Installed, Subject
-from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, Programs, control_plane
 from e2e.cluster.locations import CHECKOUT
 from e2e.cluster.process import ClusterError, last_lines
@@ -32,7 +31,6 @@ CLIENT_LIMITS: Final = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 """Of the controllers and the scheduler: their default of 20 requests a second would be all that is measured."""
 
 _LEADING_SECONDS: Final = 120.0
-_GATEWAY_KINDS: Final = ("gatewayclasses", "gateways", "httproutes")
 
 
 @dataclass(slots=True)
@@ -114,10 +112,8 @@ async def stage(folder: Path, size: int, subject: Subject) -> AsyncIterator[Stag
         port = free_port()
         installed = subject.install(plane, folder, f"http://127.0.0.1:{port}")
         played = {"kubelet": [str(-(-size * PODS_PER_RESOURCE // PODS_PER_NODE))]}
-        if subject.needs_gateway:
-            for kind in _GATEWAY_KINDS:
-                crd = tools.gateway_api_crds() / f"gateway.networking.k8s.io_{kind}.yaml"
-                kubectl(plane, "apply", "--server-side", f"--filename={crd}")
+        if crds := subject.crds():
+            kubectl(plane, "apply", "--server-side", *(f"--filename={crd}" for crd in crds))
             played["gateway"] = []
         played["prometheus"] = [str(port), subject.pod_label]
         async with open_api(_kubeconfig(plane, "driver")) as api:

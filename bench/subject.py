@@ -63,9 +63,11 @@ class Subject(ABC):
     plural: ClassVar[str]
     pod_label: ClassVar[str]
     """The label of its pods that holds the name of their resource."""
-    needs_gateway: ClassVar[bool]
     phases: ClassVar[tuple[str, ...]]
     """The phases that make sense for it, in their order."""
+
+    routed: bool
+    """Whether a step's share is one of the requests, which something routes; else it is one of the pods."""
 
     @property
     @abstractmethod
@@ -112,6 +114,10 @@ class Subject(ABC):
     @abstractmethod
     def manifest(self, key: Key, version: str) -> Manifest:
         """A resource with REPLICAS pods and the canary of STEPS, which holds alone decide."""
+
+    def crds(self) -> tuple[Path, ...]:
+        """Files of CRDs that others install for it; by default none."""
+        return ()
 
     def companions(self, key: Key) -> tuple[tuple[str, Manifest], ...]:
         """Objects that a person makes before a resource, each with the path of its collection; by default none."""

@@ -18,7 +18,9 @@ CREATE: Final = "create"
 ROLLOUT: Final = "rollout"
 API_SERVER: Final = "kube-apiserver"
 
-_EXTRA_OBJECTS: Final = frozenset({"controllerrevisions", "services", "httproutes", "poddisruptionbudgets"})
+_EXTRA_OBJECTS: Final = frozenset(
+    {"controllerrevisions", "services", "httproutes", "poddisruptionbudgets", "networkpolicies"}
+)
 """What Serinus makes for a user of whom the peer expects to have made it, or who goes without."""
 _COUNTED_PHASES: Final = (CREATE, ROLLOUT)
 """Phases whose Events are compared: in others the peer has Events that its counter leaves out."""
@@ -177,13 +179,13 @@ MEASURES: Final = (
 
 
 def pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Ours and a peer's of the same size that one call of the benchmark has made."""
-    ours = {(run.size, run.invoked_at): run for run in runs if run.subject == OURS}
-    found = (
-        (ours[run.size, run.invoked_at], run)
-        for run in runs
-        if run.subject != OURS and (run.size, run.invoked_at) in ours
-    )
+    """Ours and a peer's of the same size and the same way to split traffic that one call of the benchmark has made."""
+
+    def made(run: Run) -> tuple[int, str, bool]:
+        return run.size, run.invoked_at, run.routed
+
+    ours = {made(run): run for run in runs if run.subject == OURS}
+    found = ((ours[made(run)], run) for run in runs if run.subject != OURS and made(run) in ours)
     return sorted(found, key=lambda pair: (pair[0].size, pair[1].label))
 
 

@@ -31,6 +31,7 @@ from bench.report.comparison import (
 from bench.report.plots import Points, growth_plot, shares_plot
 from bench.report.run import overview
 from bench.report.table import figure, table
+from bench.report.writers import writers
 
 PLOTS: Final = "scale"
 """Folder of the plots, beside the report."""
@@ -163,6 +164,8 @@ def _beside(runs: Sequence[Run]) -> Iterator[str]:
         missed = [measure.name for measure in MEASURES if measure.read(ours) is None]
         if missed:
             yield f"Not measured: {'; '.join(missed)}."
+        if rows := list(writers(ROLLOUT, ours, theirs)):
+            yield "\n".join(rows)
     yield _prose("differences")
 
 

@@ -79,13 +79,12 @@ class Argo(Subject):
     root = _ROOT
     plural = "rollouts"
     pod_label = _APP
-    needs_gateway = False
     phases = ("create", "rollout", "outage", "idle", "restart", "failover")
 
     def __init__(self, limits: Limits, *, routed: bool = False) -> None:
         """Rollouts with traffic routing, or without."""
         self._limits = limits
-        self._routed = routed
+        self.routed = routed
         self._identities: dict[int, str] = {}
 
     @property
@@ -93,16 +92,16 @@ class Argo(Subject):
         return {
             self.title: f"{argo_program.MODULE.version}, built with Go {argo_program.go_version()}",
             "its limits (QPS/burst)": str(self._limits),
-            "its traffic routing": "ingress-nginx" if self._routed else "none",
+            "its traffic routing": "ingress-nginx" if self.routed else "none",
         }
 
     @property
     def label(self) -> str:
-        return f"{self.title} {self._limits}{' with routing' if self._routed else ''}"
+        return f"{self.title} {self._limits}{' with routing' if self.routed else ''}"
 
     @property
     def file_name(self) -> str:
-        return f"{self.slug}-{self._limits.qps}-{self._limits.burst}{'-routed' if self._routed else ''}"
+        return f"{self.slug}-{self._limits.qps}-{self._limits.burst}{'-routed' if self.routed else ''}"
 
     def install(self, plane: ControlPlane, folder: Path, prometheus_url: str) -> Installed:
         """Apply its release manifest, but for Deployment and Service: the controller runs beside the cluster."""
@@ -170,13 +169,13 @@ class Argo(Subject):
                 "replicas": REPLICAS,
                 "selector": {"matchLabels": labels},
                 "template": {"metadata": {"labels": labels}, "spec": _pod_spec(key, version)},
-                "strategy": {"canary": {**(_routing(name) if self._routed else {}), "steps": _steps(STEPS)}},
+                "strategy": {"canary": {**(_routing(name) if self.routed else {}), "steps": _steps(STEPS)}},
             },
         }
 
     def companions(self, key: Key) -> tuple[tuple[str, Manifest], ...]:
         """The Services and the Ingress that a user of its traffic routing makes."""
-        if not self._routed:
+        if not self.routed:
             return ()
         namespace, name = key
         services = f"/api/v1/namespaces/{namespace}/services"

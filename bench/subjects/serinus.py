@@ -1,6 +1,7 @@
-"""The project's operator: the chart's rights and environment, `python -m serinus`, a ModelDeployment behind a gateway.
+"""The project's operator: the chart's rights and environment, `python -m serinus`, a ModelDeployment.
 
-A canary needs a gateway in its API, so every resource has an HTTPRoute and Services, where the peer has neither.
+Behind a gateway it has an HTTPRoute and a Service for each revision; without one it has one Service, and a step's share
+is a share of the pods.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ NAME: Final = "serinus"
 SCRAPE_INTERVAL_SECONDS: Final = 2
 """How often the stub is said to scrape; readings are at least two of these apart."""
 
+_GATEWAY: Final = {"parentRefs": [{"name": "public", "namespace": "gateways"}]}
+_GATEWAY_KINDS: Final = ("gatewayclasses", "gateways", "httproutes")
 _COUNTER: Final = re.compile(r"serinus_\w+_(total|count|sum)(\{|$)")
 
 
@@ -51,12 +54,29 @@ class Serinus(Subject):
     root = "/apis/serinus.dev/v1alpha1"
     plural = "modeldeployments"
     pod_label = "serinus.dev/deployment"
-    needs_gateway = True
     phases = ("create", "rollout", "judged", "outage", "idle", "restart", "failover")
+
+    def __init__(self, *, routed: bool = True) -> None:
+        """ModelDeployments behind a gateway, or without one."""
+        self.routed = routed
 
     @property
     def conditions(self) -> Mapping[str, str]:
         return {"Serinus": serinus.__version__}
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} behind a gateway" if self.routed else self.title
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.slug}{'-routed' if self.routed else ''}"
+
+    def crds(self) -> tuple[Path, ...]:
+        """The Gateway API's, where a gateway is used."""
+        if not self.routed:
+            return ()
+        return tuple(tools.gateway_api_crds() / f"gateway.networking.k8s.io_{kind}.yaml" for kind in _GATEWAY_KINDS)
 
     def install(self, plane: ControlPlane, folder: Path, prometheus_url: str) -> Installed:
         """Install the chart, and keep the environment of its pod for processes outside of the cluster.
@@ -120,7 +140,7 @@ class Serinus(Subject):
             "spec": {
                 "serving": {"image": image(version)},
                 "scaling": {"replicas": REPLICAS},
-                "traffic": {"gateway": {"parentRefs": [{"name": "public", "namespace": "gateways"}]}},
+                **({"traffic": {"gateway": _GATEWAY}} if self.routed else {}),
                 "rollout": {"canary": _canary(STEPS), "watchSeconds": 0, "scaleDownDelaySeconds": 0},
                 "analysis": {"disabled": True},
             },

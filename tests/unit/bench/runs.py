@@ -44,6 +44,7 @@ def a_run(**changed) -> Run:
     run = Run(
         subject="serinus",
         label="Serinus",
+        routed=False,
         resource_name="ModelDeployments",
         size=10,
         namespaces=2,

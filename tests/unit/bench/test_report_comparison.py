@@ -94,6 +94,11 @@ def test_only_runs_of_one_call_are_compared():
     ) == [(ours, peer)]
 
 
+def test_a_peer_with_traffic_routing_is_compared_with_ours_behind_a_gateway():
+    plain, routed, peer = a_run(), a_run(routed=True), the_peer(routed=True)
+    assert pairs([plain, routed, peer]) == [(routed, peer)]
+
+
 def test_peers_alone_are_not_compared():
     assert pairs([the_peer(), the_peer(label="Argo Rollouts 40/80")]) == []
 

@@ -10,9 +10,9 @@ from bench.subjects.serinus import Serinus
 from serinus.api.deployment import ModelDeployment
 
 
-@pytest.fixture
-def serinus() -> Serinus:
-    return Serinus()
+@pytest.fixture(params=[True, False], ids=["behind a gateway", "without a gateway"])
+def serinus(request) -> Serinus:
+    return Serinus(routed=request.param)
 
 
 def found(version: str, *, ready: bool = True, generation: int = 2, seen: int = 2, **status) -> dict:
@@ -24,7 +24,9 @@ def found(version: str, *, ready: bool = True, generation: int = 2, seen: int = 
 def test_the_manifest_is_a_valid_one(serinus):
     described = serinus.manifest(("team-0", "model-0"), "1")
     described["metadata"] |= {"uid": "u", "resourceVersion": "1", "generation": 1}
-    assert ModelDeployment.parse(described).spec.analysis.disabled
+    spec = ModelDeployment.parse(described).spec
+    assert spec.analysis.disabled
+    assert (spec.traffic.gateway is not None) == serinus.routed
 
 
 @pytest.mark.parametrize("judged_every_seconds", [None, 10])
