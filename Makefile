@@ -47,8 +47,9 @@ generate: $(VENV)/.complete ## the CRD in crds/ and in the chart, from the model
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd crds
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd charts/serinus/files
 
-# One more than there are processors: tests wait for some of their time, the integration tests for much of it.
-PROCESSES = $(shell echo $$(($$(nproc) + 1)))
+# One process more than there are processors: tests wait for some of their time, the integration tests for much of it.
+# Who is done takes over from who has most left.
+IN_PARALLEL = --numprocesses $(shell echo $$(($$(nproc) + 1))) --dist worksteal
 
 .PHONY: check
 check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: under a minute
@@ -56,11 +57,11 @@ check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: unde
 	$(BIN)/ruff check .
 	PYTHONPATH=operator $(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet --numprocesses $(PROCESSES) tests/unit tests/golden tests/contract
+	$(BIN)/pytest --quiet $(IN_PARALLEL) tests/unit tests/golden tests/contract
 
 .PHONY: test
 test: check ## everything a change must pass: check, world, integration and end to end
-	$(BIN)/pytest --quiet --numprocesses $(PROCESSES) -m 'not full' tests/world tests/integration
+	$(BIN)/pytest --quiet $(IN_PARALLEL) -m 'not full' tests/world tests/integration
 	$(MAKE) e2e
 
 .PHONY: walks
@@ -81,7 +82,7 @@ e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the r
 
 .PHONY: e2e-full
 e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
-	$(BIN)/pytest --quiet --numprocesses auto -m full tests/world tests/integration
+	$(BIN)/pytest --quiet $(IN_PARALLEL) -m full tests/world tests/integration
 	$(BIN)/pytest -m beside_others $(BESIDE_OTHERS) e2e
 	$(BIN)/pytest -m 'not beside_others' e2e
 

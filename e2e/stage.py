@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,10 @@ def digits(version: str, **sections: Mapping[str, Any]) -> dict[str, Any]:
 def set_up() -> Stage:
     """Bring up the cluster, build and load the images, install the chart and wait until the operator is ready."""
     lifecycle.up()
-    operator_image = build_operator()
-    for version in VERSIONS:
-        build_image(f"{DIGITS_IMAGE}:{version}", DIGITS / "image", build_args={"VERSION": version})
+    with ThreadPoolExecutor() as builds:
+        models = builds.submit(_build_models)
+        operator_image = build_operator()
+        models.result()
     with step("images into the cluster"):
         load_images([operator_image, *(f"{DIGITS_IMAGE}:{version}" for version in VERSIONS)])
     stage = Stage(Kubectl(), operator_image.rpartition(":")[2])
@@ -110,6 +112,12 @@ def uninstall() -> None:
     """Uninstall the release `serinus`, and wait until its pods are gone."""
     place = (f"--kubeconfig={KUBECONFIG}", f"--namespace={OPERATOR_NAMESPACE}")
     run(tools.packaged() / "helm", "uninstall", "serinus", *place, "--cascade=foreground", "--wait", "--timeout=120s")
+
+
+def _build_models() -> None:
+    """One after the other: all versions share the layers of the first."""
+    for version in VERSIONS:
+        build_image(f"{DIGITS_IMAGE}:{version}", DIGITS / "image", build_args={"VERSION": version})
 
 
 def build_operator() -> str:

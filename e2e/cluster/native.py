@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from e2e.cluster import buildah, cgroups, components, machine, namespaces, tools
@@ -49,11 +50,13 @@ def prepare() -> None:
     """Install and build everything the cluster is made of, so that starting it is only starting."""
     machine.check()
     machine.install_packages()
-    tools.kubernetes()
-    tools.packaged()
-    tools.coredns()
-    tools.prometheus()
-    buildah.base_image()
+    with ThreadPoolExecutor() as beside:
+        base_image_made = beside.submit(buildah.base_image)  # waits for the network where compilers wait for processors
+        tools.kubernetes()
+        tools.packaged()
+        tools.coredns()
+        tools.prometheus()
+        base_image_made.result()
 
 
 def runs() -> bool:

