@@ -61,8 +61,12 @@ check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: unde
 
 .PHONY: test
 test: check ## everything a change must pass: check, world, integration and end to end
-	$(BIN)/pytest --quiet $(IN_PARALLEL) -m 'not full' tests/world tests/integration
+	$(MAKE) --jobs=2 world-and-integration images
 	$(MAKE) e2e
+
+.PHONY: world-and-integration
+world-and-integration: $(VENV)/.complete
+	$(BIN)/pytest --quiet $(IN_PARALLEL) -m 'not full' tests/world tests/integration
 
 .PHONY: walks
 walks: $(VENV)/.complete ## random walks through the simulated world: WALKS=100000 FIRST=0
@@ -117,6 +121,10 @@ cluster-down: ## end the cluster; leaves nothing but the cache
 .PHONY: tools
 tools: ## build the cluster's programs into the cache, without starting anything
 	$(PYTHON) -m e2e.cluster tools
+
+.PHONY: images
+images: $(VENV)/.complete tools ## the same with the images of the operator and of the example
+	$(BIN)/python -m e2e.stage
 
 .PHONY: clean
 clean: ## end the cluster and delete everything that was made in this checkout

@@ -2,11 +2,12 @@
 
 The operator comes from the repository's Dockerfile and Helm chart and from nothing else. Called by `e2e.demo` and by
 the fixtures of the end-to-end tests. Setting it up again costs little: what has not changed is not built, loaded or
-installed again.
+installed again. `python -m e2e.stage` only builds the images, beside something else that a person waits for.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from e2e.cluster.context import Build
 from e2e.cluster.images import build_image, load_images
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.locations import KUBECONFIG
-from e2e.cluster.process import run
+from e2e.cluster.process import ClusterError, run
 from e2e.cluster.progress import step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,10 +74,7 @@ def digits(version: str, **sections: Mapping[str, Any]) -> dict[str, Any]:
 def set_up() -> Stage:
     """Bring up the cluster, build and load the images, install the chart and wait until the operator is ready."""
     lifecycle.up()
-    with ThreadPoolExecutor() as builds:
-        models = builds.submit(_build_models)
-        operator_image = build_operator()
-        models.result()
+    operator_image = build_images()
     with step("images into the cluster"):
         load_images([operator_image, *(f"{DIGITS_IMAGE}:{version}" for version in VERSIONS)])
     stage = Stage(Kubectl(), operator_image.rpartition(":")[2])
@@ -114,6 +112,15 @@ def uninstall() -> None:
     run(tools.packaged() / "helm", "uninstall", "serinus", *place, "--cascade=foreground", "--wait", "--timeout=120s")
 
 
+def build_images() -> str:
+    """Build what is not in the cache: the operator's image, whose name is returned, and those of the example."""
+    with ThreadPoolExecutor() as builds:
+        models = builds.submit(_build_models)
+        operator_image = build_operator()
+        models.result()
+    return operator_image
+
+
 def _build_models() -> None:
     """One after the other: all versions share the layers of the first."""
     for version in VERSIONS:
@@ -149,3 +156,10 @@ def at_rest(what: str, seen: Any, seconds: float = 8, within_seconds: float = 90
             if since > deadline:
                 raise AssertionError(f"no rest within {within_seconds:.0f} s: {what}")
     return last
+
+
+if __name__ == "__main__":
+    try:
+        build_images()
+    except ClusterError as error:
+        sys.exit(f"{error}\n→ {error.advice}")

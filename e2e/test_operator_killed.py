@@ -54,6 +54,7 @@ def test_the_leader_dies_and_the_standby_acts_within_the_time_of_the_lease(
     assert_the_end_is_the_same(model, counting_since)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", ["both-killed"], indirect=True)
 def test_both_pods_are_deleted_without_mercy_and_new_ones_go_on(
     model: Model, counting_since: float, logs: Logs

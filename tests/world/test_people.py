@@ -693,6 +693,7 @@ def test_killed_after_a_write_every_action_takes_effect_once(number: int) -> Non
     check(world, hold_seconds=20)
 
 
+@pytest.mark.full
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("number", range(1, WRITES + 1))
 def test_with_the_answer_to_a_write_lost_every_action_takes_effect_once(number: int) -> None:

@@ -63,7 +63,7 @@ def serve(cluster: Cluster, team: str, name: str, *, gateway: bool = False) -> N
 
 
 def tellers(cluster: Cluster, team: str, name: str) -> set[str]:
-    """The processes that sent Events about a ModelDeployment; controllers have some to tell of a Service of its name."""
+    """The processes that sent Events about a ModelDeployment. Controllers send some about a Service of its name."""
     events = cluster.list("events.events.k8s.io", team)
     about = {"kind": "ModelDeployment", "name": name}
     return {each["reportingInstance"] for each in events if about.items() <= each["regarding"].items()}
