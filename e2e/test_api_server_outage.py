@@ -42,7 +42,7 @@ def test_rollouts_go_on_by_themselves_after_minutes_without_an_api_server(model:
     Afterwards Kubernetes takes the node for lost, which could not report for so long, and its pods out of all Services
     until it has.
     """
-    endured = endure(model, lambda: lifecycle.frozen("kube-apiserver"), seconds=150)
+    endured = endure(model, lambda: lifecycle.frozen("kube-apiserver"), seconds=150, takes_pods_for_lost=True)
     model.nobody_saw_a_failure(endured.report.between(0.0, endured.ended_at))
 
 
