@@ -43,6 +43,11 @@ class Use:
     """HTTP status of the answer."""
 
     @property
+    def account(self) -> str:
+        """The user without the groups that its name begins with: `kube-scheduler` of `system:kube-scheduler`."""
+        return self.user.rpartition(":")[2]
+
+    @property
     def is_write(self) -> bool:
         """Whether it was to change something besides Events and Leases, which are counted apart."""
         return self.verb in WRITES and self.resource.split("/")[0] not in _APART

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench.audit import Use
+
 PASSES: Final = "passes"
 EVENTS_EMITTED: Final = "events emitted"
 EVENTS_LOST: Final = "events lost"
@@ -49,6 +51,11 @@ class RequestCount:
     resource: str
     code: int
     count: int
+
+    @property
+    def use(self) -> Use:
+        """What was counted."""
+        return Use(self.who, self.user, self.verb, self.resource, self.code)
 
 
 @dataclass(frozen=True, slots=True)

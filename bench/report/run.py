@@ -93,10 +93,9 @@ def _requests(phase: Phase) -> Iterator[str]:
 def _use_table(phase: Phase, title: str, chosen: Callable[[Use], bool]) -> Iterator[str]:
     uses: Counter[tuple[str, str, str, str]] = Counter()
     for request in phase.requests:
-        use = Use(request.who, request.user, request.verb, request.resource, request.code)
+        use = request.use
         if chosen(use):
-            who = use.user.rpartition(":")[2]
-            uses[who, use.verb, use.resource or "(none)", str(use.code)] += request.count
+            uses[use.account, use.verb, use.resource or "(none)", str(use.code)] += request.count
     rows = ([*use, str(count), _each(phase, count)] for use, count in uses.most_common(_MOST_ROWS))
     return table([title, "verb", "resource", "code", "requests", "each"], rows)
 

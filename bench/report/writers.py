@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from bench.audit import BENCHMARK, OPERATOR, Use
+from bench.audit import BENCHMARK, OPERATOR
 from bench.figures import Phase, Run
 from bench.report.table import figure, table
 
@@ -24,9 +24,9 @@ def writes(phase: Phase) -> Writes:
     """Writes of the operator and of each built-in controller by resource, refused ones included."""
     found: Writes = Counter()
     for request in phase.requests:
-        use = Use(request.who, request.user, request.verb, request.resource, request.code)
+        use = request.use
         if use.is_write and use.who != BENCHMARK:
-            who = OPERATOR if use.who == OPERATOR else use.user.rpartition(":")[2]
+            who = OPERATOR if use.who == OPERATOR else use.account
             found[who, use.resource] += request.count
     return found
 
