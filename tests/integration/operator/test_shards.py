@@ -18,14 +18,20 @@ Shards = dict[str, OperatorProcess]
 SELECTORS = {"a": "shard=a", "rest": "shard!=a"}
 
 
+def release_of(team: str, name: str) -> str:
+    """The release of an operator, and its Lease: no other test's, as some rights of a release are cluster-wide."""
+    return f"{team}-{name}"
+
+
 @pytest.fixture
 def shards(cluster: Cluster, team: str, tmp_path: Path) -> Iterator[Shards]:
     """Both operators, leading, in the test's own namespace, as two releases of the chart."""
     made: Shards = {}
     try:
         for name, selector in SELECTORS.items():
-            kubeconfig = cluster.kubeconfig_for_operator(team, tmp_path / f"{name}.yaml", watch=(team,), name=name)
-            settings = {"LEASE_NAME": name, "IDENTITY": name, "SELECTOR": selector, "WATCH_NAMESPACES": team}
+            release = release_of(team, name)
+            kubeconfig = cluster.kubeconfig_for_operator(team, tmp_path / f"{name}.yaml", watch=(team,), name=release)
+            settings = {"LEASE_NAME": release, "IDENTITY": name, "SELECTOR": selector, "WATCH_NAMESPACES": team}
             made[name] = OperatorProcess(kubeconfig, tmp_path / f"{name}.log", team, **settings).start()
         for operator in made.values():
             operator.until_leading()
@@ -86,7 +92,7 @@ def test_each_serves_what_its_selector_matches_and_holds_no_child_of_the_others(
     eventually(lambda: tellers(cluster, team, "iris") == {"a"})
     eventually(lambda: tellers(cluster, team, "rose") == tellers(cluster, team, "lily") == {"rest"})
     leases = {each["metadata"]["name"]: each["spec"]["holderIdentity"] for each in cluster.list("leases", team)}
-    assert leases == {"a": "a", "rest": "rest"}
+    assert leases == {release_of(team, "a"): "a", release_of(team, "rest"): "rest"}
 
     shards["a"].end(signal.SIGTERM)
     shards["a"].start().until_leading()
