@@ -11,6 +11,7 @@ from serinus.api.crd import FILE_NAME, custom_resource_definition, generated_fil
 from serinus.api.names import SCHEMA_VERSION, SCHEMA_VERSION_ANNOTATION
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
+from tests.gitops.kstatus import Kstatus, kstatus
 from tests.unit.api.bad_specs import BAD_SPECS
 
 ROOT = Path(__file__).parents[2]
@@ -96,8 +97,17 @@ def test_sections_that_make_a_revision_have_no_defaults():
     assert defaults == []
 
 
-def test_status_has_no_defaults():
-    assert [path for path, node in nodes(STATUS, "status") if "default" in node] == []
+def test_status_has_no_defaults_but_that_nobody_has_looked():
+    assert [path for path, node in nodes(STATUS, "status") if "default" in node] == ["status"]
+    assert STATUS["default"] == {"observedGeneration": -1}
+
+
+def test_a_resource_that_no_operator_has_looked_at_is_not_done_to_kstatus():
+    """Flux and others would go on with what depends on it."""
+    created = {"metadata": {"name": "iris", "generation": 1}, "spec": {}}
+
+    assert kstatus(created | {"status": STATUS["default"]}) is Kstatus.IN_PROGRESS
+    assert ModelDeploymentStatus.model_validate(STATUS["default"]).conditions == ()
 
 
 def test_lists_of_named_things_are_maps():

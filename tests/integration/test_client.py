@@ -42,7 +42,8 @@ async def test_a_status_field_that_the_crd_does_not_know_is_named_and_nothing_is
         )
 
     assert set(caught.value.fields) == {"status.newer", "status.rollout.later"}
-    assert "status" not in await cluster.get(MODEL_DEPLOYMENT, namespace, "iris")
+    held = await cluster.get(MODEL_DEPLOYMENT, namespace, "iris")
+    assert held["status"] == {"observedGeneration": -1}, "what the CRD gives to a new one"
 
 
 async def test_a_status_that_breaks_a_rule_is_rejected_with_the_servers_words(cluster: HttpCluster, namespace: str):

@@ -75,6 +75,20 @@ def _without_additions(stored: Any, written: Any) -> Any:
     return stored
 
 
+def test_a_resource_that_no_operator_has_looked_at_says_so_until_one_writes_its_status(
+    kubectl: Kubectl, namespace: str
+):
+    create(kubectl, namespace, resource({"serving": {"image": IMAGE}}))
+    found = json.loads(kubectl("get", "-n", namespace, "mdep", "iris", "-o", "json").stdout)
+    assert found["status"] == {"observedGeneration": -1}
+
+    told = json.dumps({"status": {"observedGeneration": 1, "moves": 1}})
+    patched = kubectl("patch", "-n", namespace, "mdep", "iris", "--subresource=status", "--type=merge", "-p", told)
+    assert patched.returncode == 0, patched.stderr
+    found = json.loads(kubectl("get", "-n", namespace, "mdep", "iris", "-o", "json").stdout)
+    assert found["status"] == {"observedGeneration": 1, "moves": 1}
+
+
 def test_the_smallest_resource_gets_its_defaults_and_none_that_would_make_a_revision(kubectl: Kubectl, namespace: str):
     stored = create(kubectl, namespace, resource({"serving": {"image": IMAGE}}))["spec"]
 
@@ -205,4 +219,4 @@ def test_a_write_of_the_spec_does_not_touch_the_status(kubectl: Kubectl, namespa
     replaced = kubectl("replace", "-n", namespace, "-o", "json", "-f", "-", stdin=json.dumps(manifest))
 
     assert replaced.returncode == 0, replaced.stderr
-    assert "status" not in json.loads(replaced.stdout)
+    assert json.loads(replaced.stdout)["status"] == {"observedGeneration": -1}, "what the CRD gives to a new one"

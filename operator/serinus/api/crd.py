@@ -37,6 +37,9 @@ _PRINTER_COLUMNS: Final = (
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
 )
 
+_NOT_SEEN: Final = {"observedGeneration": -1}
+"""The status of a resource that no operator has looked at: to kstatus, one that says nothing at all would be done."""
+
 _NAME_RULE: Final = {
     "rule": f"self.metadata.name.matches({cel_string(DEPLOYMENT_NAME_PATTERN)})",
     "message": "metadata.name must consist of a-z, 0-9 and '-', start with a letter and end with a letter or digit: "
@@ -100,7 +103,13 @@ def _resource_schema() -> dict[str, Any]:
                 "properties": {"name": {"type": "string", "maxLength": MAX_NAME_LENGTH}},
             },
             "spec": structural_schema(ModelDeploymentSpec) | {"description": "What the user wants."},
-            "status": status | {"description": "What Serinus has observed and decided. Written by Serinus alone."},
+            "status": _ordered(
+                status
+                | {
+                    "description": "What Serinus has observed and decided. Written by Serinus alone.",
+                    "default": _NOT_SEEN,
+                }
+            ),
         },
         "x-kubernetes-validations": [_NAME_RULE],
     }
@@ -170,7 +179,7 @@ def _ordered(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of the status: what the operator did not write must not be made up by the API server."""
+    """The schema of what a status says: what the operator did not write must not be made up by the API server."""
     bare: dict[str, Any] = {key: value for key, value in schema.items() if key != "default"}
     if "properties" in bare:
         bare["properties"] = {name: _without_defaults(field) for name, field in bare["properties"].items()}
