@@ -226,7 +226,7 @@ def test_an_approval_names_revision_and_step_and_is_booked_as_the_plugins(
     found = json.loads(
         done(kubectl("get", "mdep", "iris", "-n", plugin.namespace, "-o", "json", "--show-managed-fields"))
     )
-    assert "kubectl-serinus" in {entry["manager"] for entry in found["metadata"]["managedFields"]}
+    assert "serinus-plugin" in {entry["manager"] for entry in found["metadata"]["managedFields"]}
 
 
 def test_what_would_do_nothing_is_not_sent(

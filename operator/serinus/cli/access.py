@@ -29,8 +29,11 @@ from serinus.kube.credentials import (
 from serinus.kube.refusals import without_what_next
 
 T = TypeVar("T")
-FIELD_MANAGER: Final = "kubectl-serinus"
-"""As whom the plugin's writes are booked: what `status.history[].fieldManager` says of an action."""
+FIELD_MANAGER: Final = "serinus-plugin"
+"""As whom the plugin's writes are booked: what `status.history[].fieldManager` says of an action.
+
+Not `kubectl-…`: Flux takes back what it finds under such a name, a pause among it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def test_an_abort_is_taken_up_and_seen_in_status_and_history(cluster: Cluster, s
         for each in map(json.loads, plugin("history", name, "--audit").stdout.splitlines())
         if each["event"] == "RolledBack"
     ]
-    assert (decision["by"], decision["fieldManager"], decision["revision"]) == ("person", "kubectl-serinus", new)
+    assert (decision["by"], decision["fieldManager"], decision["revision"]) == ("person", "serinus-plugin", new)
     assert "the operator has taken it up" in plugin("retry", name).stdout
 
 

@@ -230,7 +230,7 @@ def test_the_audit_export_is_one_json_object_in_a_line_oldest_first():
     entries = tuple(
         HistoryEntry(at=NOW - seconds(age), event=event, revision=CANDIDATE, by=by, field_manager=manager, because=why)
         for age, event, by, manager, why in (
-            (1, Happening.PROMOTED, "person", "kubectl-serinus", "a person asked\nfor it"),
+            (1, Happening.PROMOTED, "person", "serinus-plugin", "a person asked\nfor it"),
             (60, Happening.STEP_ENTERED, "serinus", "", "Step five (5 %)"),
         )
     )
@@ -247,7 +247,7 @@ def test_the_audit_export_is_one_json_object_in_a_line_oldest_first():
         "event": "Promoted",
         "revision": CANDIDATE,
         "by": "person",
-        "fieldManager": "kubectl-serinus",
+        "fieldManager": "serinus-plugin",
         "because": "a person asked\nfor it",
     }
 
