@@ -107,7 +107,7 @@ def test_make_targets_named_in_the_pages_exist() -> None:
 def test_links_and_files_of_a_page_exist(page: Path) -> None:
     text = page.read_text()
     links = [link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)#][^)]*)\)", text)]
-    files = re.findall(r"`((?:operator|examples|charts|docs|crds|tests|requirements)/[\w./-]+)`", text)
+    files = re.findall(r"`((?:operator|examples|charts|deploy|docs|crds|tests|requirements)/[\w./-]+)`", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [file for file in files if not (ROOT / file).exists()]
     assert missing == []
