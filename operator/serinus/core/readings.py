@@ -7,6 +7,7 @@ place, and a reading that could not be had is a value (`Missing`), never an exce
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -109,6 +110,8 @@ class CounterSeries:
     """What is compared like with like, usually the endpoint; "" where a metric has no strata."""
     samples: tuple[Sample, ...]
     """In ascending order of time. Grid points without a value (outage, pod not there yet) are simply absent."""
+    slice: str = ""
+    """Value of the label by which a metric is judged in slices (`perSlice`); "" where it has none, or is not sliced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,16 @@ class Gauge:
 
 
 Reading = Counters | Gauge | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class SliceCounts:
+    """What a revision has served in a window by the values of a label: about, as a source adds it up by itself."""
+
+    total: float
+    """All requests, with those of values that are not told of."""
+    by_value: Mapping[str, float]
+    """The most frequent values; "" is the lack of the label."""
 
 
 @dataclass(frozen=True, slots=True)

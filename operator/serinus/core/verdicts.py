@@ -129,6 +129,21 @@ class Comparison(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SliceVerdict:
+    """What the requests of one slice say by themselves."""
+
+    value: str | None
+    """Of the label; None for the rest: all values that have no slice of their own."""
+    verdict: Verdict
+    decides: bool
+    """Whether a Pass needs its Pass; one that is too thin in this step is judged together with all others alone."""
+    candidate: Counts
+    stable: Counts | None
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class MetricVerdict:
     """The verdict of one metric and the numbers behind it."""
 
@@ -157,6 +172,8 @@ class MetricVerdict:
     comparison: Comparison = Comparison.NONE
     query: str = ""
     """What was read, for people who want to see the counters themselves."""
+    slices: tuple[SliceVerdict, ...] = ()
+    """Of a metric that is judged in slices: all of them, the worst first."""
 
     @property
     def kind(self) -> VerdictKind:

@@ -28,3 +28,5 @@ class Circumstances:
     baseline: Counts | None = None
     """Stable's counts of this metric from before the switch, for increases while stable serves nothing. Where None,
     what stable served since the evidence began, until it stopped, is taken."""
+    slice_baselines: tuple[Counts | None, ...] = ()
+    """The same of each slice, the rest last; empty where there are none."""

@@ -300,6 +300,11 @@ class Comparison:
         return self._step.candidate.counts
 
     @property
+    def stable_in_step(self) -> Counts:
+        """All that stable has served since the step began."""
+        return self._step.stable.counts
+
+    @property
     def passing(self) -> PassTests:
         """The tests for Pass."""
         return self._step.passing

@@ -24,6 +24,36 @@ class ShareKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Slices:
+    """The values of a label whose requests are judged by themselves: fixed before the evidence counts.
+
+    The requests of all other values, and those without the label, are one more slice: the rest.
+    """
+
+    label: str
+    values: tuple[str, ...]
+    """Each with at least `least_share` of the requests at that time; none: there are too few for any."""
+    least_share: float
+    """Share of the requests, 0 to 1, below which a slice is too thin to be waited for."""
+
+    @property
+    def count(self) -> int:
+        """Slices, with the rest."""
+        return len(self.values) + 1
+
+    def name(self, at: int) -> str:
+        """A slice for people: `country=DE`, at the length of a line. The one after the last value is the rest."""
+        if at == len(self.values):
+            return f"other {self.label}"
+        value = self.values[at]
+        return f"{self.label}={value if len(value) <= _SHOWN else value[: _SHOWN - 1] + '…'}"
+
+
+_SHOWN = 40
+"""Characters of a label's value in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class SharePolicy:
     """A countable metric: a share of bad ones among all, with limits. At least one limit is set."""
 
@@ -41,6 +71,8 @@ class SharePolicy:
     min_samples: int
     """Requests of the candidate without which nothing passes."""
     absent_bad: AbsentBad
+    slices: Slices | None = None
+    """What is judged by itself as well; None: all requests together alone."""
 
     @property
     def compares(self) -> bool:
@@ -80,6 +112,18 @@ _WATCH_SHARE = 0.5
 """Part of `falseRollbackPercent` that is kept for the watch. Its evidence begins anew, as no stable serves beside."""
 
 
+WHOLE_PART = 0.5
+"""Part of a limit's chance of a false Fail that is for all requests together, where a metric has slices."""
+
+
+def alpha_of_slice(alpha: float, slices: Slices) -> float:
+    """Chance of a false Fail of each slice, if a limit has `alpha`: what all requests together leave, in equal parts.
+
+    Many slices so cost little of the speed with which a candidate is found that is worse everywhere.
+    """
+    return alpha * (1 - WHOLE_PART) / slices.count
+
+
 def without_comparison(policy: SharePolicy) -> SharePolicy:
     """What of the policy can be judged where candidate and stable answer requests that are not alike.
 
@@ -95,9 +139,9 @@ def alpha_fail(analysis: Analysis, *, watched: bool, watching: bool = False, run
     """Chance of a false Fail for each independently tested limit.
 
     `falseRollbackPercent` is for the whole attempt. A part of it is kept for the watch after the promotion, and the
-    rest is divided evenly over the limits of all enforced metrics (Bonferroni). A metric that is only observed costs
-    nothing and is tested at the same level. A Fail of an absolute limit needs "above stable" as well, which costs
-    nothing either: both hypotheses have to be rejected.
+    rest is divided evenly over the limits of all enforced metrics (Bonferroni); that of a metric with slices is divided
+    further (`alpha_of_slice`). A metric that is only observed costs nothing and is tested at the same level. A Fail of
+    an absolute limit needs "above stable" as well, which costs nothing either: both hypotheses have to be rejected.
 
     Args:
         analysis: the metrics and the percentage.

@@ -11,25 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from serinus.core.evidence.circumstances import Circumstances
-from serinus.core.evidence.confidence import always_valid_interval
 from serinus.core.evidence.coverage import uncovered
-from serinus.core.evidence.decision import Decision, ShareEvidence
+from serinus.core.evidence.decision import ShareEvidence
 from serinus.core.evidence.intervals import Interval, Tallying
-from serinus.core.evidence.policy import ShareKind, SharePolicy, limit_text
-from serinus.core.evidence.wording import share_message
+from serinus.core.evidence.policy import ShareKind, SharePolicy
+from serinus.core.evidence.reporting import reported, without_counts
+from serinus.core.evidence.sliced import SlicedEvidence
+from serinus.core.evidence.slices import knows_no_slices, pooled
 from serinus.core.readings import Counters, Grid, Missing, MissingReason, Part, PodStart
-from serinus.core.verdicts import (
-    Comparison as ComparedWith,
-)
-from serinus.core.verdicts import (
-    Counts,
-    Fail,
-    FailReason,
-    MetricVerdict,
-    Pass,
-    Undecided,
-    UndecidedReason,
-)
+from serinus.core.verdicts import MetricVerdict, Undecided, UndecidedReason
 
 _NO_COUNTERS = Counters((), Grid(0.0, 1.0))
 
@@ -61,26 +51,33 @@ class ShareJudge:
         comparable = True
         if isinstance(stable, Missing):
             if stable.reason is not MissingReason.NOT_COMPARABLE:
-                return _without_counts(self._policy, stable)
+                return without_counts(self._policy, stable)
             comparable, stable = False, None
         evidence = self._gather(candidate, stable, circumstances)
         if isinstance(evidence, Missing):
-            return _without_counts(self._policy, evidence)
+            return without_counts(self._policy, evidence)
+        if isinstance(evidence, SlicedEvidence):
+            return evidence.judged(circumstances, comparable=comparable)
         decision = evidence.decide(circumstances.baseline, comparable=comparable)
-        if decision.verdict == Undecided(UndecidedReason.NO_TRAFFIC):
-            return _without_counts(self._policy, decision.verdict)
-        return _report(self._policy, circumstances, evidence, decision)
+        if isinstance(decision.verdict, Undecided) and decision.verdict.reason is UndecidedReason.NO_TRAFFIC:
+            return without_counts(self._policy, decision.verdict)
+        return reported(self._policy, circumstances, evidence, decision)
 
     def _gather(
         self, candidate: Counters, stable: Counters | None, circumstances: Circumstances
-    ) -> ShareEvidence | Missing:
+    ) -> ShareEvidence | SlicedEvidence | Missing:
         gap = _gap(self._policy, candidate, stable, circumstances)
         if gap is not None:
             return gap
+        undivided = knows_no_slices(candidate) or (stable is not None and knows_no_slices(stable))
+        if self._policy.slices is not None and self._policy.slices.values:
+            candidate, stable = pooled(candidate, self._policy.slices), stable and pooled(stable, self._policy.slices)
         seen, self._seen = self._seen, None
+        if seen is not None and seen.undivided != undivided:
+            seen = None
         unread = None if seen is None else seen.read(candidate, stable, circumstances)
         if seen is None or isinstance(unread, _NotContinued):
-            seen = _Seen(self._policy, candidate.grid, stable is not None, circumstances)
+            seen = _Seen(self._policy, candidate.grid, stable is not None, circumstances, undivided=undivided)
             unread = seen.read_all(candidate, stable, circumstances)
         if isinstance(unread, Missing):
             return unread
@@ -96,13 +93,22 @@ class _NotContinued:
 class _Seen:
     """What the readings so far have shown."""
 
-    def __init__(self, policy: SharePolicy, grid: Grid, beside: bool, circumstances: Circumstances) -> None:
+    def __init__(
+        self, policy: SharePolicy, grid: Grid, beside: bool, circumstances: Circumstances, *, undivided: bool
+    ) -> None:
         latency = policy.kind is ShareKind.LATENCY
         self._own = Tallying(latency=latency, absent_bad=policy.absent_bad)
         self._other = Tallying(latency=latency, absent_bad=policy.absent_bad)
         self._key = grid, beside, circumstances.alpha_fail, circumstances.alpha_pass
         self._step_point = _step_point(circumstances, grid)
-        self.evidence = ShareEvidence(policy, circumstances.alpha_fail, circumstances.alpha_pass)
+        self.undivided = undivided
+        """Whether a gateway counts too, which does not tell slices apart."""
+        alphas = circumstances.alpha_fail, circumstances.alpha_pass
+        self.evidence = (
+            SlicedEvidence(policy, policy.slices, *alphas, undivided=undivided)
+            if policy.slices is not None and policy.slices.values
+            else ShareEvidence(policy, *alphas)
+        )
         """All intervals."""
 
     def read(
@@ -190,69 +196,3 @@ def _not_held_against(silent: Missing, candidate: Counters) -> Missing | None:
 
 def _has_samples(counters: Counters) -> bool:
     return any(series.part is Part.TOTAL and series.samples for series in counters.series)
-
-
-def _needed(policy: SharePolicy, evidence: ShareEvidence, decision: Decision) -> int | None:
-    if isinstance(decision.verdict, Fail | Pass):
-        return 0 if isinstance(decision.verdict, Pass) else None
-    more = [shortfall.needed for shortfall in decision.shortfalls]
-    if not more or any(each is None for each in more):
-        return None
-    too_few = math.ceil(max(policy.min_samples - evidence.possibly.in_step.total, 0.0))
-    return max(too_few, *(each for each in more if each is not None))
-
-
-def _report(policy: SharePolicy, at: Circumstances, evidence: ShareEvidence, decision: Decision) -> MetricVerdict:
-    verdict, needed = decision.verdict, _needed(policy, evidence, decision)
-    baseline = evidence.possibly.baseline(at.baseline)
-    comparison = ComparedWith.CONCURRENT if evidence.serves else ComparedWith.NONE
-    if policy.compares and baseline is not None:
-        comparison = ComparedWith.BEFORE_AFTER
-    refused = evidence.refused if verdict == Fail(FailReason.REFUSES_MORE) else None
-    compared = refused or evidence.possibly
-    counts = compared.candidate
-    stable = compared.beside if evidence.serves else None
-    if comparison is ComparedWith.BEFORE_AFTER:
-        stable = baseline if refused is None else refused.baseline(None)
-    lower, upper = always_valid_interval(counts, at.alpha_fail, at.alpha_pass, compared.clustering_in_time)
-    return MetricVerdict(
-        name=policy.name,
-        mode=policy.mode,
-        verdict=verdict,
-        candidate=counts,
-        stable=stable,
-        estimate=counts.share,
-        lower=lower,
-        upper=upper,
-        limit=limit_text(policy),
-        needed=needed,
-        message=share_message(
-            policy,
-            verdict,
-            counts=counts,
-            step=evidence.possibly.in_step,
-            stable=stable,
-            needed=needed,
-            comparison=comparison,
-        ),
-        comparison=comparison,
-    )
-
-
-def _without_counts(policy: SharePolicy, verdict: Missing | Undecided) -> MetricVerdict:
-    nothing = Counts(0.0, 0.0)
-    return MetricVerdict(
-        name=policy.name,
-        mode=policy.mode,
-        verdict=verdict,
-        candidate=None if isinstance(verdict, Missing) else nothing,
-        stable=None,
-        estimate=None,
-        lower=None,
-        upper=None,
-        limit=limit_text(policy),
-        needed=None,
-        message=share_message(
-            policy, verdict, counts=nothing, step=nothing, stable=None, needed=None, comparison=ComparedWith.NONE
-        ),
-    )
