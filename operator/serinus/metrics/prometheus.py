@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from serinus.api.gateways import Gateway
-from serinus.core.readings import Counters, CounterSeries, Gauge, Missing, MissingReason, Part, Reading, Sample
+from serinus.core.readings import (
+    Counters,
+    CounterSeries,
+    Gauge,
+    Missing,
+    MissingReason,
+    Part,
+    Reading,
+    Sample,
+    SliceCounts,
+)
 from serinus.metrics import gateways, promql, series
 from serinus.metrics.answers import Series, UnreadableError
 from serinus.metrics.connection import DEFAULT_TIMEOUT_SECONDS, MAX_ANSWER_BYTES, Connection, Endpoint
@@ -30,6 +40,8 @@ MAX_PATTERN_CHARACTERS: Final = 2_000
 """Longest list of paths in a query; beyond it all paths are asked for. URLs of 8 KiB pass everywhere."""
 _GRID_TOLERANCE_SECONDS: Final = 0.01
 """Times are sent in milliseconds."""
+_SHORTEST_SURVEY_SECONDS: Final = 60
+"""Of slices: in a shorter window there may be no two scrapes."""
 _OLDEST_SCRAPE_STEPS: Final = 3
 """So many steps ago the gateway has to have been scraped."""
 
@@ -92,6 +104,18 @@ class PrometheusSource:
         except SelectorError as error:
             return Missing(MissingReason.INVALID_QUERY, str(error))
 
+    async def slices(self, request: ReadingRequest, *, most: int) -> SliceCounts | Missing:
+        """What was served in the window by the values of `slice_label`: the `most` frequent ones, and all together.
+
+        Prometheus adds them up, so that however many values there are, only so many are read.
+        """
+        try:
+            return await self._slices(request, most)
+        except UnreadableError as error:
+            return error.missing
+        except SelectorError as error:
+            return Missing(MissingReason.INVALID_QUERY, str(error))
+
     def query(self, request: ReadingRequest) -> str:
         """The PromQL of what decides: the counter that is judged, or the user's own query."""
         pods = self._pods(request)
@@ -131,6 +155,26 @@ class PrometheusSource:
             case _:
                 assert_never(request.measure)
         return Counters(tuple(found), request.grid)
+
+    async def _slices(self, request: ReadingRequest, most: int) -> SliceCounts:
+        label, pods = self._slice_label(request), self._pods(request)
+        if label is None:
+            raise SelectorError("requests are to be divided and there is no label to do it by")
+        measure = request.measure
+        counted = (
+            promql.user_selector(measure.total, pods) if isinstance(measure, EventRatio) else promql.requests(pods)
+        )
+        seconds = max(_SHORTEST_SURVEY_SECONDS, math.floor(request.end - request.grid.anchor))
+        labels = promql.PATH_LABELS if label in promql.PATH_LABELS else (label,)
+        rows, whole = await asyncio.gather(
+            self._instant(request, promql.increase_by(counted, labels, seconds, most)),
+            self._instant(request, promql.increase(counted, seconds)),
+        )
+        by_value: dict[str, float] = {}
+        for row in rows:
+            value = series.slice_of(row.labels, label)
+            by_value[value] = by_value.get(value, 0.0) + _number(row)
+        return SliceCounts(math.fsum(map(_number, whole)), by_value)
 
     async def _errors(self, request: ReadingRequest, measure: ErrorShare) -> list[CounterSeries]:
         backend = self._backend(request, measure.codes)
@@ -331,7 +375,18 @@ class PrometheusSource:
             grid=request.grid,
             pod_label=request.pod_label or self._pod_label,
             newest=survey.newest,
+            slice_label=self._slice_label(request),
         )
+
+    def _slice_label(self, request: ReadingRequest) -> str | None:
+        """The label of the slices. Raises SelectorError for one by which requests can't be divided."""
+        label = request.slice_label
+        if label is not None and label in {*series.NO_SLICES, request.pod_label or self._pod_label}:
+            raise SelectorError(
+                f"perSlice: {label} says how a request was answered or where it was counted, not which it was; take "
+                "a label such as a country, a customer or an endpoint"
+            )
+        return label
 
     def _pods(self, request: ReadingRequest) -> Pods:
         return Pods(
@@ -344,6 +399,16 @@ class PrometheusSource:
 
 def _range_call(query: str, start: float, end: float, step: float) -> Callable[[Connection], Sequence[Series]]:
     return lambda connection: connection.over_range(query, start, end, step)
+
+
+def _number(row: Series) -> float:
+    """The value of a row that counts. Raises UnreadableError for what is no count."""
+    value = row.points[0][1]
+    if not 0 <= value < math.inf:
+        raise UnreadableError(
+            MissingReason.NOT_A_NUMBER, f"requests by slice: {dict(row.labels)} has the value {value}"
+        )
+    return value
 
 
 def _points(request: ReadingRequest) -> int:

@@ -143,6 +143,17 @@ def freshness(selector: Selector, pod_label: str) -> str:
     return f"max by ({_label(pod_label)}) (timestamp({selector}))"
 
 
+def increase_by(selector: Selector, labels: Iterable[str], seconds: int, most: int) -> str:
+    """By how much a counter rose in so many seconds, by the values of labels: the largest of them."""
+    by = ", ".join(map(_label, labels))
+    return f"topk({most}, sum by ({by}) (increase({selector}[{seconds}s])))"
+
+
+def increase(selector: Selector, seconds: int) -> str:
+    """By how much a counter rose in so many seconds, all of its series together."""
+    return f"sum(increase({selector}[{seconds}s]))"
+
+
 def buckets(pods: Pods) -> Selector:
     """BentoML's duration histogram without probes: every bucket of successful answers."""
     return Selector(DURATION_BUCKETS, pods.matchers).where(*_no_probes(), Matcher(CODE_LABEL, "=~", "2.."))

@@ -30,6 +30,8 @@ SCRAPE_LABELS: Final = frozenset(
     {"job", "instance", "node", "container", "namespace", "prometheus", "prometheus_replica", "exported_job"}
 )
 """Labels that say how a pod was scraped, not what was counted."""
+NO_SLICES: Final = frozenset({"__name__", "le", CODE_LABEL, *SCRAPE_LABELS})
+"""Labels that tell answers apart, or how a pod was scraped: requests can't be divided by them."""
 _SOURCE_LABELS: Final = ("job", "prometheus", "prometheus_replica")
 NOT_FOUND: Final = "404"
 MIN_COUNT, MAX_COUNT = 1e-6, 2.0**53
@@ -47,6 +49,12 @@ class Scrapes:
     newest: Mapping[str, float]
     """Time of each pod's newest scrape in Unix seconds, where known. Prometheus repeats a value for minutes after the
     last scrape; grid points more than a step behind it say nothing and are left out, so the core sees the silence."""
+    slice_label: str | None = None
+    """Label by whose values the requests are divided, if any."""
+
+    def slice_of(self, labels: Mapping[str, str]) -> str:
+        """The value of that label; "" where there is none."""
+        return slice_of(labels, self.slice_label) if self.slice_label is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,13 @@ class Counter:
     bound: float | None
     """Upper bound of a histogram's bucket in seconds."""
     samples: tuple[Sample, ...]
+    slice: str = ""
+    """Value of the label by which the requests are divided; "" without one."""
+
+
+def slice_of(labels: Mapping[str, str], label: str) -> str:
+    """The value of a label by which requests are divided, whatever a scrape made of BentoML's path; "" without it."""
+    return path_of(labels) if label in PATH_LABELS else labels.get(label, "")
 
 
 def path_of(labels: Mapping[str, str]) -> str:
@@ -94,10 +109,16 @@ def bound_of(le: str) -> float:
 
 
 def bentoml_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter]:
-    """BentoML's counters, one for each pod, path, status code and bucket, in a fixed order.
+    """BentoML's counters, one for each pod, path, status code, bucket and slice, in a fixed order.
 
-    Raises UnreadableError for values that no counter has.
+    Slices by a label that BentoML does not give come with the scrape: then of several scrape jobs only one counts for
+    each pod, as they may differ in it. Raises UnreadableError for values that no counter has.
     """
+    label = scrapes.slice_label
+    identity = bentoml_identity
+    if label is not None and label not in {*BENTOML_LABELS, *PATH_LABELS}:
+        series = one_source_per_pod(series, scrapes.pod_label)
+        identity = _with_label(label)
     return [
         Counter(
             pod=pod,
@@ -105,9 +126,15 @@ def bentoml_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter
             code=labels.get(CODE_LABEL, ""),
             bound=bound_of(labels["le"]) if "le" in labels else None,
             samples=samples,
+            slice=scrapes.slice_of(labels),
         )
-        for pod, labels, samples in _merged(series, scrapes, bentoml_identity)
+        for pod, labels, samples in _merged(series, scrapes, identity)
     ]
+
+
+def _with_label(label: str) -> Callable[[Mapping[str, str]], Identity]:
+    """As `bentoml_identity`, and by one more label."""
+    return lambda labels: (*bentoml_identity(labels), (label, labels.get(label, "")))
 
 
 def user_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter]:
@@ -120,7 +147,7 @@ def user_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter]:
     counters: list[Counter] = []
     for pod, labels, samples in _merged(once, scrapes, user_identity):
         _require_growth(labels, samples)
-        counters.append(Counter(pod=pod, path="", code="", bound=None, samples=samples))
+        counters.append(Counter(pod=pod, path="", code="", bound=None, samples=samples, slice=scrapes.slice_of(labels)))
     return counters
 
 
@@ -221,7 +248,7 @@ def parts(counters: Iterable[Counter], part: Part) -> list[CounterSeries]:
 
 
 def _part(counter: Counter, part: Part) -> CounterSeries:
-    return CounterSeries(pod=counter.pod, part=part, stratum=counter.path, samples=counter.samples)
+    return CounterSeries(pod=counter.pod, part=part, stratum=counter.path, samples=counter.samples, slice=counter.slice)
 
 
 def _pattern(codes: Collection[str]) -> re.Pattern[str]:

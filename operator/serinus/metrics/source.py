@@ -11,7 +11,7 @@ from typing import Protocol
 
 from serinus.api.analysis import Metric
 from serinus.api.defaults import ERROR_CODES
-from serinus.core.readings import Grid, Reading
+from serinus.core.readings import Grid, Missing, Reading, SliceCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ class ReadingRequest:
     """Label that holds the pod's name; None: the source's setting."""
     namespace_label: str | None = None
     """Label that holds the namespace; None: the source's setting."""
+    slice_label: str | None = None
+    """Label whose value every counter is told with (`CounterSeries.slice`); None: none."""
 
 
 class MetricSource(Protocol):
@@ -83,6 +85,13 @@ class MetricSource(Protocol):
 
     async def read(self, request: ReadingRequest) -> Reading:
         """The reading, or why there is none. Never raises but for cancellation; several may be asked at once."""
+        ...
+
+    async def slices(self, request: ReadingRequest, *, most: int) -> SliceCounts | Missing:
+        """What was served in the window by the values of `slice_label`: the `most` frequent ones, and all together.
+
+        A survey, from which it is chosen what is judged by itself: not exact, and never evidence. Never raises.
+        """
         ...
 
     def query(self, request: ReadingRequest) -> str:
@@ -128,4 +137,5 @@ def request_for(
         route=route,
         pod_label=labels.pod if labels else None,
         namespace_label=labels.namespace if labels else None,
+        slice_label=metric.per_slice,
     )

@@ -23,7 +23,7 @@ from typing import Final
 import serinus
 from serinus.api.kinds import MODEL_DEPLOYMENT
 from serinus.core.observation import Margins, Safeguards
-from serinus.core.readings import Missing, MissingReason, Reading
+from serinus.core.readings import Missing, MissingReason
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import Credentials
 from serinus.kube.informers import Informer
@@ -268,8 +268,11 @@ class _Operator:
 class _NoSource:
     """In place of a metric source where none is configured. Nothing is ever asked of it, since nothing is judged."""
 
-    async def read(self, _: ReadingRequest) -> Reading:
+    async def read(self, _: ReadingRequest) -> Missing:
         return Missing(MissingReason.SOURCE_UNAVAILABLE, "no metric source is configured (prometheus.url)")
+
+    async def slices(self, request: ReadingRequest, *, most: int) -> Missing:  # noqa: ARG002 -- as in its protocol
+        return await self.read(request)
 
     def query(self, _: ReadingRequest) -> str:
         return ""

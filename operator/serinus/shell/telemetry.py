@@ -31,7 +31,7 @@ import serinus
 from serinus.api.deployment import ModelDeployment
 from serinus.api.kinds import MODEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest, Note
-from serinus.core.readings import Missing, Reading
+from serinus.core.readings import Missing, Reading, SliceCounts
 from serinus.kube.calls import Call
 from serinus.kube.cluster import ApiError, Cluster
 from serinus.metrics.source import MetricSource, ReadingRequest
@@ -198,9 +198,18 @@ class CountedSource:
     async def read(self, request: ReadingRequest) -> Reading:
         """See `MetricSource.read`."""
         reading = await self.source.read(request)
-        result = reading.reason.value if isinstance(reading, Missing) else "Present"
-        self.telemetry.readings.labels(result).inc()
+        self._count(reading)
         return reading
+
+    async def slices(self, request: ReadingRequest, *, most: int) -> SliceCounts | Missing:
+        """See `MetricSource.slices`."""
+        found = await self.source.slices(request, most=most)
+        self._count(found)
+        return found
+
+    def _count(self, found: Reading | SliceCounts) -> None:
+        result = found.reason.value if isinstance(found, Missing) else "Present"
+        self.telemetry.readings.labels(result).inc()
 
     def query(self, request: ReadingRequest) -> str:
         """See `MetricSource.query`."""
