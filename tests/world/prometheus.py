@@ -10,14 +10,15 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from serinus.api.defaults import ERROR_CODES
-from serinus.core.readings import Counters, CounterSeries, Missing, MissingReason, Part, Reading
+from serinus.core.readings import Counters, CounterSeries, Missing, MissingReason, Part, Reading, SliceCounts
 from serinus.metrics import series
 from serinus.metrics.answers import Series, UnreadableError
 from serinus.metrics.series import Scrapes
 from serinus.metrics.source import ReadingRequest, SlowShare
-from tests.world.traffic import PodCounters
+from tests.world.traffic import COUNTRIES, PodCounters
 
 LOOKBACK_SECONDS = 300.0
 """An instant query finds a series for so long after its last scrape, unless that was marked as its end."""
@@ -36,14 +37,31 @@ class Lie(StrEnum):
     FLAPPING = "is two of which every other answer comes from the one that lags"
 
 
+class _Counted(NamedTuple):
+    """What one scrape of a pod has seen."""
+
+    total: float
+    errors: float
+    slow: float
+    errors_in: Mapping[str, float]
+
+    def of(self, country: str) -> _Counted:
+        """The part of one country."""
+        part, alone = COUNTRIES[country], sum(self.errors_in.values())
+        own = self.errors_in.get(country, 0.0)
+        return _Counted(
+            self.total * part, (self.errors - alone) * part + own, (self.slow - alone) * part + own, self.errors_in
+        )
+
+
 @dataclass
 class _Scraped:
     """What is stored of one pod; None where Prometheus noted that it could not be scraped any more."""
 
     at: list[float] = field(default_factory=list)
-    values: list[tuple[float, float, float] | None] = field(default_factory=list)
+    values: list[_Counted | None] = field(default_factory=list)
 
-    def before(self, at: float) -> tuple[float, tuple[float, float, float]] | None:
+    def before(self, at: float) -> tuple[float, _Counted] | None:
         """Time and value of the newest scrape that a query at `at` finds."""
         position = bisect_right(self.at, at) - 1
         if position < 0 or at - self.at[position] > LOOKBACK_SECONDS:
@@ -74,7 +92,7 @@ class Prometheus:
         for name in heard:
             counted, stored = pods[name], self._scraped.setdefault(name, _Scraped())
             stored.at.append(at)
-            stored.values.append((counted.total, counted.errors, counted.slow))
+            stored.values.append(_Counted(counted.total, counted.errors, counted.slow, dict(counted.errors_in)))
         for name in self._heard - heard:
             self._scraped[name].at.append(at)
             self._scraped[name].values.append(None)
@@ -85,6 +103,19 @@ class Prometheus:
         self._scraped.clear()
         self._heard = frozenset()
 
+    async def slices(self, request: ReadingRequest, *, most: int) -> SliceCounts | Missing:
+        """What the pods of a revision counted in the window, by country."""
+        away = self._away()
+        if away is not None:
+            return away
+        served = 0.0
+        for pod, scraped in self._scraped.items():
+            counted = [each for each in (scraped.before(request.grid.anchor), scraped.before(request.end)) if each]
+            if pod.startswith(f"{request.pod_prefix}-") and counted:
+                served += counted[-1][1].total - (counted[0][1].total if len(counted) > 1 else 0.0)
+        of_countries = [(country, served * part) for country, part in COUNTRIES.items()]
+        return SliceCounts(served, dict(of_countries[:most]))
+
     def query(self, request: ReadingRequest) -> str:
         """What is read."""
         return f'requests{{pod=~"{request.pod_prefix}-.+"}}'
@@ -92,16 +123,23 @@ class Prometheus:
     async def read(self, request: ReadingRequest) -> Reading:
         """The reading, through what the operator makes of raw answers."""
         self._answers += 1
+        away = self._away()
+        if away is not None:
+            return away
+        try:
+            return Counters(tuple(self._counters(request)), request.grid)
+        except UnreadableError as error:
+            return error.missing
+
+    def _away(self) -> Missing | None:
+        """Why it does not answer, or nothing that can be believed."""
         if self.down:
             return Missing(MissingReason.SOURCE_UNAVAILABLE, "Prometheus does not answer")
         if self.slow_seconds > TIMEOUT_SECONDS:
             return Missing(MissingReason.TIMEOUT, "Prometheus did not answer in time")
         if self.lie is Lie.WARNING:
             return Missing(MissingReason.WARNING, "Prometheus warns that the answer may be partial")
-        try:
-            return Counters(tuple(self._counters(request)), request.grid)
-        except UnreadableError as error:
-            return error.missing
+        return None
 
     def _counters(self, request: ReadingRequest) -> list[CounterSeries]:
         slow = isinstance(request.measure, SlowShare)
@@ -119,7 +157,7 @@ class Prometheus:
             answers, buckets = _answers(pod, scraped, request, behind, slow=slow)
             total += answers
             good += buckets
-        scrapes = Scrapes(grid=request.grid, pod_label="pod", newest=newest)
+        scrapes = Scrapes(grid=request.grid, pod_label="pod", newest=newest, slice_label=request.slice_label)
         requests = series.bentoml_counters(self._told(total), scrapes)
         if not slow:
             return series.request_parts(requests, ERROR_CODES, client_errors=True)
@@ -156,15 +194,29 @@ def _answers(
     if not found:
         return [], []
     labels = {"pod": pod, "job": "pods", "endpoint": "/predict"}
-    good = Series({**labels, "http_response_code": "200"}, tuple((at, total - bad) for at, (total, bad, _) in found))
-    answers = [good]
-    if any(bad for _, (_, bad, _) in found):
-        points = tuple((at, bad) for at, (_, bad, _) in found if bad)
+    if request.slice_label is None:
+        return _of_labels(found, labels, request, slow=slow)
+    answers: list[Series] = []
+    buckets: list[Series] = []
+    for country in COUNTRIES:
+        of_country = [(at, seen.of(country)) for at, seen in found]
+        more = _of_labels(of_country, {**labels, request.slice_label: country}, request, slow=slow)
+        answers, buckets = answers + more[0], buckets + more[1]
+    return answers, buckets
+
+
+def _of_labels(
+    found: list[tuple[float, _Counted]], labels: dict[str, str], request: ReadingRequest, *, slow: bool
+) -> tuple[list[Series], list[Series]]:
+    points = tuple((at, seen.total - seen.errors) for at, seen in found)
+    answers = [Series({**labels, "http_response_code": "200"}, points)]
+    if any(seen.errors for _, seen in found):
+        points = tuple((at, seen.errors) for at, seen in found if seen.errors)
         answers.append(Series({**labels, "http_response_code": "500"}, points))
     if not slow:
         return answers, []
     bound = request.measure.threshold_seconds  # type: ignore[union-attr]
-    points = tuple((at, total - max(late, bad)) for at, (total, bad, late) in found)
+    points = tuple((at, seen.total - max(seen.slow, seen.errors)) for at, seen in found)
     return answers, [Series({**labels, "http_response_code": "200", "le": str(bound)}, points)]
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+COUNTRIES = {"DE": 0.6, "FR": 0.395, "LI": 0.005}
+"""Where requests come from, for metrics that are judged in slices."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,8 @@ class Behaviour:
     unschedulable: bool = False
     """No node fits its pods."""
     error_share: float = 0.0
+    errors_in: Mapping[str, float] = field(default_factory=dict)
+    """Share of the requests from a country that fails, beside those that fail wherever they come from."""
     slow_share: float = 0.0
     crash_every_seconds: float | None = None
     trouble: str | None = None
@@ -26,3 +32,5 @@ class PodCounters:
     total: float = 0.0
     errors: float = 0.0
     slow: float = 0.0
+    errors_in: dict[str, float] = field(default_factory=dict)
+    """Of the errors, those that happen to one country alone."""

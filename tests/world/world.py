@@ -29,7 +29,7 @@ from serinus.shell.reconciler import Key, Next, Reconciler
 from tests.world.api_server import ApiServer, Hold, OperatorKilled
 from tests.world.caches import Caches, Past
 from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
-from tests.world.traffic import Behaviour, PodCounters
+from tests.world.traffic import COUNTRIES, Behaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
 Shape = tuple[dict[str, int], frozenset[str], dict[str, int], dict[str, int], dict[str, int], frozenset[str]]
@@ -743,6 +743,11 @@ class World:
             behaviour, counters, share = self._behaviour(pod), self._counters[_name(pod)], requests / len(pods)
             counters.total += share
             counters.errors += share * behaviour.error_share
+            for country, failing in behaviour.errors_in.items():
+                of_country = share * COUNTRIES[country] * failing
+                counters.errors += of_country
+                counters.errors_in[country] = counters.errors_in.get(country, 0.0) + of_country
+                failed += of_country
             counters.slow += share * max(behaviour.slow_share, behaviour.error_share)
             failed += share * behaviour.error_share
         return failed

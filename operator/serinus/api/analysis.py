@@ -21,6 +21,10 @@ from serinus.api.values import (
 )
 
 MAX_METRICS: Final = 20
+MAX_SLICES: Final = 20
+"""Slices of a metric: 19 values, and all others."""
+MAX_SLICE_VALUE: Final = 64
+"""Characters of a value that can have a slice of its own: status keeps it."""
 
 ErrorBudget = Annotated[Percent, Above("0", "50")]
 SharePoints = Annotated[Percent, Above("0", "100")]
@@ -142,8 +146,10 @@ class Metric(ApiModel):
     Default 200. Ignored by value."""
 
     per_slice: PrometheusLabel | None = None
-    """Label whose values are judged each on its own, such as `country`; the worst slice decides. When unset, all are
-    judged together. Not for value. Not carried out by this version."""
+    """Label whose values are judged each on its own, such as `country`, beside all requests together: a Fail of one
+    fails the metric, and every one with enough requests has to pass. Which values these are, at most 19, is fixed from
+    the stable revision's last hour when the evidence begins; all others are judged as one. When unset, all are judged
+    together. Not for value."""
 
     mode: MetricMode = MetricMode.ENFORCE
     """`Enforce` (default): the metric decides. `Observe`: it is reported and decides nothing; start with many metrics

@@ -7,7 +7,7 @@ from typing import Final
 
 from serinus.api.kinds import GROUP
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Generation of the resource's schema. Raised with every change of the models that changes the CRD's fields: the CRD
 carries it as an annotation, and the operator does not lead on a CRD with a lower one, which would drop what it
 writes."""

@@ -127,6 +127,7 @@ class Happening(StrEnum):
     COUNTING_STARTED = "CountingStarted"
     COUNTING_STOPPED = "CountingStopped"
     PODS_LOST = "PodsLost"
+    SLICES_FIXED = "SlicesFixed"
     PODS_BACK = "PodsBack"
     STEPS_CHANGED = "StepsChanged"
     EVIDENCE_BACK = "EvidenceBack"

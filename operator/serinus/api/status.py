@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from serinus.api.analysis import MAX_METRICS
 from serinus.api.reasons import Happening, JudgedBy, Phase, Recommendation
 
 
@@ -62,6 +63,25 @@ class PodRestarts(StatusModel):
 
     pod: str = Field(description="Name of the pod.")
     before: int = Field(description="Restarts of the model's container before it was first ready.")
+
+
+class MetricSlices(StatusModel):
+    """The slices of one metric in this attempt, fixed from what stable served before the evidence began."""
+
+    metric: str = Field(description="Name of the metric.")
+    label: str = Field(description="Label by whose values it is judged (perSlice).", max_length=128)
+    values: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
+        default=(),
+        max_length=19,
+        description="Values that are judged each on its own, the most frequent first; all others are one more slice. "
+        "Empty: there were too few requests, and all are judged together alone.",
+    )
+    least_percent: float = Field(
+        description="Share of the requests that a slice needs, so that a candidate gets enough of them within a step.",
+    )
+    rest_percent: float = Field(
+        default=0.0, description="Share of the requests that all other values had, when this was fixed."
+    )
 
 
 class RolloutStatus(StatusModel):
@@ -133,6 +153,12 @@ class RolloutStatus(StatusModel):
         description="Pods that were ready in this rollout, with the restarts that each had before that.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
     )
+    slices: tuple[MetricSlices, ...] = Field(
+        default=(),
+        max_length=MAX_METRICS,
+        description="Of metrics that are judged in slices: which there are.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
+    )
     return_from: str | None = Field(
         default=None,
         description="While a person's return to a kept revision is under way: the revision in the spec that it sets "
@@ -155,6 +181,20 @@ class SampleCounts(StatusModel):
     total: float = Field(description="How many there were.")
 
 
+class SliceStatus(StatusModel):
+    """What the requests of one slice say by themselves."""
+
+    value: str = Field(default="", description="Value of the label; empty for all values without a slice of their own.")
+    verdict: str = Field(description="Pass, Fail, Undecided or Missing.")
+    decides: bool = Field(
+        default=True, description="Whether it has to pass; if not, it is too thin in this step, and judged with all."
+    )
+    candidate: SampleCounts = Field(description="Counts of the judged revision.")
+    stable: SampleCounts | None = Field(default=None, description="Counts of the revision that it is compared with.")
+    lower: str | None = Field(default=None, description="Lower bound of the estimate, in the unit of the limit.")
+    upper: str | None = Field(default=None, description="Upper bound of the estimate, in the unit of the limit.")
+
+
 class MetricStatus(StatusModel):
     """The newest verdict on one metric, with the numbers behind it."""
 
@@ -173,6 +213,9 @@ class MetricStatus(StatusModel):
         "0 if it passes, absent if it would not pass like this.",
     )
     message: str = Field(default="", description="The verdict in one sentence.", max_length=1024)
+    slices: tuple[SliceStatus, ...] = Field(
+        default=(), max_length=3, description="Of a metric that is judged in slices: the worst ones, the worst first."
+    )
     query: str = Field(
         default="", description="What was read: paste it into Prometheus to see the counters.", max_length=1024
     )

@@ -45,15 +45,6 @@ def _when(path: str, asks: Callable[[ModelDeploymentSpec], bool]) -> Callable[[M
     return lambda spec: [path] if asks(spec) else []
 
 
-def _sliced_metrics(spec: ModelDeploymentSpec) -> list[str]:
-    metrics = spec.analysis.metrics or ()
-    return [
-        f"spec.analysis.metrics[{position}].perSlice"
-        for position, metric in enumerate(metrics)
-        if metric.per_slice is not None
-    ]
-
-
 def _rewritten_matches(spec: ModelDeploymentSpec) -> bool:
     """Whether they need more rules than a route has, each of them one: the Gateway API's limit is 16."""
     gateway, canary = spec.traffic.gateway, spec.rollout.canary
@@ -86,7 +77,6 @@ _GAPS: Final = (
             lambda spec: spec.serving.config_checksum is ConfigChecksum.AUTO,
         ),
     ),
-    _Gap("judging by slices is", "remove perSlice", _sliced_metrics),
     _Gap(
         "monitoring after promotion is",
         "remove the section; rollout.watchSeconds watches for a while after promotion",

@@ -14,7 +14,7 @@ from typing import Any
 
 from serinus.api.kinds import CUSTOM_METRICS_GROUP, GROUP
 from serinus.api.reasons import ConditionType, Happening, Phase, Reason, Recommendation
-from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts
+from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStatus, SampleCounts, SliceStatus
 from serinus.api.support import unsupported
 from serinus.core import render
 from serinus.core.autoscaling import can_scale
@@ -29,12 +29,16 @@ from serinus.core.rollout import next_move
 from serinus.core.rollout.policies import lost_stable, steps_ahead
 from serinus.core.rollout.situation import Situation
 from serinus.core.urgency import is_urgent
-from serinus.core.verdicts import MetricVerdict, VerdictKind, reason_of
+from serinus.core.verdicts import MetricVerdict, SliceVerdict, VerdictKind, kind_of, reason_of
 
 REFRESH_SECONDS = 60
 """While something is judged, numbers in status are rewritten at most this often unless a verdict changes."""
-WORDS = frozenset({"message", "bad", "total", "lower", "upper", "needed", "at", "heldSeconds", "lastTransitionTime"})
+WORDS = frozenset(
+    {"message", "bad", "total", "lower", "upper", "needed", "slices", "at", "heldSeconds", "lastTransitionTime"}
+)
 """Fields that change all the time while something is judged, without changing what status means."""
+SLICES_TOLD = 3
+"""Of a metric, the worst so many slices stand in status."""
 DETAILS_SECONDS = 10
 """What changes in details only is written together, so long after the last write of status."""
 DETAILS = WORDS | {"replicas", "readyReplicas", "weightPercent", "version", "image"}
@@ -267,8 +271,21 @@ def _metric_status(verdict: MetricVerdict, at: datetime) -> MetricStatus:
         limit=verdict.limit,
         needed=verdict.needed,
         message=verdict.message[:1000],
+        slices=tuple(map(_slice_status, verdict.slices[:SLICES_TOLD])),
         query=verdict.query[:1000],
         at=at,
+    )
+
+
+def _slice_status(told: SliceVerdict) -> SliceStatus:
+    return SliceStatus(
+        value=told.value or "",
+        verdict=kind_of(told.verdict).value,
+        decides=told.decides,
+        candidate=_counts(told.candidate.bad, told.candidate.total),
+        stable=_counts(told.stable.bad, told.stable.total) if told.stable else None,
+        lower=_percent(told.lower),
+        upper=_percent(told.upper),
     )
 
 

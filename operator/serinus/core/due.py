@@ -6,15 +6,21 @@ evidence is read after a restart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from serinus.api.reasons import Phase
+from serinus.api.spec import ModelDeploymentSpec
+from serinus.api.status import MetricSlices
 from serinus.core.observation import PodState
 from serinus.core.rollout.situation import Situation
-from serinus.core.traffic import SHARE_PHASES, comparable_runs
+from serinus.core.traffic import SHARE_PHASES, PlannedStep, comparable_runs
 
 JUDGING_PHASES = frozenset({*SHARE_PHASES, Phase.PROMOTING, Phase.WATCHING})
+
+_SURVEY = timedelta(hours=1)
+"""Slices are chosen from what stable served in so long a time before the evidence began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,23 @@ class EvidenceRequest:
     """Whether they are in another step of the rollout."""
     runs: int = 1
     """How often evidence begins anew in an attempt, as the requests become comparable or cease to be."""
+    slices: tuple[MetricSlices, ...] = ()
+    """Those that are fixed; the others are to be chosen from `survey`."""
+    survey: Survey | None = None
+    """Not None where anything is judged by slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """From what slices are chosen: the same whenever it is looked at, as it ended before the evidence began."""
+
+    revision: str | None
+    """The revision that served; None: nothing did."""
+    window: Window
+    served_seconds: float
+    """How long it had been stable within the window."""
+    exposure_seconds: float
+    """Seconds of all requests that the candidate gets in its smallest step until `analysis.undecided` acts."""
 
 
 def evidence_request(s: Situation) -> EvidenceRequest | None:
@@ -89,7 +112,37 @@ def evidence_request(s: Situation) -> EvidenceRequest | None:
         comparable=comparable,
         compared_later=not comparable and any(step.compares for step in s.steps),
         runs=comparable_runs(s.steps),
+        slices=s.rollout.slices,
+        survey=_survey(s, started) if any(metric.per_slice for metric in s.metrics) else None,
     )
+
+
+def _survey(s: Situation, started: datetime) -> Survey:
+    """What stable served before the evidence began; during a watch, what the one before it served until the switch."""
+    watching = s.rollout.phase is Phase.WATCHING
+    role = s.status.previous if watching else s.status.stable
+    end = min(started, s.rollout.baseline_ended_at or started) if watching else started
+    since = role.since if role is not None and role.since is not None and not watching else end - _SURVEY
+    return Survey(
+        revision=role.revision if role is not None else None,
+        window=Window(end - _SURVEY, end),
+        served_seconds=max((end - max(since, end - _SURVEY)).total_seconds(), 1.0),
+        exposure_seconds=exposure_seconds(s.spec, s.steps),
+    )
+
+
+def exposure_seconds(spec: ModelDeploymentSpec, steps: Iterable[PlannedStep]) -> float:
+    """Seconds of all requests that a candidate gets in its smallest step until `analysis.undecided` acts.
+
+    Of the watch, where it gets some in no step that compares it with stable.
+    """
+    patience = spec.analysis.undecided.after_seconds
+    exposures = [
+        max(step.weight_percent, step.shadow_percent) / 100 * (step.hold_seconds + patience)
+        for step in steps
+        if step.compares and not step.approval
+    ]
+    return min(exposures, default=float(spec.rollout.watch_seconds))
 
 
 def _past_window(s: Situation) -> Window | None:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from serinus.api.deployment import ModelDeployment
 from serinus.api.reasons import Reason
+from serinus.api.status import MetricSlices
 from serinus.core.gateways import GatewayKey, GatewayState
 from serinus.core.plan import Manifest
 from serinus.core.verdicts import MetricVerdict
@@ -151,6 +152,8 @@ class Evidence:
     generation: int
     """`metadata.generation` of the spec whose metrics were read: limits that were edited since are not judged by it."""
     verdicts: tuple[MetricVerdict, ...]
+    slices: tuple[MetricSlices, ...] = ()
+    """Of metrics whose slices are not fixed yet: what to fix. Their verdicts say nothing until then."""
 
 
 @dataclass(frozen=True, slots=True)

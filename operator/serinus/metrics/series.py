@@ -115,7 +115,7 @@ def bentoml_counters(series: Iterable[Series], scrapes: Scrapes) -> list[Counter
     each pod, as they may differ in it. Raises UnreadableError for values that no counter has.
     """
     label = scrapes.slice_label
-    identity = bentoml_identity
+    identity: Callable[[Mapping[str, str]], Identity] = bentoml_identity
     if label is not None and label not in {*BENTOML_LABELS, *PATH_LABELS}:
         series = one_source_per_pod(series, scrapes.pod_label)
         identity = _with_label(label)

@@ -13,24 +13,28 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from serinus.api import defaults
-from serinus.api.analysis import Metric, MetricMode
+from serinus.api.analysis import MAX_SLICES, Metric, MetricMode
 from serinus.api.deployment import ModelDeployment
 from serinus.api.revision import child_name
+from serinus.api.status import MetricSlices
 from serinus.core.due import EvidenceRequest, Window
-from serinus.core.evidence.baseline import baseline_counts
+from serinus.core.evidence.baseline import baseline_counts, slice_baselines
 from serinus.core.evidence.circumstances import Circumstances
 from serinus.core.evidence.judge import Judge
 from serinus.core.evidence.policy import (
     MetricPolicy,
     SharePolicy,
+    Slices,
     alpha_fail,
     alpha_pass,
     policy_of,
     without_comparison,
 )
+from serinus.core.evidence.reporting import without_counts
+from serinus.core.evidence.slices import chosen, status_of
 from serinus.core.observation import Evidence, PodState
-from serinus.core.readings import Counters, Grid, Missing, MissingReason, PodStart, Reading
-from serinus.core.verdicts import Counts, MetricVerdict
+from serinus.core.readings import Counters, Grid, Missing, MissingReason, PodStart, Reading, SliceCounts
+from serinus.core.verdicts import MetricVerdict, Undecided, UndecidedReason
 from serinus.metrics.source import MetricSource, ReadingRequest, request_for
 
 FRESH_POD_SECONDS = 30.0
@@ -80,10 +84,55 @@ class EvidenceReader:
         metrics = deployment.spec.analysis.metrics or defaults.METRICS
         policies = policy_of(deployment.spec.analysis)
         judged = [
-            self._verdict(deployment, metric, policy, request) for metric, policy in zip(metrics, policies, strict=True)
+            self._judged(deployment, metric, policy, request) for metric, policy in zip(metrics, policies, strict=True)
         ]
-        verdicts = tuple(await asyncio.gather(*judged))
-        return Evidence(request.window.end, request.moves, deployment.metadata.generation, verdicts)
+        found = await asyncio.gather(*judged)
+        return Evidence(
+            request.window.end,
+            request.moves,
+            deployment.metadata.generation,
+            tuple(verdict for verdict, _ in found),
+            tuple(slices for _, slices in found if slices is not None),
+        )
+
+    async def _judged(
+        self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest
+    ) -> tuple[MetricVerdict, MetricSlices | None]:
+        """The verdict on a metric. Where its slices are not fixed yet, those to fix, and nothing is judged."""
+        label = metric.per_slice
+        if label is None or not isinstance(policy, SharePolicy):
+            return await self._verdict(deployment, metric, policy, request), None
+        fixed = next((each for each in request.slices if (each.metric, each.label) == (metric.name, label)), None)
+        if fixed is None:
+            return await self._slices(deployment, metric, policy, request)
+        slices = Slices(label, fixed.values, fixed.least_percent / 100)
+        return await self._verdict(deployment, metric, replace(policy, slices=slices), request), None
+
+    async def _slices(
+        self, deployment: ModelDeployment, metric: Metric, policy: SharePolicy, request: EvidenceRequest
+    ) -> tuple[MetricVerdict, MetricSlices | None]:
+        """By what the metric is to be judged, from what was served before the evidence began."""
+        survey, label = request.survey, metric.per_slice
+        assert survey is not None and label is not None  # noqa: S101, PT018 -- it is judged in slices
+        served: SliceCounts | Missing = SliceCounts(0.0, {})
+        if survey.revision is not None:
+            start, end = survey.window.start.timestamp(), survey.window.end.timestamp()
+            grid = Grid(start, end - start)
+            question = self._question(deployment, metric, request, survey.revision, grid=grid, end=end)
+            served = await self.source.slices(question, most=MAX_SLICES)
+        if isinstance(served, Missing):
+            return without_counts(policy, served), None
+        found = chosen(
+            policy,
+            label,
+            served,
+            window_seconds=survey.served_seconds,
+            exposure_seconds=survey.exposure_seconds,
+            alpha_pass=alpha_pass(deployment.spec.analysis),
+        )
+        waits = without_counts(policy, Undecided(UndecidedReason.NOT_ENOUGH_EVIDENCE))
+        message = f"{policy.name}: undecided, it is fixed first by which values of {label} it is judged"
+        return replace(waits, message=message), status_of(metric.name, found, served)
 
     async def _verdict(
         self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest
@@ -93,10 +142,10 @@ class EvidenceReader:
         concurrent = request.concurrent and isinstance(policy, SharePolicy)
         if not request.comparable and isinstance(policy, SharePolicy):
             policy = without_comparison(policy)
-        candidate, stable, baseline = await asyncio.gather(
+        candidate, stable, before = await asyncio.gather(
             self._reading(deployment, metric, request, request.judged, grid=grid, end=end),
             self._reading(deployment, metric, request, request.baseline if concurrent else None, grid=grid, end=end),
-            self._baseline(deployment, metric, policy, request),
+            self._before(deployment, metric, policy, request),
         )
         assert candidate is not None  # noqa: S101 -- there is always a judged revision
         analysis = deployment.spec.analysis
@@ -114,7 +163,8 @@ class EvidenceReader:
             candidate_pods=_pod_starts(request.judged_pods, end, fresh),
             stable_pods=_pod_starts(request.baseline_pods, end, fresh) if concurrent else (),
             stale_after_seconds=max(3 * grid.step_seconds, 4 * self.scrape_interval_seconds),
-            baseline=baseline,
+            baseline=baseline_counts(policy, before) if isinstance(policy, SharePolicy) and before else None,
+            slice_baselines=slice_baselines(policy, before) if isinstance(policy, SharePolicy) and before else (),
         )
         question = self._question(deployment, metric, request, request.judged, grid=grid, end=end)
         if not request.comparable and isinstance(policy, SharePolicy) and policy.compares:
@@ -161,17 +211,17 @@ class EvidenceReader:
             route=name if deployment.spec.traffic.gateway is not None else None,
         )
 
-    async def _baseline(
+    async def _before(
         self, deployment: ModelDeployment, metric: Metric, policy: MetricPolicy, request: EvidenceRequest
-    ) -> Counts | None:
-        """The previous revision's counts from before the switch; None while it serves beside the judged one."""
+    ) -> Counters | None:
+        """The previous revision's counters from before the switch; None while it serves beside the judged one."""
         window = request.baseline_window
         if window is None or request.concurrent or not isinstance(policy, SharePolicy):
             return None
         grid = self._grid(deployment, window)
         end = window.end.timestamp()
         reading = await self._reading(deployment, metric, request, request.baseline, grid=grid, end=end)
-        return baseline_counts(policy, reading) if isinstance(reading, Counters) else None
+        return reading if isinstance(reading, Counters) else None
 
     def _grid(self, deployment: ModelDeployment, window: Window) -> Grid:
         """The grid of a window: the same after a restart, and wide enough for what is asked of Prometheus."""

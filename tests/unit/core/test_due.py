@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from serinus.api.reasons import Phase
+from serinus.api.status import MetricSlices
 from serinus.core.due import Window, evidence_request
 from serinus.core.observation import Capabilities
 from tests.unit.core.situations import (
@@ -77,3 +78,48 @@ def test_the_same_window_is_read_after_a_restart():
     before = evidence_request(situation(holding(), SEEN))
     after = evidence_request(situation(holding(), SEEN, previous_pass_at=None))
     assert before == after
+
+
+SLICED = {
+    "analysis": {
+        "undecided": {"afterSeconds": 540},
+        "metrics": [
+            {"name": "errors", "errors": {}, "limit": {"maxPercent": "1"}, "perSlice": "country"},
+        ],
+    }
+}
+
+
+def test_slices_are_surveyed_in_what_stable_served_before_the_evidence_began():
+    fixed = (MetricSlices(metric="errors", label="country", values=("DE",), least_percent=1.0),)
+    told = holding(evidence_started_at=NOW - seconds(300), slices=fixed)
+    request = evidence_request(situation(told, SEEN, deployment(**SLICED)))
+    assert request is not None
+    assert request.slices == fixed
+    assert request.survey is not None
+    began = NOW - seconds(300)
+    assert (request.survey.revision, request.survey.window) == (STABLE, Window(began - seconds(3600), began))
+    assert request.survey.served_seconds == 700.0, "it is stable for so long"
+    assert request.survey.exposure_seconds == pytest.approx(0.05 * (60 + 540))
+
+
+def test_in_a_watch_they_are_surveyed_in_what_the_old_revision_served_until_the_switch():
+    told = status(
+        Phase.WATCHING,
+        previous=OLDER,
+        evidence_started_at=NOW - seconds(20),
+        baseline_started_at=NOW - seconds(900),
+        baseline_ended_at=NOW - seconds(23),
+    )
+    seen = children({STABLE: 4, OLDER: 4}, {STABLE: 100})
+    request = evidence_request(situation(told, seen, deployment(**SLICED)))
+    assert request is not None
+    assert request.survey is not None
+    assert (request.survey.revision, request.survey.window.end) == (OLDER, NOW - seconds(23))
+    assert request.survey.served_seconds == 3600.0
+
+
+def test_without_slices_nothing_is_surveyed():
+    request = evidence_request(situation(holding(evidence_started_at=NOW - seconds(300)), SEEN))
+    assert request is not None
+    assert request.survey is None

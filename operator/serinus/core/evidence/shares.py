@@ -16,7 +16,7 @@ from serinus.core.evidence.decision import ShareEvidence
 from serinus.core.evidence.intervals import Interval, Tallying
 from serinus.core.evidence.policy import ShareKind, SharePolicy
 from serinus.core.evidence.reporting import reported, without_counts
-from serinus.core.evidence.sliced import SlicedEvidence
+from serinus.core.evidence.sliced import SlicedEvidence, evidence_of
 from serinus.core.evidence.slices import knows_no_slices, pooled
 from serinus.core.readings import Counters, Grid, Missing, MissingReason, Part, PodStart
 from serinus.core.verdicts import MetricVerdict, Undecided, UndecidedReason
@@ -61,7 +61,8 @@ class ShareJudge:
         decision = evidence.decide(circumstances.baseline, comparable=comparable)
         if isinstance(decision.verdict, Undecided) and decision.verdict.reason is UndecidedReason.NO_TRAFFIC:
             return without_counts(self._policy, decision.verdict)
-        return reported(self._policy, circumstances, evidence, decision)
+        told = reported(self._policy, circumstances, evidence, decision)
+        return replace(told, message=told.message + _undivided(self._policy))
 
     def _gather(
         self, candidate: Counters, stable: Counters | None, circumstances: Circumstances
@@ -104,11 +105,7 @@ class _Seen:
         self.undivided = undivided
         """Whether a gateway counts too, which does not tell slices apart."""
         alphas = circumstances.alpha_fail, circumstances.alpha_pass
-        self.evidence = (
-            SlicedEvidence(policy, policy.slices, *alphas, undivided=undivided)
-            if policy.slices is not None and policy.slices.values
-            else ShareEvidence(policy, *alphas)
-        )
+        self.evidence = evidence_of(policy, *alphas, undivided=undivided)
         """All intervals."""
 
     def read(
@@ -196,3 +193,8 @@ def _not_held_against(silent: Missing, candidate: Counters) -> Missing | None:
 
 def _has_samples(counters: Counters) -> bool:
     return any(series.part is Part.TOTAL and series.samples for series in counters.series)
+
+
+def _undivided(policy: SharePolicy) -> str:
+    """What is said beside a verdict where slices were asked for, and no value has enough requests for one."""
+    return "" if policy.slices is None else f"; too few requests to judge any {policy.slices.label} by itself"

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serinus.core.evidence.circumstances import Circumstances
+from serinus.core.evidence.comparison import Comparison
 from serinus.core.evidence.decision import Decision, ShareEvidence
 from serinus.core.evidence.intervals import Interval
 from serinus.core.evidence.policy import WHOLE_PART, SharePolicy, Slices, alpha_of_slice
@@ -82,6 +83,11 @@ class SlicedEvidence:
         self._whole = ShareEvidence(self._whole_policy, self._alpha_whole, alpha_pass)
         self._each = [ShareEvidence(each, self._alpha, alpha_pass) for each in self._policies]
 
+    @property
+    def possibly(self) -> Comparison:
+        """All requests together, with all that is not shown to be good counted as bad."""
+        return self._whole.possibly
+
     def begin_step(self) -> None:
         """What is added from now on belongs to a new step."""
         for evidence in (self._whole, *self._each):
@@ -111,7 +117,8 @@ class SlicedEvidence:
         verdict = _together(whole, seen)
         worst = _worst_first(seen)
         failed = isinstance(verdict, Fail) and not isinstance(whole.verdict, Fail)
-        waits = isinstance(verdict, Undecided) and worst[0].decides and worst[0].needed > _needed(told.needed)
+        longer = isinstance(whole.verdict, Pass) or worst[0].needed > _needed(told.needed)
+        waits = isinstance(verdict, Undecided) and worst[0].decides and longer
         message = self._report(worst[0], at).message if failed or waits else told.message
         needed = told.needed if isinstance(verdict, Fail | Missing) else self._needed(told.needed, seen)
         return replace(
@@ -192,6 +199,15 @@ class SlicedEvidence:
         thin = [self._slices.name(each.at) for each in named if not each.decides]
         said = f"; {passed} of {len(deciding)} slices by {self._slices.label} passed by themselves"
         return said + (f", too thin for that: {_few(thin)}" if thin else "")
+
+
+def evidence_of(
+    policy: SharePolicy, alpha_fail: float, alpha_pass: float, *, undivided: bool = False
+) -> ShareEvidence | SlicedEvidence:
+    """Nothing yet, of a metric that is judged in slices or not. See `SlicedEvidence` for what is given."""
+    if policy.slices is None or not policy.slices.values:
+        return ShareEvidence(policy, alpha_fail, alpha_pass)
+    return SlicedEvidence(policy, policy.slices, alpha_fail, alpha_pass, undivided=undivided)
 
 
 def _together(whole: Decision, seen: Sequence[_Slice]) -> Fail | Pass | Undecided | Missing:

@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from serinus.api.analysis import MAX_SLICE_VALUE, MAX_SLICES
+from serinus.api.status import MetricSlices
 from serinus.core.evidence.comparison import Limits
 from serinus.core.evidence.increase import BelowBound
 from serinus.core.evidence.intervals import Interval, Tally, total_of
 from serinus.core.evidence.policy import SharePolicy, Slices
 from serinus.core.readings import Counters, CounterSeries, Part, SliceCounts
 
-MOST_SLICES = 20
-"""Slices of a metric, with the rest."""
-LONGEST_VALUE = 64
-"""Characters of a value that can have a slice of its own: status keeps it."""
 _SMALLEST_SHARE = 0.01
 """Share of the requests below which no slice is judged by itself, however many requests there are."""
 _LARGEST_SHARE = 1.0
@@ -55,9 +53,9 @@ def chosen(
     enough = [
         (-requests, value)
         for value, requests in served.by_value.items()
-        if value and len(value) <= LONGEST_VALUE and requests >= least * served.total > 0
+        if value and len(value) <= MAX_SLICE_VALUE and requests >= least * served.total > 0
     ]
-    return Slices(label, tuple(value for _, value in sorted(enough)[: MOST_SLICES - 1]), least)
+    return Slices(label, tuple(value for _, value in sorted(enough)[: MAX_SLICES - 1]), least)
 
 
 @lru_cache(maxsize=256)
@@ -92,7 +90,7 @@ def pooled(counters: Counters, slices: Slices) -> Counters:
                 series.part,
                 ""
                 if series.part is Part.AT_GATEWAY
-                else _stratum(slices, places.get(series.slice, rest), series.stratum),
+                else stratum_of(slices, places.get(series.slice, rest), series.stratum),
                 series.samples,
             )
             for series in counters.series
@@ -110,7 +108,7 @@ def by_slice(interval: Interval) -> dict[int, Interval]:
     """What was served in an interval, by the number of the slice."""
     found: dict[int, dict[str, Tally]] = {}
     for stratum, tally in interval.strata.items():
-        at = _place(stratum)
+        at = place_of(stratum)
         if at is not None:
             found.setdefault(at, {})[stratum] = tally
     return {at: Interval(interval.point, strata) for at, strata in found.items()}
@@ -122,12 +120,25 @@ def as_one(interval: Interval) -> Interval:
 
 
 @lru_cache(maxsize=4096)
-def _stratum(slices: Slices, at: int, endpoint: str) -> str:
-    """As `_place` reads it, and as people do: `slice 3 (country=DE) /predict`."""
+def stratum_of(slices: Slices, at: int, endpoint: str) -> str:
+    """As `place_of` reads it, and as people do: `slice 3 (country=DE) /predict`."""
     return f"slice {at} ({slices.name(at)}) {endpoint}"
 
 
 @lru_cache(maxsize=4096)
-def _place(stratum: str) -> int | None:
+def place_of(stratum: str) -> int | None:
     """The number of the slice; None for what belongs to none."""
     return int(stratum.split(" ", 2)[1]) if stratum else None
+
+
+def status_of(metric: str, slices: Slices, served: SliceCounts) -> MetricSlices:
+    """The slices as status keeps them, with the share that all others had."""
+    named = math.fsum(served.by_value[value] for value in slices.values)
+    rest = max(1.0 - named / served.total, 0.0) if served.total > 0 else 0.0
+    return MetricSlices(
+        metric=metric,
+        label=slices.label,
+        values=slices.values,
+        least_percent=round(100 * slices.least_share, _DIGITS - 2),
+        rest_percent=round(100 * rest, _DIGITS - 4),
+    )

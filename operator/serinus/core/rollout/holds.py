@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from serinus.api.reasons import Happening, Phase, Reason
+from serinus.api.status import MetricSlices
 from serinus.core.plan import Move
 from serinus.core.rollout.recording import Telling, move
 from serinus.core.rollout.restarts import restarts_of_attempt
@@ -107,6 +108,26 @@ def give_back(s: Situation) -> Move:
         Telling(Happening.WEIGHT_GIVEN_BACK, f"Revision {s.candidate} reports again and gets its weight back"),
         rollout=s.rollout.model_copy(update={"withdrawn": False, "missing_since": None}),
     )
+
+
+def fix_slices(s: Situation) -> Move:
+    """By what is judged in slices is fixed, before their evidence counts: what is seen later changes nothing of it."""
+    found = s.evidence.slices if s.evidence is not None else ()
+    by_label = {(metric.name, metric.per_slice) for metric in s.metrics}
+    fixed = {each.metric for each in found}
+    kept = (each for each in s.rollout.slices if each.metric not in fixed and (each.metric, each.label) in by_label)
+    return move(
+        s,
+        Telling(Happening.SLICES_FIXED, "; ".join(map(_in_words, found)), as_event=False),
+        rollout=s.rollout.model_copy(update={"slices": (*kept, *found)}),
+    )
+
+
+def _in_words(slices: MetricSlices) -> str:
+    if not slices.values:
+        return f"{slices.metric}: too few requests to judge any {slices.label} by itself"
+    values = ", ".join(slices.values)
+    return f"{slices.metric} is judged by {slices.label}: {values}, and all others ({slices.rest_percent:g} %) as one"
 
 
 def pause(s: Situation, reason: Reason, message: str) -> Move:

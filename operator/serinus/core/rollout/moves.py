@@ -88,6 +88,7 @@ def enter_step(
     pods = s.pods_for_step(step) or s.first_share_pods
     compared = s.rollout.weight_percent > 0 or s.rollout.shadow_percent > 0
     edited = s.rollout.step == step.name and step.compares != compared
+    anew = edited or begins_anew(s.steps, index)
     short = s.children.ready(s.candidate) < pods
     waits = step.approval
     if waits:
@@ -105,10 +106,11 @@ def enter_step(
             shadow_percent=step.shadow_percent,
             started_at=s.rollout.started_at,
             step_started_at=s.now,
-            evidence_started_at=None if edited or begins_anew(s.steps, index) else s.rollout.evidence_started_at,
+            evidence_started_at=None if anew else s.rollout.evidence_started_at,
             pass_evidence_since=s.rollout.pass_evidence_since if waits else None,
             short_since=s.now if short else None,
             restarts=restarts_of_attempt(s),
+            slices=() if anew else s.rollout.slices,
             judged_by=judged_by,
             skips_steps=s.rollout.skips_steps,
             stable_replicas=s.rollout.stable_replicas,
@@ -218,6 +220,7 @@ def promote(s: Situation) -> Move:
             baseline_started_at=s.rollout.evidence_started_at or s.now - timedelta(seconds=BASELINE_SECONDS),
             baseline_ended_at=s.now,
             restarts=restarts_of_watch(s),
+            slices=s.rollout.slices,
             recreates=recreates and watched,
             stable_replicas=s.replicas if watched else None,
             judged_by=judged_by,

@@ -113,6 +113,11 @@ def reject_failing(s: Situation) -> Move | None:
     return None
 
 
+def fix_slices(s: Situation) -> Move | None:
+    """Something is judged in slices, and it is known now which ones there are."""
+    return holds.fix_slices(s) if s.evidence is not None and s.evidence.slices else None
+
+
 def reject_late(s: Situation) -> Move | None:
     """The candidate does not get its pods ready within the progress deadline."""
     if s.stable is None or not s.deadline_passed or s.replicas == 0 or s.only_recommends:
@@ -356,11 +361,18 @@ def finish_rollback(s: Situation) -> Move | None:
 
 PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
     Phase.STARTING: (give_up_refused,),
-    Phase.HOLDING: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.PAUSED: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.AWAITING_APPROVAL: (give_up_refused, reject_failing, reject_late_growth, act_on_missing, clock_move),
-    Phase.PROMOTING: (give_up_refused, reject_failing, halt_promotion, note_size, reject_late_growth),
-    Phase.WATCHING: (return_failing, finish_watch),
+    Phase.HOLDING: (give_up_refused, reject_failing, fix_slices, reject_late_growth, act_on_missing, clock_move),
+    Phase.PAUSED: (give_up_refused, reject_failing, fix_slices, reject_late_growth, act_on_missing, clock_move),
+    Phase.AWAITING_APPROVAL: (
+        give_up_refused,
+        reject_failing,
+        fix_slices,
+        reject_late_growth,
+        act_on_missing,
+        clock_move,
+    ),
+    Phase.PROMOTING: (give_up_refused, reject_failing, fix_slices, halt_promotion, note_size, reject_late_growth),
+    Phase.WATCHING: (return_failing, fix_slices, finish_watch),
     Phase.ROLLING_BACK: (finish_rollback,),
 }
 """What still happens while the spec asks for something that can't be carried out: nothing starts, nothing advances."""
@@ -372,6 +384,7 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
     Phase.HOLDING: (
         follow_the_spec,
         reject_failing,
+        fix_slices,
         follow_the_steps,
         reject_late_growth,
         obey_pause,
@@ -383,6 +396,7 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
     Phase.AWAITING_APPROVAL: (
         follow_the_spec,
         reject_failing,
+        fix_slices,
         follow_the_steps,
         reject_late_growth,
         act_on_missing,
@@ -393,13 +407,14 @@ POLICIES: dict[Phase, tuple[Policy, ...]] = {
         follow_the_spec,
         judge_after_all,
         reject_failing,
+        fix_slices,
         ask_after_all,
         halt_promotion,
         complete_promotion,
         note_size,
         reject_late_growth,
     ),
-    Phase.WATCHING: (return_failing, return_by_spec, finish_watch),
+    Phase.WATCHING: (return_failing, return_by_spec, fix_slices, finish_watch),
     Phase.ROLLING_BACK: (lend_on, finish_rollback),
 }
 POLICIES[Phase.PAUSED] = POLICIES[Phase.HOLDING]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serinus.core.evidence import slices as evidence_slices
+from serinus.api.status import MetricSlices
 from serinus.core.evidence.baseline import slice_baselines
 from serinus.core.evidence.judge import Judge, judge
 from serinus.core.evidence.policy import Slices, alpha_of_slice
-from serinus.core.evidence.slices import chosen, fewest_requests, pooled
+from serinus.core.evidence.slices import chosen, fewest_requests, place_of, pooled, status_of
 from serinus.core.readings import Counters, CounterSeries, Grid, Missing, Part, SliceCounts
 from serinus.core.verdicts import Counts, Fail, FailReason, Pass, Undecided, UndecidedReason
 from tests.unit.core.evidence.test_incremental import BY_CODE, at_look, scraped, until
@@ -234,7 +234,12 @@ def test_too_little_traffic_for_any_slice_is_judged_together():
     candidate, stable = (
         by_country({"DE": 0.0, "FR": 0.0}, pod=pod, requests={"DE": 9, "FR": 9}) for pod in ("candidate-a", "stable-a")
     )
-    assert judged(candidate, stable, slices=none) == judge(errors_policy(), candidate, stable, circumstances(LOOKS))
+    verdict, plain = (
+        judged(candidate, stable, slices=none),
+        judge(errors_policy(), candidate, stable, circumstances(LOOKS)),
+    )
+    assert verdict.message == f"{plain.message}; too few requests to judge any country by itself"
+    assert dataclasses.replace(verdict, message=plain.message) == plain
 
 
 def test_min_samples_are_of_all_slices_together():
@@ -278,7 +283,7 @@ def test_slices_and_endpoints_with_names_like_each_other_are_not_mixed_up():
         for endpoint in ("/a", "/b", "", " (country=2) /a")
     }
     assert len(names) == 12
-    assert {evidence_slices._place(name) for name in names} == {0, 1, 2}
+    assert {place_of(name) for name in names} == {0, 1, 2}
 
 
 def sliced_at_random(random, revision, looks):
@@ -324,3 +329,11 @@ def test_a_metric_passes_only_if_all_together_and_every_slice_that_decides_do(se
         assert verdict.needed == 0
     if any(isinstance(each.verdict, Fail) for each in verdict.slices):
         assert isinstance(verdict.verdict, Fail)
+
+
+def test_status_keeps_what_a_later_process_needs_to_judge_by_the_same_slices():
+    served = SliceCounts(100_000.0, {"FR": 20_000.0, "DE": 70_000.0, "LI": 3.0})
+    found = chosen(errors_policy(), "country", served, window_seconds=3600.0, exposure_seconds=3600.0, alpha_pass=0.01)
+    kept = MetricSlices.model_validate_json(status_of("errors", found, served).model_dump_json(by_alias=True))
+    assert (kept.metric, kept.label, kept.values, kept.rest_percent) == ("errors", "country", ("DE", "FR"), 10.0)
+    assert kept.least_percent / 100 == pytest.approx(found.least_share)
