@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from serinus.api import defaults
-from serinus.api.analysis import Metric
+from serinus.api.analysis import MAX_SLICES, Metric
 from serinus.api.deployment import ModelDeployment
 from serinus.api.revision import child_name
 from serinus.api.status import ModelDeploymentStatus
@@ -25,11 +25,14 @@ from serinus.cli.outcome import CommandFailed, ExitCode
 from serinus.cli.report import as_data
 from serinus.cli.state import status_of
 from serinus.cli.terminal import duration, harmless, show_data
+from serinus.core.due import exposure_seconds
 from serinus.core.evidence.baseline import baseline_counts
-from serinus.core.evidence.policy import SharePolicy, percent, policy_of
+from serinus.core.evidence.policy import SharePolicy, alpha_pass, percent, policy_of
+from serinus.core.evidence.slices import chosen
 from serinus.core.readings import Counters, Grid, Missing
+from serinus.core.traffic import planned_steps
 from serinus.metrics.prometheus import PrometheusSource
-from serinus.metrics.source import request_for
+from serinus.metrics.source import ReadingRequest, request_for
 
 _WINDOW_SECONDS: Final = 3600.0
 """The present traffic is that of the last hour."""
@@ -129,10 +132,33 @@ async def _measured(deployment: ModelDeployment, status: ModelDeploymentStatus, 
                 raise CommandFailed(f"{metric.name}: {reading.reason}: {reading.detail}")
             counts = baseline_counts(policy, reading) if isinstance(reading, Counters) else None
             total = counts.total if counts else 0.0
-            found[metric.name] = Traffic(total / _WINDOW_SECONDS, counts.share or 0.0 if counts else 0.0)
+            rate, share = total / _WINDOW_SECONDS, (counts.share or 0.0) if counts else 0.0
+            found[metric.name] = Traffic(rate, share, *await _thinnest(source, question, metric, policy, deployment))
     finally:
         await source.close()
     return _Known(found, f"the last hour of revision {status.stable.revision}, from Prometheus")
+
+
+async def _thinnest(
+    source: PrometheusSource, question: ReadingRequest, metric: Metric, policy: SharePolicy, deployment: ModelDeployment
+) -> tuple[str, float]:
+    """The slice of a metric that gets the fewest requests, and its share of them; without slices ("", 0.0)."""
+    if metric.per_slice is None:
+        return "", 0.0
+    served = await source.slices(question, most=MAX_SLICES)
+    if isinstance(served, Missing):
+        raise CommandFailed(f"{metric.name}: {served.reason}: {served.detail}")
+    slices = chosen(
+        policy,
+        metric.per_slice,
+        served,
+        window_seconds=_WINDOW_SECONDS,
+        exposure_seconds=exposure_seconds(deployment.spec, planned_steps(deployment.spec)),
+        alpha_pass=alpha_pass(deployment.spec.analysis),
+    )
+    if not slices.values:
+        return "", 0.0
+    return slices.name(len(slices.values) - 1), served.by_value[slices.values[-1]] / served.total
 
 
 def _counted(deployment: ModelDeployment, status: ModelDeploymentStatus) -> _Known | None:
@@ -178,6 +204,10 @@ def _lines(deployment: ModelDeployment, known: _Known, told: Forecast) -> Iterat
         yield f"  {name:<{names}}  {share:<{shares}}  {how_long}"
     if deployment.spec.analysis.disabled:
         yield "  analysis.disabled: nothing is judged"
+    unknown = [each for each in _metrics(deployment) if each.per_slice and not known.by_metric[each.name].thinnest]
+    for each in unknown:
+        why = f"they are too thin, or not known ({known.source})"
+        yield f"  - {each.name}: slices by {each.per_slice} are not counted in: {why}"
     for line in told.advice:
         yield f"  - {line}"
 
@@ -195,9 +225,9 @@ def _how_long(step: StepForecast) -> str:
     if slow is None or (slow.seconds is not None and slow.seconds <= step.step.hold_seconds):
         return f"{duration(step.step.hold_seconds)}, its hold"
     if slow.seconds is None:
-        return f"no end: {slow.name} does not pass like this"
+        return f"no end: {slow.title} does not pass like this"
     requests = f" ({slow.requests:,.0f} requests of the candidate)" if slow.requests else ""
-    return f"{duration(slow.seconds)}, until {slow.name} passes{requests}"
+    return f"{duration(slow.seconds)}, until {slow.title} passes{requests}"
 
 
 def _data(deployment: ModelDeployment, known: _Known, told: Forecast) -> object:

@@ -38,6 +38,10 @@ class Traffic:
     """Requests, or what else a metric counts."""
     bad_share: float = 0.0
     """Of stable, 0 to 1."""
+    thinnest: str = ""
+    """The slice with the fewest requests of those that are judged by themselves, as `country=LI`; "" without any."""
+    thinnest_share: float = 0.0
+    """Its share of the requests, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,14 @@ class MetricForecast:
     seconds: float | None
     """None: it does not pass like this."""
     requests: float | None
-    """Of the candidate, until then."""
+    """Of the candidate, until then; of a slice, in it."""
+    slice: str = ""
+    """The slowest slice, as `country=DE`; "" for all requests together."""
+
+    @property
+    def title(self) -> str:
+        """Metric and slice."""
+        return f"{self.name}[{self.slice}]" if self.slice else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,11 @@ def _metrics(
         seconds = _until_pass(policy, of_all, shares, interval=interval, errors=errors)
         served = None if seconds is None else seconds * of_all.requests_per_second * shares[0]
         yield MetricForecast(policy.name, seconds, served)
+        if of_all.thinnest:
+            part = replace(of_all, requests_per_second=of_all.requests_per_second * of_all.thinnest_share)
+            seconds = _until_pass(replace(policy, min_samples=1), part, shares, interval=interval, errors=errors)
+            served = None if seconds is None else seconds * part.requests_per_second * shares[0]
+            yield MetricForecast(policy.name, seconds, served, of_all.thinnest)
 
 
 def _until_pass(
@@ -206,12 +222,12 @@ def _advice(
     doubled = min(2 * step.step.weight_percent, 100)
     heavier = replace(step.step, weight_percent=doubled)
     of_doubled = _metrics(deployment, heavier, traffic, scrape_seconds)
-    faster = next(each.seconds for each in of_doubled if each.name == slow.name)
+    faster = next(each.seconds for each in of_doubled if each.title == slow.title)
     if doubled in {0, 100} or faster is None:
-        yield f"step {step.step.name} waits for {slow.name}: {wider} or more traffic shortens it"
+        yield f"step {step.step.name} waits for {slow.title}: {wider} or more traffic shortens it"
     else:
         weight = f"a weight of {doubled} % would make that {duration(faster)}"
-        yield f"step {step.step.name} waits for {slow.name}: {weight}; {wider} shortens it too"
+        yield f"step {step.step.name} waits for {slow.title}: {weight}; {wider} shortens it too"
     if step.undecided_after_seconds is not None:
         after, action = duration(step.undecided_after_seconds), analysis.undecided.action.value
         yield f"step {step.step.name} would still be undecided after {after}: analysis.undecided.action is {action}"

@@ -15,7 +15,14 @@ from typing import Any, Final
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment
 from serinus.api.reasons import ConditionType, Phase
-from serinus.api.status import Condition, MetricStatus, ModelDeploymentStatus, RevisionStatus, RolloutStatus
+from serinus.api.status import (
+    Condition,
+    MetricStatus,
+    ModelDeploymentStatus,
+    RevisionStatus,
+    RolloutStatus,
+    SliceStatus,
+)
 from serinus.cli.advice import advice
 from serinus.cli.state import State, state_of
 from serinus.core.observation import Children, Observation, PodState
@@ -81,6 +88,23 @@ class StepLine:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceLine:
+    """What the requests of one slice of a metric say by themselves."""
+
+    name: str
+    """`country=DE`, or `other country` for all values without a slice of their own."""
+    verdict: str
+    decides: bool
+    """Whether it has to pass; if not, it is too thin in this step, and judged with all others alone."""
+    bad_percent: float | None
+    requests: float
+    stable_bad_percent: float | None
+    stable_requests: float | None
+    lower_percent: str | None
+    upper_percent: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MetricLine:
     """The newest verdict on one metric, with its numbers against its limits."""
 
@@ -101,6 +125,8 @@ class MetricLine:
     needed_seconds: float | None
     """How long that takes at the rate of requests since the evidence began, with the present weight."""
     age_seconds: float
+    slices: tuple[SliceLine, ...] = ()
+    """Of a metric that is judged in slices: the worst ones, the worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +309,26 @@ def _metric(metric: MetricStatus, status: ModelDeploymentStatus, now: datetime) 
         needed=metric.needed,
         needed_seconds=metric.needed / rate if waits and metric.needed and rate else None,
         age_seconds=(now - metric.at).total_seconds(),
+        slices=tuple(_slice(each, _slice_label(metric.name, status.rollout)) for each in metric.slices),
+    )
+
+
+def _slice_label(metric: str, rollout: RolloutStatus) -> str:
+    return next((each.label for each in rollout.slices if each.metric == metric), "slice")
+
+
+def _slice(told: SliceStatus, label: str) -> SliceLine:
+    own, stable = told.candidate, told.stable
+    return SliceLine(
+        name=f"{label}={told.value}" if told.value else f"other {label}",
+        verdict=told.verdict,
+        decides=told.decides,
+        bad_percent=100 * own.bad / own.total if own.total else None,
+        requests=own.total,
+        stable_bad_percent=100 * stable.bad / stable.total if stable and stable.total else None,
+        stable_requests=stable.total if stable else None,
+        lower_percent=told.lower,
+        upper_percent=told.upper,
     )
 
 

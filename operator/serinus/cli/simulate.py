@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,6 +18,7 @@ import typer
 from rich.table import Table
 
 from serinus.api import defaults
+from serinus.api.analysis import MAX_SLICES
 from serinus.api.deployment import ModelDeployment
 from serinus.api.revision import child_name
 from serinus.cli import options
@@ -31,7 +32,8 @@ from serinus.cli.state import status_of
 from serinus.cli.terminal import duration, harmless, show, show_data, styled
 from serinus.core.evidence.confidence import highest_share
 from serinus.core.evidence.intervals import Interval, intervals_of
-from serinus.core.evidence.policy import ShareKind, SharePolicy, percent, policy_of
+from serinus.core.evidence.policy import ShareKind, SharePolicy, Slices, percent, policy_of
+from serinus.core.evidence.slices import by_slice, pooled
 from serinus.core.history import History, UnreadableHistory, from_csv, from_intervals
 from serinus.core.readings import Counters, Grid, Missing, Reading
 from serinus.core.replay import Candidate, End, NothingToReplay, Replay, judged_metrics, replays
@@ -47,7 +49,7 @@ _WORSE: Final = 5
 OneFile = Annotated[str, typer.Option("--filename", "-f", help="The file with the ModelDeployment.")]
 Counts = Annotated[
     Path | None,
-    typer.Option("--counts", help="CSV of stable's counts: time, metric, total, bad and perhaps refused."),
+    typer.Option("--counts", help="CSV of stable's counts: time, metric, total, bad, perhaps refused and slice."),
 ]
 Prometheus = Annotated[
     str | None, typer.Option("--prometheus", help="Read the counts of the stable revision from here instead.")
@@ -134,7 +136,7 @@ def the_only_one(filename: str, command: str) -> Document:
 
 
 def candidates(policies: Sequence[SharePolicy], history: History) -> Iterator[Candidate]:
-    """One as stable, and for each metric one at limit + tolerance and one far beyond."""
+    """One as stable; for each metric one at limit + tolerance, one far beyond, and one so in its thinnest slice."""
     yield Candidate("as stable", {})
     for policy in policies:
         counts = history.of(policy.name)
@@ -148,6 +150,19 @@ def candidates(policies: Sequence[SharePolicy], history: History) -> Iterator[Ca
             if stable < share < 1:
                 added = (share - stable) / (1 - stable)
                 yield Candidate(f"{policy.name}: {name} ({percent(share)})", {policy.name: added})
+        yield from _worse_in_a_slice(policy, history, max(allowed))
+
+
+def _worse_in_a_slice(policy: SharePolicy, history: History, allowed: float) -> Iterator[Candidate]:
+    """A candidate that is far beyond the limit in the slice with the fewest requests, of those judged by themselves."""
+    if policy.slices is None or not policy.slices.values:
+        return
+    value, share = policy.slices.values[-1], _WORSE * allowed
+    counts = history.of_slice(policy.name, value)
+    stable = counts.bad / counts.total if counts.total else 0.0
+    if stable < share < 1:
+        name = f"{policy.name}: {_WORSE} × limit where {policy.slices.label} is {value} ({percent(share)})"
+        yield Candidate(name, {policy.name: (share - stable) / (1 - stable)}, value)
 
 
 def summary(candidate: str, found: Sequence[Replay], *, harmless_candidate: bool) -> Told:
@@ -253,10 +268,30 @@ async def measured(
     grid = Grid(end - span, step)
     prefix = child_name(deployment.metadata.name, revision)
     found: dict[str, tuple[Interval, ...]] = {}
+    divided: dict[str, dict[str, list[Interval]]] = {}
     metrics = deployment.spec.analysis.metrics or defaults.METRICS
     for metric, policy in zip(metrics, policy_of(deployment.spec.analysis), strict=False):
         if not isinstance(policy, SharePolicy):
             continue
         question = request_for(metric, namespace=deployment.metadata.namespace, pod_prefix=prefix, grid=grid, end=end)
-        found[metric.name] = _intervals(policy, await source.read(question))
-    return from_intervals(grid.anchor, step, math.floor(span / step), found)
+        if metric.per_slice is None:
+            found[metric.name] = _intervals(policy, await source.read(question))
+            continue
+        served = await source.slices(question, most=MAX_SLICES)
+        if isinstance(served, Missing):
+            raise CommandFailed(f"{metric.name}: {served.reason}: {served.detail}")
+        values = sorted((value for value in served.by_value if value), key=lambda value: -served.by_value[value])
+        slices = Slices(metric.per_slice, tuple(values[: MAX_SLICES - 1]), 0.0)
+        reading = await source.read(question)
+        found[metric.name] = _intervals(policy, pooled(reading, slices) if isinstance(reading, Counters) else reading)
+        divided[metric.name] = _by_value(found[metric.name], slices)
+    return from_intervals(grid.anchor, step, math.floor(span / step), found, divided)
+
+
+def _by_value(intervals: Iterable[Interval], slices: Slices) -> dict[str, list[Interval]]:
+    """What was served by the values of a label; "" is every other one."""
+    found: dict[str, list[Interval]] = {}
+    for interval in intervals:
+        for at, part in by_slice(interval).items():
+            found.setdefault("" if at == len(slices.values) else slices.values[at], []).append(part)
+    return found

@@ -11,7 +11,7 @@ from typing import Final
 from rich.text import Text
 from rich.tree import Tree
 
-from serinus.cli.report import MetricLine, PodLine, Progress, Report, RevisionLine, StepLine
+from serinus.cli.report import MetricLine, PodLine, Progress, Report, RevisionLine, SliceLine, StepLine
 from serinus.cli.state import State
 from serinus.cli.terminal import clock, duration, styled
 
@@ -41,9 +41,7 @@ def tree(report: Report, now: datetime, *, wide: bool = False) -> Tree:
     if report.metrics:
         metrics = root.add("metrics")
         for metric in report.metrics:
-            branch = metrics.add(_metric(metric))
-            if wide:
-                branch.add(styled((metric.message, "dim")))
+            _add_metric(metrics, metric, wide=wide)
     root.add(_line("why", report.waits_for))
     if report.available and report.state is not State.SERVING:
         root.add(_line("users", report.available))
@@ -54,6 +52,14 @@ def tree(report: Report, now: datetime, *, wide: bool = False) -> Tree:
     for index, line in enumerate(report.to_do):
         root.add(_line("to do" if not index else "", line, "bold"))
     return root
+
+
+def _add_metric(to: Tree, metric: MetricLine, *, wide: bool) -> None:
+    branch = to.add(_metric(metric))
+    for each in metric.slices:
+        branch.add(_slice(each))
+    if wide:
+        branch.add(styled((metric.message, "dim")))
 
 
 def _title(report: Report) -> Text:
@@ -111,11 +117,23 @@ def _metric(line: MetricLine) -> Text:
 def _numbers(line: MetricLine) -> str:
     if line.bad_percent is None or line.requests is None:
         return line.message.removeprefix(f"{line.name}: ")
+    return f"{_share(line)}, limit {line.limit}"
+
+
+def _slice(line: SliceLine) -> Text:
+    thin = "" if line.decides else " (too thin to be waited for)"
+    return styled(f"{line.name}  ", (line.verdict, _VERDICT_STYLES.get(line.verdict, "")), f"{thin}  {_share(line)}")
+
+
+def _share(line: MetricLine | SliceLine) -> str:
+    """Bad ones among all requests of candidate and stable."""
+    if line.bad_percent is None:
+        return "no request yet"
     between = f" (between {line.lower_percent} and {line.upper_percent} %)" if line.lower_percent else ""
     stable = ""
     if line.stable_bad_percent is not None and line.stable_requests is not None:
         stable = f", stable {_percent(line.stable_bad_percent)} of {line.stable_requests:,.0f}"
-    return f"{_percent(line.bad_percent)} bad of {line.requests:,.0f}{between}{stable}, limit {line.limit}"
+    return f"{_percent(line.bad_percent)} bad of {line.requests or 0:,.0f}{between}{stable}"
 
 
 def needed(line: MetricLine) -> str:

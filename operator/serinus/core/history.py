@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from serinus.core.evidence.intervals import Interval, total_of
 
 COLUMNS: Final = ("time", "metric", "total", "bad")
-"""Of a CSV; `refused` may be there as well."""
+"""Of a CSV; `refused` and `slice` may be there as well."""
 _OFF_THE_GRID: Final = 0.05
 """Share of an interval by which a time may lie beside the grid."""
 _MOST_INTERVALS: Final = 1_000_000
@@ -46,18 +46,28 @@ class History:
     """Intervals, with those of which nothing is known."""
     metrics: Mapping[str, Mapping[int, Served]]
     """By name and by number of the interval; those of which nothing is known are absent."""
+    slices: Mapping[str, Mapping[str, Mapping[int, Served]]] = field(default_factory=dict)
+    """The same by metric and by value of the label that divides its requests (`perSlice`); "" is every other value."""
 
     def of(self, metric: str) -> Served:
         """The sum over all intervals."""
-        columns = tuple(zip(*self.metrics.get(metric, {}).values(), strict=True))
-        return Served(*map(math.fsum, columns)) if columns else Served(0.0, 0.0)
+        return _sum(self.metrics.get(metric, {}))
+
+    def of_slice(self, metric: str, value: str) -> Served:
+        """The sum over all intervals of one value."""
+        return _sum(self.slices[metric][value])
+
+    def of_slices(self, metric: str) -> dict[str, float]:
+        """All requests of a metric by the values that divide them; empty where it is not divided."""
+        return {value: _sum(counted).total for value, counted in self.slices.get(metric, {}).items()}
 
 
 def from_csv(lines: Iterable[str]) -> History:
-    """The history in a CSV with the columns time, metric, total, bad and perhaps refused.
+    """The history in a CSV with the columns time, metric, total, bad and perhaps refused and slice.
 
     `time` is the end of an interval, in Unix seconds or after ISO 8601 (in UTC unless it says otherwise); intervals are
-    equally long, and some may be missing. `metric` is a name of the spec.
+    equally long, and some may be missing. `metric` is a name of the spec. With a column `slice` there is a row for each
+    value of the label that divides the requests of a metric.
 
     Raises:
         UnreadableHistory: with the number of the line.
@@ -66,27 +76,42 @@ def from_csv(lines: Iterable[str]) -> History:
     rows = csv.DictReader(lines)
     missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
     if missing:
-        raise UnreadableHistory(f"line 1: no column {', '.join(missing)}; expected {', '.join(COLUMNS)} (and refused)")
-    found: list[tuple[int, float, str, Served]] = []
+        raise UnreadableHistory(
+            f"line 1: no column {', '.join(missing)}; expected {', '.join(COLUMNS)} (and refused, slice)"
+        )
+    found: list[_Row] = []
     for row in rows:
         at, line = rows.line_num, f"line {rows.line_num}"
         served = Served(*(_count(row, column, line) for column in ("total", "bad", "refused")))
         if served.bad + served.refused > served.total:
             raise UnreadableHistory(f"{line}: {served.bad:g} bad and {served.refused:g} refused of {served.total:g}")
-        found.append((at, _time(row["time"] or "", line), (row["metric"] or "").strip(), served))
-    return _on_grid(found)
+        time, metric, value = (row.get(column) or "" for column in ("time", "metric", "slice"))
+        found.append(_Row(at, _time(time, line), metric.strip(), value.strip(), served))
+    return _on_grid(found, divided="slice" in (rows.fieldnames or ()))
 
 
 def from_intervals(
-    begins_at: float, interval_seconds: float, length: int, metrics: Mapping[str, Iterable[Interval]]
+    begins_at: float,
+    interval_seconds: float,
+    length: int,
+    metrics: Mapping[str, Iterable[Interval]],
+    slices: Mapping[str, Mapping[str, Iterable[Interval]]] | None = None,
 ) -> History:
     """The history in intervals of counters. Only what is surely bad counts; strata are summed."""
     return History(
         begins_at,
         interval_seconds,
         length,
-        {name: {each.point - 1: _summed(each) for each in intervals} for name, intervals in metrics.items()},
+        {name: _by_number(intervals) for name, intervals in metrics.items()},
+        {
+            name: {value: _by_number(intervals) for value, intervals in by_value.items()}
+            for name, by_value in (slices or {}).items()
+        },
     )
+
+
+def _by_number(intervals: Iterable[Interval]) -> dict[int, Served]:
+    return {each.point - 1: _summed(each) for each in intervals}
 
 
 def _summed(interval: Interval) -> Served:
@@ -94,24 +119,54 @@ def _summed(interval: Interval) -> Served:
     return Served(tally.total, tally.surely_bad, tally.refused)
 
 
-def _on_grid(rows: list[tuple[int, float, str, Served]]) -> History:
-    times = sorted({time for _, time, _, _ in rows})
+class _Row(NamedTuple):
+    line: int
+    time: float
+    metric: str
+    slice: str
+    served: Served
+
+
+def _on_grid(rows: list[_Row], *, divided: bool) -> History:
+    times = sorted({row.time for row in rows})
     if len(times) < 2:
         raise UnreadableHistory("there have to be at least two intervals")
     interval = min(after - before for before, after in pairwise(times))
     length = round((times[-1] - times[0]) / interval) + 1
     if length > _MOST_INTERVALS:
         raise UnreadableHistory(f"{length:,} intervals of {interval:g} s; at most {_MOST_INTERVALS:,} can be read")
-    metrics: dict[str, dict[int, Served]] = {}
-    for line, time, metric, served in rows:
-        place = (time - times[0]) / interval
+    slices: dict[str, dict[str, dict[int, Served]]] = {}
+    for row in rows:
+        place = (row.time - times[0]) / interval
         if abs(place - round(place)) > _OFF_THE_GRID:
-            raise UnreadableHistory(f"line {line}: the time is not a multiple of {interval:g} s after the first one")
-        by_interval = metrics.setdefault(metric, {})
+            raise UnreadableHistory(
+                f"line {row.line}: the time is not a multiple of {interval:g} s after the first one"
+            )
+        by_interval = slices.setdefault(row.metric, {}).setdefault(row.slice, {})
         if round(place) in by_interval:
-            raise UnreadableHistory(f"line {line}: a second row for {metric!r} at this time")
-        by_interval[round(place)] = served
-    return History(times[0] - interval, interval, length, metrics)
+            of_slice = f" and the slice {row.slice!r}" if divided else ""
+            raise UnreadableHistory(f"line {row.line}: a second row for {row.metric!r}{of_slice} at this time")
+        by_interval[round(place)] = row.served
+    metrics = {metric: _together(by_value.values()) for metric, by_value in slices.items()}
+    return History(times[0] - interval, interval, length, metrics, slices if divided else {})
+
+
+def _together(parts: Iterable[Mapping[int, Served]]) -> dict[int, Served]:
+    """The sum of all slices, by number of the interval."""
+    found: dict[int, list[Served]] = {}
+    for part in parts:
+        for at, served in part.items():
+            found.setdefault(at, []).append(served)
+    return {at: _total(each) for at, each in found.items()}
+
+
+def _sum(counted: Mapping[int, Served]) -> Served:
+    return _total(counted.values())
+
+
+def _total(counted: Iterable[Served]) -> Served:
+    columns = tuple(zip(*counted, strict=True))
+    return Served(*map(math.fsum, columns)) if columns else Served(0.0, 0.0)
 
 
 def _count(row: Mapping[str, str | None], column: str, line: str) -> float:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol, assert_never
 
 from serinus.api.analysis import MetricMode, UndecidedAction
 from serinus.api.spec import ModelDeploymentSpec
-from serinus.core.evidence.decision import ShareEvidence
-from serinus.core.evidence.intervals import Interval, Tally
+from serinus.core.due import exposure_seconds
+from serinus.core.evidence.intervals import Interval, Tally, total_of
 from serinus.core.evidence.policy import SharePolicy, alpha_fail, alpha_pass, policy_of
+from serinus.core.evidence.sliced import evidence_of
+from serinus.core.evidence.slices import chosen, stratum_of
 from serinus.core.history import History, Served
-from serinus.core.readings import Missing
+from serinus.core.readings import Missing, SliceCounts
 from serinus.core.traffic import PlannedStep, planned_steps
 from serinus.core.verdicts import Fail, Pass, Verdict, worst
 
@@ -45,6 +47,8 @@ class Candidate:
     name: str
     added: Mapping[str, float]
     """By metric: chance that a request which stable served well is a bad one, 0 to 1."""
+    only: str | None = None
+    """The slice to which that happens; None: to all requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,11 @@ def judged_steps(spec: ModelDeploymentSpec) -> tuple[PlannedStep, ...]:
 
 
 def judged_metrics(spec: ModelDeploymentSpec, history: History) -> tuple[SharePolicy, ...]:
-    """The enforced metrics that count something. Raises NothingToReplay where the history has not all of them."""
+    """The enforced metrics that count something, with their slices where the history has them.
+
+    The slices are those that the operator would choose of the whole history; of a real rollout, from the hour before.
+    Raises NothingToReplay where the history has not all metrics.
+    """
     policies = tuple(
         policy
         for policy in policy_of(spec.analysis)
@@ -90,7 +98,23 @@ def judged_metrics(spec: ModelDeploymentSpec, history: History) -> tuple[SharePo
         known = ", ".join(sorted(history.metrics)) or "nothing"
         what = f"the history has no counts of {', '.join(unknown)}" if unknown else "no enforced metric counts anything"
         raise NothingToReplay(f"{what}; it has counts of {known}")
-    return policies
+    labels = {metric.name: metric.per_slice for metric in spec.analysis.metrics or ()}
+    return tuple(_with_slices(policy, labels.get(policy.name), spec, history) for policy in policies)
+
+
+def _with_slices(policy: SharePolicy, label: str | None, spec: ModelDeploymentSpec, history: History) -> SharePolicy:
+    by_value = history.of_slices(policy.name)
+    if label is None or not by_value:
+        return policy
+    slices = chosen(
+        policy,
+        label,
+        SliceCounts(math.fsum(by_value.values()), by_value),
+        window_seconds=history.length * history.interval_seconds,
+        exposure_seconds=exposure_seconds(spec, planned_steps(spec)),
+        alpha_pass=alpha_pass(spec.analysis),
+    )
+    return replace(policy, slices=slices)
 
 
 class Chance(Protocol):
@@ -143,7 +167,7 @@ class _Rollout:
         self._analysis, self._history, self._candidate = spec.analysis, history, candidate
         self._policies, self._steps, self._chance = policies, steps, chance
         alphas = alpha_fail(spec.analysis, watched=spec.rollout.watch_seconds > 0), alpha_pass(spec.analysis)
-        self._evidence = {policy.name: ShareEvidence(policy, *alphas) for policy in policies}
+        self._evidence = {policy.name: evidence_of(policy, *alphas) for policy in policies}
         self._requests = dict.fromkeys(self._evidence, 0.0)
         self._bad = 0.0
         self._last_to_pass = ""
@@ -174,22 +198,41 @@ class _Rollout:
 
     def _verdicts(self, at: int, known: Mapping[str, Served | None], share: float) -> dict[str, Verdict]:
         found: dict[str, Verdict] = {}
-        for name, served in known.items():
-            if served is not None:
-                own, other = self._shared_out(name, served, share)
-                self._requests[name] += own.total
-                self._bad += own.bad
+        for policy in self._policies:
+            name = policy.name
+            if known[name] is not None:
+                own: dict[str, list[Served]] = {}
+                other: dict[str, list[Served]] = {}
+                for value, stratum, served in self._parts(policy, at):
+                    for by_stratum, part in zip(
+                        (own, other), self._shared_out(name, served, share, value), strict=True
+                    ):
+                        by_stratum.setdefault(stratum, []).append(part)
+                        self._requests[name] += part.total if by_stratum is own else 0.0
+                        self._bad += part.bad if by_stratum is own else 0.0
                 self._evidence[name].add(_interval(at, own), _interval(at, other))
             found[name] = self._evidence[name].decide().verdict
         waiting = [name for name, verdict in found.items() if not isinstance(verdict, Pass)]
         self._last_to_pass = waiting[0] if waiting else self._last_to_pass
         return found
 
-    def _shared_out(self, metric: str, served: Served, share: float) -> tuple[Served, Served]:
+    def _parts(self, policy: SharePolicy, at: int) -> Iterator[tuple[str, str, Served]]:
+        """What was served in an interval, by slice: its value, and where it is put."""
+        slices = policy.slices
+        if slices is None:
+            yield "", "", self._history.metrics[policy.name][at]
+            return
+        for value, counted in self._history.slices[policy.name].items():
+            if at in counted:
+                place = slices.values.index(value) if value in slices.values else len(slices.values)
+                yield value, stratum_of(slices, place, "") if slices.values else "", counted[at]
+
+    def _shared_out(self, metric: str, served: Served, share: float, value: str = "") -> tuple[Served, Served]:
         """What the candidate would have served, and stable the rest."""
         good = served.total - served.bad - served.refused
         own_good, own_bad, own_refused = (self._drawn(each, share) for each in (good, served.bad, served.refused))
-        broken = self._drawn(own_good, self._candidate.added.get(metric, 0.0))
+        added = self._candidate.added.get(metric, 0.0) if self._candidate.only in {None, value} else 0.0
+        broken = self._drawn(own_good, added)
         own = Served(own_good + own_bad + own_refused, own_bad + broken, own_refused)
         other = Served(served.total - own.total, served.bad - own_bad, served.refused - own_refused)
         return own, other
@@ -239,7 +282,10 @@ class _Rollout:
         return Replay(begins_at, end, seconds, self._steps[step].name, metric, requests, self._bad)
 
 
-def _interval(at: int, served: Served) -> Interval | None:
-    if served.total <= 0:
-        return None
-    return Interval(at, {"": Tally(served.total, served.bad, served.bad, served.refused)})
+def _interval(at: int, served: Mapping[str, list[Served]]) -> Interval | None:
+    strata = {
+        stratum: total_of(Tally(each.total, each.bad, each.bad, each.refused) for each in parts)
+        for stratum, parts in served.items()
+        if any(each.total > 0 for each in parts)
+    }
+    return Interval(at, strata) if strata else None

@@ -46,7 +46,7 @@ class Proposal:
     share: float
     """Stable's over the whole history."""
     worst_hour: float
-    """Its upper bound in the hour in which it was highest."""
+    """Its upper bound in the hour in which it was highest, of all requests or of a slice."""
     requests_per_second: float
     limit: float | None
     """None: stable is so bad, or so rarely asked, that no limit suits."""
@@ -71,16 +71,19 @@ def proposal(
 
     """
     counts = history.of(policy.name)
-    rate = counts.total / (history.length * history.interval_seconds)
+    parts = [history.metrics.get(policy.name, {}), *_slices(policy, history)]
+    seconds_of_all = history.length * history.interval_seconds
+    rate = counts.total / seconds_of_all
+    thinnest = min(math.fsum(each.total for each in part.values()) for part in parts) / seconds_of_all
     share = counts.bad / counts.total if counts.total else 0.0
-    worst = max(worst_hour(history, policy.name), share)
+    worst = max(share, *(worst_hour(part, history.interval_seconds) for part in parts))
     weight = min(step.weight_percent for step in steps) / 100
     hold, in_step = max(step.hold_seconds for step in steps), seconds / len(steps)
     least = max(float(hold), FEWEST_INTERVALS * history.interval_seconds)
 
     def takes(limit: float, tolerance: float) -> float:
         needed = requests_to_pass(share, min(limit + tolerance, _LARGEST), alpha)
-        return max(least, needed / (rate * weight)) if rate else math.inf
+        return max(least, needed / (thinnest * weight)) if thinnest else math.inf
 
     limits = [each for each in LADDER if _ROOM * worst <= each <= _MOST_ROOM * max(worst, LADDER[0])] if rate else []
     fitting = (
@@ -106,10 +109,15 @@ def proposal(
     )
 
 
-def worst_hour(history: History, metric: str) -> float:
+def _slices(policy: SharePolicy, history: History) -> list[Mapping[int, Served]]:
+    """What was served in each slice that is judged by itself."""
+    values = policy.slices.values if policy.slices is not None else ()
+    return [history.slices[policy.name][value] for value in values]
+
+
+def worst_hour(known: Mapping[int, Served], interval_seconds: float) -> float:
     """The upper 95 % bound of stable's share in the hour in which it is highest, among those with enough requests."""
-    known = history.metrics.get(metric, {})
-    length = max(round(_HOUR_SECONDS / history.interval_seconds), 1)
+    length = max(round(_HOUR_SECONDS / interval_seconds), 1)
     hours: dict[int, list[Served]] = {}
     for at, served in known.items():
         hours.setdefault(at // length, []).append(served)

@@ -138,3 +138,22 @@ def test_a_file_that_is_wrong_is_told_instead(tmp_path: Path):
     result = CliRunner().invoke(app, ["estimate", "-f", str(wrong), "--requests-per-second", "1"])
     assert isinstance(result.exception, CommandFailed)
     assert "wrong.yaml:3: spec.serving.image: Field required" in str(result.exception)
+
+
+def test_a_metric_in_slices_takes_as_long_as_its_thinnest_one():
+    whole = told(Traffic(2.0), analysis=errors("1")).seconds
+    sliced = told(Traffic(2.0, 0.0, "country=LI", 0.1), analysis=errors("1", perSlice="country"))
+    assert whole is not None
+    assert sliced.seconds == pytest.approx(10 * whole, rel=0.1)
+    assert sliced.steps[0].slowest is not None
+    assert sliced.steps[0].slowest.title == "errors[country=LI]"
+    assert any("waits for errors[country=LI]" in line for line in sliced.advice)
+
+
+def test_of_slices_that_nobody_knows_the_estimate_says_so(tmp_path: Path):
+    spec = {"serving": {"image": IMAGE}, "analysis": errors("1", perSlice="country")}
+    manifest = {"apiVersion": "serinus.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "iris"}}
+    (tmp_path / "iris.json").write_text(json.dumps(manifest | {"spec": spec}))
+    result = CliRunner().invoke(app, ["estimate", "-f", str(tmp_path / "iris.json"), "--requests-per-second", "20"])
+    assert result.exit_code == 0, result.output
+    assert "errors: slices by country are not counted in" in result.stdout

@@ -16,7 +16,17 @@ from serinus.cli.app import app
 from serinus.cli.outcome import CommandFailed
 from serinus.cli.simulate import candidates, measured, summary
 from serinus.core.history import History, Served
-from serinus.core.readings import Counters, CounterSeries, Grid, Missing, MissingReason, Part, Reading, Sample
+from serinus.core.readings import (
+    Counters,
+    CounterSeries,
+    Grid,
+    Missing,
+    MissingReason,
+    Part,
+    Reading,
+    Sample,
+    SliceCounts,
+)
 from serinus.core.replay import End, Replay, judged_metrics
 from serinus.metrics.source import ReadingRequest
 from tests.unit.core.test_replay import spec
@@ -109,12 +119,16 @@ def test_what_is_wrong_depends_on_the_candidate():
 class Recorded:
     """A source of metrics that answers everything with the same reading, and keeps what it was asked."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading, self.asked = reading, []
+    def __init__(self, reading: Reading, slices: SliceCounts | None = None) -> None:
+        self.reading, self.survey, self.asked = reading, slices, []
 
     async def read(self, request: ReadingRequest) -> Reading:
         self.asked.append(request)
         return self.reading
+
+    async def slices(self, request: ReadingRequest, *, most: int) -> SliceCounts | Missing:
+        self.asked.append(request)
+        return self.survey or SliceCounts(0.0, {"": float(most)})
 
     def query(self, request: ReadingRequest) -> str:
         return request.pod_prefix
@@ -143,3 +157,35 @@ async def test_what_prometheus_does_not_know_is_said():
     source = Recorded(Missing(MissingReason.EMPTY, "The query returns nothing."))
     with pytest.raises(CommandFailed, match="errors: Empty: The query returns nothing"):
         await measured(source, deployment(), "5c1e0a9b77", hours=1.0, end=3600.0)
+
+
+def test_slices_of_a_csv_are_judged_by_themselves_and_one_that_is_worse_is_tried(tmp_path):
+    random = np.random.default_rng(1)
+    rows = [
+        f"{60 * at},errors,{country},{total},{int(random.binomial(total, 0.002))}"
+        for at in range(1, 301)
+        for country, total in (("DE", 1900), ("FR", 600))
+    ]
+    (tmp_path / "counts.csv").write_text("\n".join(["time,metric,slice,total,bad", *rows]))
+    (tmp_path / "iris.yaml").write_text(MANIFEST.replace('{maxPercent: "1"}}', '{maxPercent: "1"}, perSlice: country}'))
+    words = ("-f", str(tmp_path / "iris.yaml"), "--counts", str(tmp_path / "counts.csv"), "--rollouts", "3")
+    result = run(*words, "-o", "json")
+    assert result.exit_code == 0, result.output
+    *_, worse = json.loads(result.stdout)["candidates"]
+    assert worse["candidate"] == "errors: 5 × limit where country is FR (5 %)"
+    assert worse["rolledBack"] == worse["ended"] > 0
+
+
+async def test_the_counters_of_a_sliced_metric_become_a_history_by_slice():
+    def counted(country, *values):
+        samples = tuple(Sample(60.0 * k, value) for k, value in enumerate(values))
+        return CounterSeries("iris-a-1", Part.TOTAL, "/predict", samples, country)
+
+    series = counted("DE", 0.0, 100.0, 200.0), counted("FR", 0.0, 10.0, 30.0), counted("XX", 0.0, 1.0, 1.0)
+    source = Recorded(Counters(series, Grid(0.0, 60.0)), SliceCounts(231.0, {"FR": 30.0, "DE": 200.0, "": 1.0}))
+    manifest = yaml.safe_load(MANIFEST.replace('{maxPercent: "1"}}', '{maxPercent: "1"}, perSlice: country}'))
+    sliced = ModelDeployment.parse({**manifest, "metadata": {"name": "iris", "namespace": "models", "uid": "1"}})
+    found = await measured(source, sliced, "5c1e0a9b77", hours=0.1, end=360.0)
+    assert found.metrics["errors"] == {0: Served(111.0, 0.0), 1: Served(120.0, 0.0)}
+    assert found.of_slices("errors") == {"DE": 200.0, "FR": 30.0, "": 1.0}
+    assert {asked.slice_label for asked in source.asked} == {"country"}

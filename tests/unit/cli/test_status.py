@@ -13,9 +13,11 @@ from serinus.api.status import (
     Condition,
     HandledAction,
     HistoryEntry,
+    MetricSlices,
     MetricStatus,
     ModelDeploymentStatus,
     SampleCounts,
+    SliceStatus,
 )
 from serinus.cli.fleet import Sort, ordered, row, table
 from serinus.cli.history import decisions, json_lines
@@ -266,3 +268,25 @@ def test_a_time_out_is_written_as_kubectl_takes_it():
     for nonsense in ("", "x", "5 min", "-3s", "10m!"):
         with pytest.raises(CommandFailed, match="is no duration"):
             seconds_of(nonsense)
+
+
+def test_the_worst_slices_of_a_metric_are_shown_below_it():
+    slices = (
+        SliceStatus(
+            value="FR",
+            verdict="Fail",
+            candidate=SampleCounts(bad=20, total=100),
+            stable=SampleCounts(bad=1, total=1000),
+            lower="8.1",
+            upper="36.0",
+        ),
+        SliceStatus(value="", verdict="Undecided", decides=False, candidate=SampleCounts(bad=0, total=0)),
+    )
+    told = judged(slices=slices)
+    fixed = (MetricSlices(metric="errors", label="country", values=("DE", "FR"), least_percent=1.0),)
+    rollout = told.rollout.model_copy(update={"slices": fixed})
+    shown = report(resource(told.model_copy(update={"rollout": rollout})), (), (), NOW + seconds(60))
+    text = as_text(tree(shown, NOW))
+    assert "country=FR  Fail  20 % bad of 100 (between 8.1 and 36.0 %), stable 0.1 % of 1,000" in text
+    assert "other country  Undecided (too thin to be waited for)  no request yet" in text
+    assert as_data(shown)["metrics"][0]["slices"][0]["name"] == "country=FR"

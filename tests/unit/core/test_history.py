@@ -52,3 +52,18 @@ def test_intervals_of_counters_become_counts_over_all_strata():
     )
     found = from_intervals(0.0, 15.0, 4, {"errors": intervals})
     assert found.metrics["errors"] == {0: Served(15, 2, 3), 2: Served(10, 0, 0)}
+
+
+def test_a_column_with_slices_divides_the_counts_of_a_metric():
+    rows = ["60,errors,DE,100,1", "60,errors,FR,10,2", "120,errors,DE,50,0", "120,errors,,5,0", "60,latency,,7,1"]
+    found = from_csv(["time,metric,slice,total,bad", *rows])
+    assert found.metrics["errors"] == {0: Served(110, 3), 1: Served(55, 0)}
+    assert found.of_slices("errors") == {"DE": 150, "FR": 10, "": 5}
+    assert found.of_slice("errors", "FR") == Served(10, 2)
+    assert found.slices["latency"] == {"": {0: Served(7, 1)}}
+
+
+def test_the_same_slice_twice_at_a_time_is_said():
+    rows = ["60,a,DE,1,0", "60,a,FR,1,0", "120,a,DE,1,0", "120,a,DE,2,0"]
+    with pytest.raises(UnreadableHistory, match="line 5: a second row for 'a' and the slice 'DE' at this time"):
+        from_csv(["time,metric,slice,total,bad", *rows])

@@ -124,3 +124,35 @@ def test_what_the_candidate_gets_stable_loses():
     )
     own, other = rollout._shared_out("errors", Served(100.0, 10.0, 20.0), 0.3)
     assert tuple(map(sum, zip(own, other, strict=True))) == pytest.approx((100.0, 10.0, 20.0))
+
+
+SLICED = [{"name": "errors", "errors": {"codes": ["5.."]}, "limit": {"maxPercent": "1"}, "perSlice": "country"}]
+
+
+def divided(**requests):
+    """So many requests in each interval by country, 0.2 % of them bad."""
+    random_ = np.random.default_rng(1)
+    slices = {
+        country: {at: Served(total, float(random_.binomial(int(total), 0.002))) for at in range(600)}
+        for country, total in requests.items()
+    }
+    whole = {
+        at: Served(sum(each[at].total for each in slices.values()), sum(each[at].bad for each in slices.values()))
+        for at in range(600)
+    }
+    return History(1000.0, 15.0, 600, {"errors": whole}, {"errors": slices})
+
+
+def test_a_candidate_that_is_worse_in_one_slice_is_found_where_the_policy_asks_for_slices():
+    counts = divided(DE=1900.0, FR=100.0)
+    broken = Candidate("broken in France", {"errors": 0.08}, "FR")
+    assert one(spec(metrics=SLICED), counts, broken).end is End.ROLLED_BACK
+    assert one(spec(), counts, broken).end is End.PROMOTED
+    assert one(spec(metrics=SLICED), counts).end is End.PROMOTED
+
+
+def test_slices_are_those_that_the_operator_would_choose():
+    (policy,) = judged_metrics(spec(metrics=SLICED), divided(DE=1900.0, FR=100.0, LI=2.0))
+    assert policy.slices.values == ("DE", "FR")
+    (undivided,) = judged_metrics(spec(metrics=SLICED), history())
+    assert undivided.slices is None

@@ -8,7 +8,7 @@ import pytest
 from serinus.core.history import History, Served
 from serinus.core.replay import Candidate, End, Replay, judged_metrics, judged_steps, replays
 from serinus.core.tuning import LADDER, proposal, requests_to_pass, undecisive, worst_hour
-from tests.unit.core.test_replay import history, spec
+from tests.unit.core.test_replay import SLICED, divided, history, spec
 
 
 def proposed(counts, *, seconds=3600.0):
@@ -66,8 +66,8 @@ def test_without_requests_no_limit_suits():
 
 def test_a_quiet_hour_is_not_the_worst_one():
     hours = {0: Served(1000.0, 10.0), 1: Served(2.0, 1.0), 2: Served(900.0, 5.0)}
-    assert worst_hour(History(0.0, 3600.0, 3, {"errors": hours}), "errors") == pytest.approx(0.017, abs=0.001)
-    assert worst_hour(History(0.0, 3600.0, 3, {}), "errors") == 0.0
+    assert worst_hour(hours, 3600.0) == pytest.approx(0.017, abs=0.001)
+    assert worst_hour({}, 3600.0) == 0.0
 
 
 def test_requests_to_a_pass_grow_without_bound_towards_the_bound():
@@ -81,3 +81,16 @@ def test_a_metric_that_is_never_the_last_to_pass_and_never_fails_decides_nothing
     policies = judged_metrics(spec(), history())
     ended = Replay(0.0, End.PROMOTED, 60.0, "five", "latency", 100.0, 1.0)
     assert undecisive(policies, {"as stable": [ended]}) == ("errors",)
+
+
+def test_slices_take_as_long_as_the_thinnest_and_a_limit_that_suits_the_worst():
+    policy = spec(metrics=SLICED)
+
+    def of(counts):
+        (metric,) = judged_metrics(policy, counts)
+        return proposal(metric, counts, judged_steps(policy), alpha=0.01, seconds=36_000.0)
+
+    even, thin = of(divided(DE=1000.0, FR=1000.0)), of(divided(DE=1900.0, FR=100.0))
+    assert even.requests_per_second == thin.requests_per_second
+    assert thin.slowest_seconds >= even.slowest_seconds
+    assert thin.worst_hour > even.worst_hour
