@@ -11,30 +11,41 @@ third of the time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
 import numpy as np
 
-from bench.verdicts.kinds import LOOK_SECONDS, Kind
+from bench.verdicts.kinds import LEAST_SHARE, LOOK_SECONDS, Kind
 from bench.verdicts.traffic import WEIGHTS, Floats, Served, Traffic, crashes_at, harm, is_down, source_is_away
 from serinus.api.analysis import Analysis
 from serinus.core.evidence.circumstances import Circumstances
 from serinus.core.evidence.decision import ShareEvidence
-from serinus.core.evidence.intervals import Interval, Tally
+from serinus.core.evidence.intervals import Interval, Tally, total_of
 from serinus.core.evidence.judge import Judge
-from serinus.core.evidence.policy import MetricPolicy, ShareKind, SharePolicy, alpha_fail, alpha_pass, policy_of
+from serinus.core.evidence.policy import (
+    MetricPolicy,
+    ShareKind,
+    SharePolicy,
+    Slices,
+    alpha_fail,
+    alpha_pass,
+    policy_of,
+)
+from serinus.core.evidence.sliced import SlicedEvidence, evidence_of
+from serinus.core.evidence.slices import stratum_of
 from serinus.core.readings import Counters, CounterSeries, Grid, Missing, MissingReason, Part, PodStart, Sample
 from serinus.core.rollout.situation import MAX_RESTARTS
 from serinus.core.verdicts import Fail, Pass, Verdict, combine, worst
 
 ANALYSIS: Final = Analysis()
 POLICIES: Final = policy_of(ANALYSIS)
-SHARE_POLICIES: Final = tuple(policy for policy in POLICIES if isinstance(policy, SharePolicy))
 STEPS: Final = len(WEIGHTS) - 1
 ANCHOR: Final = 1_700_000_000.0
 GRID: Final = Grid(ANCHOR, float(LOOK_SECONDS))
+ENDPOINT: Final = "/predict"
+"""The only one, where there are slices."""
 _ALPHA_FAIL: Final = alpha_fail(ANALYSIS, watched=True)
 _ALPHA_PASS: Final = alpha_pass(ANALYSIS)
 _STALE_SECONDS: Final = 3.0 * LOOK_SECONDS
@@ -42,6 +53,16 @@ _FORGETS_EVERY: Final = 40
 _AWAY_LOOKS: Final = 2
 """A restart of the operator comes every so many looks, and takes so many."""
 _AWAY = Missing(MissingReason.SOURCE_UNAVAILABLE, "The source of the metrics is away.")
+
+
+def policies_of(kind: Kind) -> tuple[SharePolicy, ...]:
+    """The metrics that a kind is judged by: of one with slices, the errors by these."""
+    shares = tuple(policy for policy in POLICIES if isinstance(policy, SharePolicy))
+    if not kind.slices:
+        return shares
+    values = tuple(str(at) for at, part in enumerate(kind.slices) if part >= LEAST_SHARE)
+    slices = Slices("slice", values, LEAST_SHARE)
+    return tuple(replace(each, slices=slices) if each.kind is ShareKind.ERRORS else each for each in shares)
 
 
 class End(StrEnum):
@@ -66,8 +87,8 @@ class Outcome:
 class Scraped:
     """The counters of one revision with one pod, as they grow."""
 
-    def __init__(self, pod: str, endpoints: int) -> None:
-        self._pod = pod
+    def __init__(self, pod: str, endpoints: int, *, sliced: bool = False) -> None:
+        self._pod, self._sliced = pod, sliced
         self._values = [[0.0] * len(_SERIES) for _ in range(endpoints)]
         self._samples: list[list[list[Sample]]] = [[[] for _ in _SERIES] for _ in range(endpoints)]
 
@@ -93,7 +114,13 @@ class Scraped:
         """What a metric source reports of it."""
         columns = _PARTS[policy.kind] if isinstance(policy, SharePolicy) else {}
         series = [
-            CounterSeries(self._pod, part, f"/{endpoint}", tuple(samples[column]))
+            CounterSeries(
+                self._pod,
+                part,
+                ENDPOINT if self._sliced else f"/{endpoint}",
+                tuple(samples[column]),
+                str(endpoint) if self._sliced else "",
+            )
             for endpoint, samples in enumerate(self._samples)
             for part, column in columns.items()
             if samples[column]
@@ -140,9 +167,9 @@ class ByCounters:
 
     def __init__(self, kind: Kind) -> None:
         self._kind, self._look = kind, 0
-        self._judges = [Judge(policy) for policy in POLICIES]
-        self._candidate = Scraped("candidate-0", kind.endpoints)
-        self._stable = Scraped("stable-0", kind.endpoints)
+        self._judges = [Judge(policy) for policy in policies_of(self._kind)]
+        self._candidate = Scraped("candidate-0", kind.endpoints, sliced=bool(kind.slices))
+        self._stable = Scraped("stable-0", kind.endpoints, sliced=bool(kind.slices))
         self._stable.scrape(0)
         if not kind.silent:
             self._candidate.scrape(0)
@@ -161,7 +188,7 @@ class ByCounters:
             self._candidate.scrape(look)
 
     def forget(self) -> None:
-        self._judges = [Judge(policy) for policy in POLICIES]
+        self._judges = [Judge(policy) for policy in policies_of(self._kind)]
 
     def verdict(self, step_began: int) -> Verdict:
         at = circumstances(self._look, step_began=step_began)
@@ -180,16 +207,15 @@ class ByIntervals:
     """Through counts per interval. For kinds in which every scrape succeeds and no pod restarts (see `is_whole`)."""
 
     def __init__(self, kind: Kind) -> None:
-        self._endpoints = [f"/{endpoint}" for endpoint in range(kind.endpoints)]
+        self._kind = kind
         self._keeps = kind.restarts
         self._served: list[tuple[int, Floats, Floats, int]] = []
         self._new: list[tuple[int, Floats, Floats]] = []
         self._step_began = 0
         self._evidence = self._nothing()
 
-    @staticmethod
-    def _nothing() -> list[tuple[SharePolicy, ShareEvidence]]:
-        return [(policy, ShareEvidence(policy, _ALPHA_FAIL, _ALPHA_PASS)) for policy in SHARE_POLICIES]
+    def _nothing(self) -> list[tuple[SharePolicy, ShareEvidence | SlicedEvidence]]:
+        return [(policy, evidence_of(policy, _ALPHA_FAIL, _ALPHA_PASS)) for policy in policies_of(self._kind)]
 
     def serve(self, look: int, own: Floats | None, other: Floats, *, crashed: bool) -> None:
         if own is None or crashed:
@@ -216,23 +242,27 @@ class ByIntervals:
                 evidence.begin_step()
         rows = own.tolist(), other.tolist()
         for policy, evidence in self._evidence:
-            candidate, stable = (self._interval(look, each, policy.kind) for each in rows)
+            candidate, stable = (self._interval(look, each, policy) for each in rows)
             evidence.add(candidate, stable)
 
-    def _interval(self, look: int, rows: list[list[float]], kind: ShareKind) -> Interval | None:
-        if kind is ShareKind.LATENCY:
-            strata = {
-                name: Tally(total, slow, slow, 0.0)
-                for name, (total, _, _, slow) in zip(self._endpoints, rows, strict=True)
-                if total
-            }
-        else:
-            strata = {
-                name: Tally(total, failed, failed, refused)
-                for name, (total, failed, refused, _) in zip(self._endpoints, rows, strict=True)
-                if total
-            }
-        return Interval(look, strata) if strata else None
+    def _interval(self, look: int, rows: list[list[float]], policy: SharePolicy) -> Interval | None:
+        strata: dict[str, list[Tally]] = {}
+        for at, (total, failed, refused, slow) in enumerate(rows):
+            if total and policy.kind is ShareKind.LATENCY:
+                strata.setdefault(self._stratum(at, policy), []).append(Tally(total, slow, slow, 0.0))
+            elif total:
+                strata.setdefault(self._stratum(at, policy), []).append(Tally(total, failed, failed, refused))
+        sums = {name: total_of(each) if len(each) > 1 else each[0] for name, each in strata.items()}
+        return Interval(look, sums) if strata else None
+
+    def _stratum(self, at: int, policy: SharePolicy) -> str:
+        """Where the operator puts what an endpoint, or a slice, has served."""
+        if not self._kind.slices:
+            return f"/{at}"
+        if policy.slices is None:
+            return ENDPOINT
+        values = policy.slices.values
+        return stratum_of(policy.slices, values.index(str(at)) if str(at) in values else len(values), ENDPOINT)
 
 
 def is_whole(kind: Kind) -> bool:

@@ -19,6 +19,11 @@ INCREASE: Final = 0.005
 SLOW_INCREASE: Final = 0.05
 """The limits of the operator's default metrics: errors at most 1 % and stable + 0.5 points, slow at most stable + 5."""
 
+SLICES: Final = (0.4, 0.25, 0.15, 0.1, 0.07, 0.03)
+"""Shares of the requests by slice; the last one is too thin to be judged by itself."""
+LEAST_SHARE: Final = 0.05
+"""Share of the requests that a slice needs."""
+
 LOOK_SECONDS: Final = 15
 REQUESTS: Final = 740.0
 """Requests per look to both revisions together: 37 to a candidate with 5 %."""
@@ -69,10 +74,14 @@ class Kind:
     hold_seconds: float = 300.0
     """Least time in each step."""
     endpoints: int = 1
+    slices: tuple[float, ...] = ()
+    """Shares of the requests by slice, where errors are judged in slices; they stand in place of the endpoints."""
     worse_endpoint: bool = False
-    """Only one of the endpoints has the candidate's shares, the others stable's."""
+    """Only one of the endpoints, or slices, has the candidate's shares, the others stable's."""
+    worse_at: int = 0
+    """Which one that is."""
     other_mix: bool = False
-    """In the first step the candidate gets mostly the endpoint that fails often on both revisions."""
+    """In the first step the candidate gets mostly the endpoint, or slice, that fails often on both revisions."""
     outage_seconds: float = 0.0
     """The source of the metrics is away for so long, in the third minute."""
     restarts: bool = False
@@ -111,6 +120,9 @@ def _harmless() -> list[Kind]:
         replace(at_limits, name="incidents of both", incidents=True),
         replace(at_limits, name="operator restarts", restarts=True),
         replace(_AS_STABLE, name="another mix", endpoints=2, other_mix=True),
+        replace(at_limits, name="slices at every limit", endpoints=len(SLICES), slices=SLICES),
+        replace(_AS_STABLE, name="slices as stable", endpoints=len(SLICES), slices=SLICES),
+        replace(_AS_STABLE, name="another mix of slices", endpoints=2, slices=(0.1, 0.9), other_mix=True),
         replace(at_limits, name="holds of half an hour", hold_seconds=1800),
         replace(at_limits, name="little traffic", requests=20),
         replace(_AS_STABLE, name="outage of 1 min", outage_seconds=60),
@@ -135,10 +147,15 @@ def _worse() -> list[Kind]:
         for times in _TIMES
     ]
     bad = replace(_AS_STABLE, expected=Expected.BAD)
+    sliced = replace(bad, endpoints=len(SLICES), slices=SLICES, worse_endpoint=True)
     return [
         *failing,
         *slow,
         replace(bad, name="errors on one endpoint", failed=0.1, endpoints=5, worse_endpoint=True),
+        replace(sliced, name="errors 2 × in one slice", failed=2 * LIMIT, worse_at=2),
+        replace(sliced, name="errors 5 × in one slice", failed=5 * LIMIT, worse_at=3),
+        replace(sliced, name="errors 20 × in one slice", failed=20 * LIMIT, worse_at=4),
+        replace(sliced, name="errors 3 × in all slices", failed=3 * LIMIT, worse_endpoint=False),
         replace(bad, name="errors after an hour", failed=0.05, begins_seconds=3600, hold_seconds=1800),
         replace(bad, name="errors 3 ×, outage of 1 min", failed=0.03, outage_seconds=60),
         replace(bad, name="errors 3 ×, outage of 10 min", failed=0.03, outage_seconds=585),

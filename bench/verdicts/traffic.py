@@ -123,7 +123,7 @@ def _revision(
         part = _part_of_endpoint(kind, endpoint, looks, is_candidate=is_candidate)
         totals = random.poisson(rate * part).astype(float)
         result[:, endpoint, 0] = totals
-        own = is_candidate and (endpoint == 0 or not kind.worse_endpoint)
+        own = is_candidate and (endpoint == kind.worse_at or not kind.worse_endpoint)
         shares = ((kind.failed, STABLE_FAILED), (kind.refused, STABLE_REFUSED), (kind.slow, STABLE_SLOW))
         for column, (worse, usual) in enumerate(shares, start=1):
             level = np.where(begun & own, worse, usual) * swing
@@ -139,7 +139,7 @@ def _revision(
 
 def _part_of_endpoint(kind: Kind, endpoint: int, looks: int, *, is_candidate: bool) -> Floats:
     if not kind.other_mix:
-        return np.full(looks, 1 / kind.endpoints)
+        return np.full(looks, kind.slices[endpoint] if kind.slices else 1 / kind.endpoints)
     mostly = np.where(is_candidate & (np.arange(looks) < _MIX_LOOKS), 0.8, 0.1)
     return mostly if endpoint == 0 else 1 - mostly
 
