@@ -261,8 +261,8 @@ def the_candidate_has_more_than_it_may(after: Moment) -> str:
     status = after.status
     if status.candidate is None or status.stable is None or status.rollout.phase not in SHARE_PHASES:
         return ""
-    if after.ready.get(status.stable.revision, 0) == 0:
-        return ""  # on loan
+    if status.stable.revision not in after.found:
+        return ""  # on loan, until requests find stable's pods again
     if after.is_shared:
         return ""  # by pods: see below
     weight, may = after.weights.get(status.candidate.revision, 0), status.rollout.weight_percent
@@ -287,11 +287,11 @@ def a_third_revision_shares(after: Moment) -> str:
 
 
 def dead_pods_have_weight(after: Moment) -> str:
-    """A revision without a ready pod has weight, while one that may serve has some."""
+    """A revision without a ready pod has weight, while one that may serve has some that requests find."""
     status = after.status
     leaving = status.rollout.phase is Phase.ROLLING_BACK
     roles = (status.stable, None if leaving else status.candidate, status.previous)
-    alive = [role.revision for role in roles if role and after.ready.get(role.revision, 0)]
+    alive = [role.revision for role in roles if role and role.revision in after.found]
     for revision, weight in after.weights.items():
         if weight and not after.ready.get(revision, 0) and alive and after.replicas:
             return f"{revision} has {weight} % and no ready pod, and {alive[0]} has"

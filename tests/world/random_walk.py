@@ -155,7 +155,8 @@ class Walk:
         """What people do where Serinus waits for them.
 
         They try again what was rejected, end a return that they asked for before, decide by hand where stable itself is
-        broken (no evidence can then speak for a candidate), and hand over what has lost its owner.
+        broken, or has no ready pod as the status says (no evidence can then speak for a candidate), and hand over what
+        has lost its owner.
         """
         status, world = self.world.status, self.world
         if status.rollout.phase is Phase.REJECTED and status.rejected:
@@ -165,7 +166,7 @@ class Walk:
             world.annotate(abort=f"{status.candidate.revision}#by-hand")
         stable, undecided = status.stable, {Phase.STARTING, Phase.HOLDING, Phase.PAUSED}
         broken = any(metric.reason == "StableBreaksLimit" for metric in status.analysis)
-        broken = broken or (stable is not None and not world.moments[-1].ready.get(stable.revision))
+        broken = broken or (stable is not None and not stable.ready_replicas)
         if broken and status.candidate is not None and status.rollout.phase in undecided:
             self.promoted_by_hand.add(status.candidate.revision)
             world.annotate(promote=f"{status.candidate.revision}#by-hand")

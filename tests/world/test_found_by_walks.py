@@ -231,6 +231,22 @@ def test_a_previous_revision_that_served_on_loan_keeps_its_pods_for_a_drain_when
     check(world)
 
 
+def test_a_stable_revision_that_can_not_come_back_is_told_of_and_a_person_may_go_on() -> None:
+    """Its ReplicaSet lost its owner, and its record was deleted: nothing said why the next rollout waited."""
+    world = serving()
+    old = world.revision_of("model:1")
+    world.api.edit("ReplicaSet", NAMESPACE, f"{NAME}-{old}", lose_owner)
+    world.api.remove("ControllerRevision", NAMESPACE, f"{NAME}-{old}")
+    world.deploy(spec_of("model:2"))
+    world.run(60)
+    new, told = world.revision_of("model:2"), world.status.rollout.message
+    assert world.status.rollout.phase == "Starting"
+    assert f"stable {old} has no ready pod to compare with, and can't get one" in told
+    assert f"serinus.dev/promote: {new}" in told
+    world.annotate(promote=f"{new}#1")
+    world.run_until(lambda: stable_is(world, "model:2"))
+
+
 WALKS: list[tuple[int, str, dict[int, str]]] = [
     (50, "storm", {2: "new_image", 13: "new_image", 19: "child_edited"}),
     (633, "machinery", {22: "new_image", 33: "clock_steps"}),
@@ -304,6 +320,12 @@ WALKS: list[tuple[int, str, dict[int, str]]] = [
     ),
     (42010, "plain", {21: "new_image", 43: "new_image"}),
     (44463, "meddling", {14: "new_image", 17: "child_goes", 58: "child_edited"}),
+    (910088, "storm", {1: "new_image", 10: "endpoints_lag", 12: "pod_dies"}),
+    (
+        910179,
+        "meddling",
+        {1: "storm_of_specs", 21: "made_anew", 36: "child_edited", 42: "new_image", 52: "child_goes"},
+    ),
     (43012, "plain", {10: "storm_of_specs", 63: "new_image", 68: "new_image", 69: "pod_dies", 100: "child_edited"}),
 ]
 

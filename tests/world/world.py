@@ -32,7 +32,9 @@ from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
 from tests.world.traffic import COUNTRIES, Behaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
-Shape = tuple[dict[str, int], frozenset[str], dict[str, int], dict[str, int], dict[str, int], frozenset[str]]
+Shape = tuple[
+    dict[str, int], frozenset[str], dict[str, int], dict[str, int], frozenset[str], dict[str, int], frozenset[str]
+]
 Flow = tuple[str, float, list[dict[str, Any]]]
 """A revision, requests in a second, and the pods that they find."""
 KEY: Key = (NAMESPACE, NAME)
@@ -64,6 +66,8 @@ class Moment:
     requests: dict[str, float]
     """By revision, in this second."""
     ready: dict[str, int]
+    found: frozenset[str]
+    """Revisions with a ready pod that is an endpoint by now: requests that are led to them find one."""
     wanted: dict[str, int]
     """Pods that each ReplicaSet of ours is to have."""
     replicas: int | None
@@ -376,7 +380,7 @@ class World:
         self.prometheus.scrape(self.now.timestamp(), self._counters)
         self.past.remember()
         await self._operate()
-        weights, by_headers, copied, ready, wanted, recorded = self._shape()
+        weights, by_headers, copied, ready, found, wanted, recorded = self._shape()
         resource = self.api.find("ModelDeployment", NAMESPACE, NAME)
         self.moments.append(
             Moment(
@@ -389,6 +393,7 @@ class World:
                 copied=copied,
                 requests=requests,
                 ready=ready,
+                found=found,
                 wanted=wanted,
                 recorded=recorded,
                 replicas=resource["spec"].get("scaling", {}).get("replicas") if resource else None,
@@ -409,14 +414,16 @@ class World:
         )
 
     def _shape(self) -> Shape:
-        """Weights, ready and wanted pods by revision, and what is recorded; the same as long as nothing changes."""
+        """Weights, ready, found and wanted pods by revision, what is recorded; the same as long as nothing changes."""
         if self._quiet.get("shape", (None,))[0] != self.api.version:
             ready = {r["metadata"]["labels"][LABEL_REVISION]: self._ready(r) for r in self._labelled_replica_sets()}
             records = [each["metadata"] for each in self.api.of("ControllerRevision")]
             ours = [each["name"] for each in records if each.get("ownerReferences") and _is_labelled(each)]
             recorded = frozenset(name.removeprefix(f"{NAME}-") for name in ours)
             beside = frozenset(self.by_headers()), self.copied()
-            made = self.weights(), *beside, ready, self.replicas(owned=True), recorded
+            endpoints = self._found_endpoints()
+            found = frozenset(_revision(pod) for pod in self.api.of("Pod") if _is_ready(pod) and _uid(pod) in endpoints)
+            made = self.weights(), *beside, ready, found, self.replicas(owned=True), recorded
             self._quiet["shape"] = self.api.version, made
         shape: Shape = self._quiet["shape"][1]
         return shape

@@ -20,6 +20,7 @@ from serinus.core.images import mixed_images, short
 from serinus.core.recommendation import in_words
 from serinus.core.rollout import recreate
 from serinus.core.rollout.actions import wants_pause
+from serinus.core.rollout.returns import is_kept
 from serinus.core.rollout.situation import Situation
 from serinus.core.sentences import counted, ready_of
 from serinus.core.verdicts import VerdictKind
@@ -241,10 +242,21 @@ def _beside_stable(s: Situation) -> Stall:
     """The candidate is ready: what keeps it from its first share."""
     told = f"{s.candidate} is ready"
     if not s.stable_serves:
-        told = f"{told}, but stable {s.stable} has no ready pod to compare with"
+        told = f"{told}, but {_not_served(s)}"
     elif s.in_the_way:
         told = f"{told}; {_in_the_way(s)}"
     return Stall(Reason.STARTING, told)
+
+
+def _not_served(s: Situation) -> str:
+    """Stable has no ready pod; whether it will have one again, as far as that is up to the operator."""
+    told, stable = f"stable {s.stable} has no ready pod to compare with", s.stable or ""
+    if stable in s.children.replica_sets or is_kept(s, stable):
+        return told
+    return (
+        f"{told}, and can't get one: its ReplicaSet and its ControllerRevision are gone, or are not this resource's "
+        f"any more; to go on without it, set {GROUP}/promote: {s.candidate}"
+    )
 
 
 def _to_be_found(s: Situation) -> Stall:
@@ -280,7 +292,7 @@ def _holding(s: Situation) -> Stall:
         if lacking is not None:
             return lacking
         if not s.stable_serves:
-            return Stall(Reason.HOLDING, f"{where}: stable {s.stable} has no ready pod to compare with")
+            return Stall(Reason.HOLDING, f"{where}: {_not_served(s)}")
         if rollout.missing_since is not None:
             withdrawn = "; its weight is off until it reports" if rollout.withdrawn else ""
             told = s.evidence_in_words(VerdictKind.MISSING) or "evidence is missing"
