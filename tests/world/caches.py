@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, MODEL_DEPLOYMENT, ROLE_REVISION, Kind
+from serinus.core.addresses import TakenAddress
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
+from serinus.shell.addresses import Addresses
 from serinus.shell.reconciler import Key
 from tests.world.api_server import ApiServer
 
@@ -106,6 +108,18 @@ class Caches:
     def capabilities(self) -> Capabilities:
         """What the cluster and this operator can do."""
         return self.capabilities_now()
+
+    def taken_address(self, key: Key) -> TakenAddress | None:
+        """An address that it asks for, and that another ModelDeployment has."""
+        deployments, routes = self.of_kind("ModelDeployment"), self.of_kind("HTTPRoute")
+        if {address[1:] for address in (*deployments, *routes)} == {key}:
+            return None  # it is alone
+        index = Addresses(lambda: self.capabilities().gateways, lambda _: None)
+        for (_, *owner), each in deployments.items():
+            index.put((owner[0], owner[1]), each)
+        for (_, *owner), each in routes.items():
+            index.put_route((owner[0], owner[1]), each)
+        return index.taken(key)
 
     def learn(self, kind: Kind, manifest: Any) -> None:
         """An object as the API server has just answered it; see `serinus.shell.caches.Caches.learn`."""

@@ -306,3 +306,6 @@ class _Frozen:
 
     def capabilities(self) -> Capabilities:
         return Capabilities()
+
+    def taken_address(self, _: object) -> None:
+        return None

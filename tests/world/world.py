@@ -178,7 +178,7 @@ class World:
             manifest = {
                 "apiVersion": "serinus.dev/v1alpha1",
                 "kind": "ModelDeployment",
-                "metadata": {"name": NAME},
+                "metadata": {"name": NAME, "creationTimestamp": format_instant(self.now)},
                 "spec": copy.deepcopy(spec),
             }
             self.api.put("ModelDeployment", NAMESPACE, manifest)
@@ -702,7 +702,7 @@ class World:
                 generation, since = metadata["generation"], self.now
                 self._route_changed_at[metadata["name"]] = (generation, since)
             late = (self.now - since).total_seconds() < self.gateway_delay_seconds
-            if late or self._found_quiet("gateway", (self.api.version, self.gateway_accepts)):
+            if late or self._found_quiet(f"gateway {metadata['name']}", (self.api.version, self.gateway_accepts)):
                 continue
             accepted = "True" if self.gateway_accepts else "False"
             reason = "Accepted" if self.gateway_accepts else "NoMatchingListenerHostname"

@@ -110,6 +110,7 @@ class Reason(StrEnum):
     RETURNED = "Returned"
     SUPERSEDED = "Superseded"
     NAME_TAKEN = "NameTaken"
+    ADDRESS_TAKEN = "AddressTaken"
     STATUS_LOST = "StatusLost"
     STATUS_UNREADABLE = "StatusUnreadable"
     NO_METRIC_SOURCE = "NoMetricSource"

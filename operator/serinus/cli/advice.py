@@ -20,6 +20,7 @@ CURES: Final = {
     Reason.NO_CUSTOM_METRICS: "install an adapter for custom metrics, or set scaling.autoscaling.targetCpuPercent",
     Reason.GATEWAY_FEATURE_UNKNOWN: "take out the step that the message names, or name a gateway that can do it",
     Reason.NAME_TAKEN: "delete the object that the message names, or annotate it serinus.dev/adopt={name}",
+    Reason.ADDRESS_TAKEN: "give this model or the one that the message names another hostname or pathPrefix",
     Reason.STATUS_LOST: "see docs/recover.md: the status was lost, and nothing says which revision is stable",
     Reason.STATUS_UNREADABLE: "install the version of the operator that wrote the status again",
     Reason.WRITE_REJECTED: "mend what the message quotes: the API server refuses an object of this resource",

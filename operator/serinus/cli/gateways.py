@@ -27,7 +27,7 @@ from serinus.cli.terminal import harmless
 from serinus.core.gateways import unknown_feature
 from serinus.core.plan import Manifest
 from serinus.core.traffic import planned_steps
-from serinus.kube.gateways import gateway_states, only_its_class, only_its_features
+from serinus.kube.gateways import gateway_states, only_its_features, only_what_is_known
 
 _NAMESPACE: Final = Kind("", "v1", "Namespace", "namespaces")
 _HTTP: Final = frozenset({"HTTP", "HTTPS"})
@@ -101,7 +101,7 @@ def checks(
         told += _of_gateway(name, found[key])
         told += _of_listeners(name, found[key], reference, traffic.hostnames, home=home, labels=labels)
     states = gateway_states(
-        [only_its_class(dict(each)) for each in gateways], [only_its_features(dict(each)) for each in classes], {}
+        [only_what_is_known(dict(each)) for each in gateways], [only_its_features(dict(each)) for each in classes], {}
     )
     for step in planned_steps(deployment.spec):
         unknown = unknown_feature(step.needs, traffic.parent_refs, home, states) if step.needs else None

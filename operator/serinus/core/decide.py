@@ -119,6 +119,8 @@ def _obstacle(s: Situation) -> Stall | None:
         return Stall(Reason.UNSUPPORTED, "; ".join(str(gap) for gap in gaps))
     if refusal is not None:
         return Stall(refusal.reason, refusal.message)
+    if s.observation.taken is not None and s.spec.traffic.gateway is not None:
+        return Stall(Reason.ADDRESS_TAKEN, f"traffic.gateway: {s.observation.taken}")
     return _missing_capability(s) or _unknown_feature(s) or _reserved(s)
 
 

@@ -10,7 +10,7 @@ planner.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from serinus.api.gateways import GatewayFeature
@@ -54,6 +54,8 @@ class GatewayState:
     """The controllerName of its GatewayClass; None where that class is not there."""
     class_name: str
     features: frozenset[GatewayFeature] = frozenset()
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """Hostname by name of each listener; empty where it answers to any."""
 
 
 def known_features(controller: str, published: Collection[str], overrules: Overrules) -> frozenset[GatewayFeature]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from serinus.api.deployment import ModelDeployment
 from serinus.api.reasons import Reason
 from serinus.api.status import MetricSlices
+from serinus.core.addresses import TakenAddress
 from serinus.core.gateways import GatewayKey, GatewayState
 from serinus.core.plan import Manifest
 from serinus.core.verdicts import MetricVerdict
@@ -223,5 +224,7 @@ class Observation:
     margins: Margins = field(default_factory=Margins)
     refusal: Refusal | None = None
     """Why a child could not be written when it was last tried."""
+    taken: TakenAddress | None = None
+    """An address that the spec asks for, and that another resource has."""
     unreadable: str | None = None
     """Why the spec that is there now can't be read; `deployment` then has the last one that could."""

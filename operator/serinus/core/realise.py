@@ -212,7 +212,7 @@ def _candidate_service_revision(s: Situation) -> str | None:
 
 
 def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:
-    if s.spec.traffic.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
+    if s.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
         return []
     wanted = render.http_route(
         s.observation.deployment,
@@ -221,6 +221,7 @@ def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:
         _request_timeout_seconds(s, kept),
         matches=s.matches,
         mirrors=s.mirrors,
+        gateway=s.gateway,
     )
     return list(_ensure(s, HTTP_ROUTE, wanted))
 

@@ -15,14 +15,18 @@ from serinus.core.plan import Manifest
 _IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion")
 
 
-def only_its_class(gateway: dict[str, Any]) -> Manifest:
-    """The part of a Gateway that is read here."""
+def only_what_is_known(gateway: dict[str, Any]) -> Manifest:
+    """The part of a Gateway that is read here: its class, and where its listeners answer."""
     spec = gateway.get("spec") or {}
+    listeners = [
+        {"name": str(each.get("name", "")), "hostname": str(each.get("hostname") or "").lower()}
+        for each in spec.get("listeners") or ()
+    ]
     return {
         "apiVersion": GATEWAY.api_version,
         "kind": GATEWAY.kind,
         "metadata": _identity(gateway),
-        "spec": {"gatewayClassName": str(spec.get("gatewayClassName", ""))},
+        "spec": {"gatewayClassName": str(spec.get("gatewayClassName", "")), "listeners": listeners},
     }
 
 
@@ -49,10 +53,11 @@ def gateway_states(
     for gateway in gateways:
         metadata, class_name = gateway["metadata"], gateway["spec"]["gatewayClassName"]
         found = of_class.get(class_name)
-        state = GatewayState(None, class_name)
+        listeners = {each["name"]: each["hostname"] for each in gateway["spec"]["listeners"]}
+        state = GatewayState(None, class_name, listeners=listeners)
         if found is not None:
             controller, published = found["spec"]["controllerName"], found["status"]["supportedFeatures"]
-            state = GatewayState(controller, class_name, known_features(controller, published, overrules))
+            state = GatewayState(controller, class_name, known_features(controller, published, overrules), listeners)
         states[metadata.get("namespace", ""), metadata["name"]] = state
     return states
 

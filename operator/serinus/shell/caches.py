@@ -31,11 +31,12 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.reasons import Phase
+from serinus.core.addresses import TakenAddress
 from serinus.core.gateways import GatewayKey, GatewayState, Overrules
 from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
-from serinus.kube.gateways import gateway_states, only_its_class, only_its_features
+from serinus.kube.gateways import gateway_states, only_its_features, only_what_is_known
 from serinus.kube.informers import Informer
 from serinus.kube.observation import (
     has_lost_pods,
@@ -47,6 +48,7 @@ from serinus.kube.observation import (
 )
 from serinus.kube.ownership import only_whether_booked, only_who_asked, without_managed_fields
 from serinus.kube.store import Store, object_key
+from serinus.shell.addresses import Addresses
 from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
@@ -187,6 +189,7 @@ class Caches:
         self._gateway_features = gateway_features or {}
         self._gateways: dict[GatewayKey, GatewayState] | None = None
         """None: to be looked up again."""
+        self._addresses = Addresses(self._known_gateways, on_change)
         self._shard = Shard(on_change) if sharded else None
         self.deployments = DeploymentCache(self._deployment_changed)
         self._of_children = tuple(
@@ -202,7 +205,10 @@ class Caches:
             )
             for kind in (*CHILD_KINDS, POD, ENDPOINT_SLICE)
         )
-        kept_of = {GATEWAY: only_its_class, GATEWAY_CLASS: only_its_features}  # in all namespaces, whoever they are for
+        kept_of = {
+            GATEWAY: only_what_is_known,
+            GATEWAY_CLASS: only_its_features,
+        }  # in all namespaces, whoever they are for
         self._of_gateways = tuple(
             Informer(cluster, kind, self._gateway_changed, strip=kept) for kind, kept in kept_of.items()
         )
@@ -270,6 +276,10 @@ class Caches:
             gateways=self._known_gateways(),
         )
 
+    def taken_address(self, key: Key) -> TakenAddress | None:
+        """An address that the ModelDeployment asks for, and that another one has."""
+        return self._addresses.taken(key)
+
     def _in_need_of_custom_metrics(self) -> Iterator[Key]:
         return (key for key in self.deployments.names() if needs_custom_metrics(self.deployments.get(key) or {}))
 
@@ -285,7 +295,9 @@ class Caches:
         return self._gateways
 
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
-        self._custom_metrics.notice(self.deployments.get(key) or {})
+        manifest = self.deployments.get(key)
+        self._custom_metrics.notice(manifest or {})
+        self._addresses.put(key, manifest)
         if self._shard is not None:
             if key not in self.deployments:
                 self._shard.leave(key)
@@ -298,15 +310,23 @@ class Caches:
         """An object that changed its label concerns both; one that changed in what is not kept of it, nobody."""
         if old is not None and new is not None and _differ_in_version_only(old, new):
             return
+        self._route_changed(old, new)
         urgent = old is not None and new is not None and old["kind"] == REPLICA_SET.kind and has_lost_pods(old, new)
         for key in {_deployment_of(manifest) for manifest in (old, new) if manifest is not None}:
             if key is not None:
                 self._on_change(key, urgent=urgent)
 
+    def _route_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        """Another one may wait for the address of a route that has gone from it."""
+        for route, now in ((old, None), (new, new)):
+            if route is not None and (key := _route_of(route)) is not None:
+                self._addresses.put_route(key, now)
+
     def _gateway_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Of what is kept of a Gateway or its class, mostly nothing changes but its version."""
         if old is None or new is None or not _differ_in_version_only(old, new):
             self._gateways = None
+            self._addresses.forget_gateways()
             self._capabilities_changed(True)
 
     def _capabilities_changed(self, _: bool) -> None:
@@ -321,6 +341,12 @@ def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:
 
 def _phase(manifest: Manifest) -> str:
     return str(((manifest.get("status") or {}).get("rollout") or {}).get("phase", Phase.IDLE))
+
+
+def _route_of(manifest: Manifest) -> Key | None:
+    """The ModelDeployment whose HTTPRoute it is."""
+    key = _deployment_of(manifest) if manifest.get("kind") == HTTP_ROUTE.kind else None
+    return key if key is not None and key[1] == manifest["metadata"]["name"] else None
 
 
 def _deployment_of(manifest: Manifest) -> Key | None:

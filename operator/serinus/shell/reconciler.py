@@ -20,6 +20,7 @@ import orjson
 from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
 from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
+from serinus.core.addresses import TakenAddress
 from serinus.core.conditions import Stall, stalled_only
 from serinus.core.decide import decide
 from serinus.core.due import EvidenceRequest, evidence_request
@@ -72,6 +73,9 @@ class View(Protocol):
 
     def capabilities(self) -> Capabilities:
         """What the cluster and this operator can do."""
+
+    def taken_address(self, key: Key) -> TakenAddress | None:
+        """An address that it asks for, and that another ModelDeployment has."""
 
 
 class PassOutcome(StrEnum):
@@ -202,6 +206,7 @@ class Reconciler:
             capabilities=self.view.capabilities(),
             margins=self.margins,
             refusal=memory.refusal,
+            taken=self.view.taken_address(key),
             unreadable=unreadable,
         )
         plan = decide(observation)

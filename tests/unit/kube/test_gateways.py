@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serinus.api.gateways import GatewayFeature
-from serinus.kube.gateways import gateway_states, only_its_class, only_its_features
+from serinus.kube.gateways import gateway_states, only_its_features, only_what_is_known
 
 
 def gateway(class_name: str = "shiny", namespace: str = "edge") -> dict[str, Any]:
@@ -43,13 +43,13 @@ def gateway_class(features: list[Any] | None, controller: str = "example.com/gat
     ],
 )
 def test_published_features_are_read_in_both_of_their_shapes(features: list[Any] | None, known: set[Any]) -> None:
-    states = gateway_states([only_its_class(gateway())], [only_its_features(gateway_class(features))], {})
+    states = gateway_states([only_what_is_known(gateway())], [only_its_features(gateway_class(features))], {})
     assert states["edge", "public"].features == known
     assert states["edge", "public"].controller == "example.com/gateway"
 
 
 def test_a_class_that_is_not_there_tells_nothing() -> None:
-    state = gateway_states([only_its_class(gateway("dull"))], [only_its_features(gateway_class(None))], {})
+    state = gateway_states([only_what_is_known(gateway("dull"))], [only_its_features(gateway_class(None))], {})
     assert (state["edge", "public"].controller, state["edge", "public"].class_name) == (None, "dull")
     assert state["edge", "public"].features == frozenset()
 
@@ -57,4 +57,4 @@ def test_a_class_that_is_not_there_tells_nothing() -> None:
 def test_routes_that_come_and_go_change_nothing_that_is_kept_of_a_gateway() -> None:
     before, after = gateway(), gateway()
     after["status"]["listeners"][0]["attachedRoutes"] = 4
-    assert only_its_class(before) == only_its_class(after)
+    assert only_what_is_known(before) == only_what_is_known(after)

@@ -305,6 +305,49 @@ async def test_a_gateway_that_is_known_better_is_news_to_every_resource_and_one_
             await asyncio.gather(keeping, return_exceptions=True)
 
 
+async def test_who_waits_for_an_address_is_woken_when_the_route_that_has_it_is_gone() -> None:
+    heard: list[Key] = []
+    watches: asyncio.Queue[web.StreamResponse] = asyncio.Queue()
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append(key)
+
+    asked = {"parentRefs": [{"name": "public"}], "hostnames": ["a.example"]}
+    metadata = {"namespace": "team", "name": "other", "uid": "9", "labels": {"serinus.dev/deployment": "other"}}
+    metadata |= {"resourceVersion": "5", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    route = {"kind": "HTTPRoute", "metadata": metadata, "spec": {**asked, "rules": [{"backendRefs": []}]}}
+
+    async def answering(request: web.Request) -> web.StreamResponse:
+        is_route = request.path.endswith("/httproutes")
+        if "watch" not in request.query:
+            items = [route] if is_route else []
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": items})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if is_route:
+            watches.put_nowait(response)
+        await asyncio.sleep(30)
+        return response
+
+    async with cluster_answering(answering) as cluster:
+        caches = Caches(cluster, hear, namespaces=("team",), metric_source=False)
+        keeping = asyncio.create_task(caches.run(asyncio.Event()))
+        try:
+            await until(lambda: caches.synced)
+            caches.deployments.put({**deployment(6), "spec": {"traffic": {"gateway": asked}}})
+            taken = caches.taken_address(IRIS)
+            assert taken is not None
+            assert taken.by == ("team", "other")
+            heard.clear()
+            gone = {"type": "DELETED", "object": {**route, "metadata": {**metadata, "resourceVersion": "8"}}}
+            await (await watches.get()).write(json.dumps(gone).encode() + b"\n")
+            await until(lambda: IRIS in heard)
+            assert caches.taken_address(IRIS) is None
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
 async def until(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not met():  # noqa: ASYNC110 -- polls what nobody announces

@@ -94,6 +94,7 @@ def http_route(
     *,
     matches: Mapping[str, Sequence[Headers]] | None = None,
     mirrors: Mapping[str, int] | None = None,
+    gateway: GatewayTraffic | None = None,
 ) -> Manifest:
     """The HTTPRoute `<name>`: requests split over the revisions' Services by weight, in the order of `weights`.
 
@@ -102,13 +103,15 @@ def http_route(
     Where a prefix is rewritten, they make a rule each: the Gateway API then allows one match in a rule only.
     `mirrors` are, by revision, the share in percent of all other requests that is copied to it.
 
+    `gateway` is where requests come in; by default what the spec says.
+
     `request_timeout_seconds` is the longest of the revisions that have weight, so that none of their requests is cut
     off early (`request_timeout_of`); by default that of the spec.
 
     What the API server would fill in is written out, so that a route read back equals the one that was written. Raises
     ValueError for a ModelDeployment without a gateway.
     """
-    gateway = deployment.spec.traffic.gateway
+    gateway = gateway or deployment.spec.traffic.gateway
     if gateway is None:
         name = f"{deployment.metadata.namespace}/{deployment.metadata.name}"
         raise ValueError(f"ModelDeployment {name} has no spec.traffic.gateway, so there is no route to render")

@@ -13,10 +13,13 @@ from functools import cached_property
 from serinus.api import defaults
 from serinus.api.analysis import Metric, MetricMode
 from serinus.api.gateways import GatewayFeature
+from serinus.api.kinds import HTTP_ROUTE
 from serinus.api.reasons import JudgedBy, Phase, Reason
 from serinus.api.rollout import Automation
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
+from serinus.api.traffic import GatewayTraffic
+from serinus.core.addresses import gateway_in_force
 from serinus.core.gateways import common_features
 from serinus.core.observation import Children, Evidence, Headers, Observation, PodState
 from serinus.core.pod_ratio import in_the_way
@@ -152,10 +155,19 @@ class Situation:
         """The share of the requests that should be copied to the candidate."""
         return desired_mirrors(self.spec, self.status, self.children, self.split, self.gateway_features)
 
+    @cached_property
+    def gateway(self) -> GatewayTraffic | None:
+        """Where requests come in: what the spec says, or while somebody else has that, what the route has."""
+        wanted = self.spec.traffic.gateway
+        if wanted is None or self.observation.taken is None:
+            return wanted
+        there = self.children.objects.get((HTTP_ROUTE.kind, self.observation.deployment.metadata.name))
+        return gateway_in_force(there.manifest) if there is not None else None
+
     @property
     def gateway_features(self) -> frozenset[GatewayFeature]:
         """What all the gateways of the route are known to do."""
-        gateway = self.spec.traffic.gateway
+        gateway = self.gateway
         if gateway is None:
             return frozenset()
         namespace = self.observation.deployment.metadata.namespace
