@@ -141,6 +141,7 @@ def test_the_plugin_advises_on_every_reason_that_a_person_has_to_mend() -> None:
     stalled = tables(DOCS / "understand-a-waiting-rollout.md", "Stalled")
     rolled_back = {
         Reason.METRIC_FAILED,
+        Reason.PREFLIGHT_FAILED,
         Reason.CONTAINER_RESTARTED,
         Reason.READINESS_LOST,
         Reason.PROGRESS_DEADLINE_EXCEEDED,

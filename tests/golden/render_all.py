@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from serinus.api.deployment import ModelDeployment
+from serinus.api.revision import preflight_job_name
 from serinus.core import render
 from serinus.core.traffic import planned_steps
 
@@ -37,6 +38,9 @@ def children_of(deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
         render.disruption_budget(deployment, revision, MOVES, render.template_of(record)),
         render.network_policy(deployment, MOVES, "monitoring"),
     ]
+    if deployment.spec.rollout.preflight:
+        name = preflight_job_name(deployment.metadata.name, revision, MOVES)
+        children.append(render.preflight_job(deployment, revision, name, MOVES))
     autoscaling = deployment.spec.scaling.autoscaling
     if autoscaling:
         bounds = autoscaling.min_replicas, autoscaling.max_replicas

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serinus.api.kinds import LABEL_REVISION
-from tests.world.traffic import Behaviour
+from tests.world.traffic import Behaviour, JobBehaviour
 from tests.world.world import NAMESPACE, START, World, spec_of
 
 FOLDER = Path(__file__).parent / "decisions"
@@ -156,6 +156,22 @@ def blue_green(world: World) -> Iterator[str]:
     world.run(100)
 
 
+def preflight(world: World) -> Iterator[str]:
+    containers = {"containers": [{"name": "try", "image": "try:1"}]}
+    asked = {"preflight": {"jobTemplate": {"spec": {"template": {"spec": containers}}}}}
+    sections = {"rollout": {**plain(blueGreen={})["rollout"], **asked}}
+    yield from started(world, **sections)
+    yield deploy(world, NEW, **sections)
+    world.run_until_phase("Watching").run_until_phase("Idle").run(5)
+    world.jobs[NEWER] = JobBehaviour(seconds=20, fails=True)
+    yield deploy(world, NEWER, **sections)
+    world.run(60)
+    world.jobs.clear()
+    world.annotate(retry=world.revision_of(NEWER))
+    yield f"a person retries {NEWER}"
+    world.run(40)
+
+
 def canary_by_pods(world: World) -> Iterator[str]:
     sections = plain(canary={"steps": spec_of(NEW)["rollout"]["canary"]["steps"]})
     yield from started(world, **sections)
@@ -240,6 +256,7 @@ STORIES: dict[str, Story] = {
         return_to,
         return_by_spec,
         blue_green,
+        preflight,
         canary_by_pods,
         recreate,
         autoscaling,

@@ -79,7 +79,12 @@ LEASE_OF_ANOTHER = {
 """The operator is the standby of one that is never heard of again."""
 
 
-def iris(version: str, *, gateway: bool = True, autoscaled: bool = False) -> Manifest:
+TRIED = {
+    "preflight": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": "try", "image": "a/b"}]}}}}}
+}
+
+
+def iris(version: str, *, gateway: bool = True, autoscaled: bool = False, tried: bool = False) -> Manifest:
     steps = [{"name": "five", "weightPercent": 5, "holdSeconds": 3600}]
     return {
         "apiVersion": "serinus.dev/v1alpha1",
@@ -94,6 +99,7 @@ def iris(version: str, *, gateway: bool = True, autoscaled: bool = False) -> Man
                 "watchSeconds": 0,
                 "scaleDownDelaySeconds": 0,
                 **({"canary": {"steps": steps}} if gateway else {"blueGreen": {}}),
+                **(TRIED if tried else {}),
             },
             "analysis": {"disabled": True},
         },
@@ -189,6 +195,15 @@ def accepting(parent: Manifest, generation: int) -> Manifest:
     }
     conditions = [condition | {"type": kind} for kind in ("Accepted", "ResolvedRefs")]
     return {"parentRef": parent, "controllerName": "example.com/gateway", "conditions": conditions}
+
+
+def succeeded() -> Manifest:
+    """The status of a Job whose one pod has succeeded."""
+    now = format_instant(datetime.now(UTC))
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    return {"status": {"startTime": now, "completionTime": now, "succeeded": 1, "conditions": conditions}}
 
 
 class Operator:
@@ -349,8 +364,17 @@ async def work(cluster: Cluster, operator: Operator) -> None:
     cluster.kubectl("scale", "replicaset", replica_set["metadata"]["name"], "-n", "default", "--replicas=3")
     await reached(lambda: cluster.all("replicasets")[0]["spec"]["replicas"] == 1, "scaling back")
 
-    # A canary that is paused twice, with the same words, and aborted.
-    cluster.apply(iris("2.0.0"))
+    # A canary that is tried by a Job, whose label is lost, and then paused twice, with the same words, and aborted.
+    cluster.apply(iris("2.0.0", tried=True))
+    (job,) = await reached(lambda: cluster.all("jobs"), "trying the candidate")
+    name = f"job/{job['metadata']['name']}"
+    cluster.kubectl("label", name, "-n", "default", "serinus.dev/deployment-")
+    await reached(
+        lambda: "serinus.dev/deployment" in cluster.all("jobs")[0]["metadata"]["labels"], "taking back the Job"
+    )
+    cluster.kubectl(
+        *("patch", name, "-n", "default", "--subresource=status", "--type=merge", "-p", json.dumps(succeeded()))
+    )
     await reached(lambda: phase() == "Holding" and sorted(weights()) == [5, 95], "splitting the requests")
     candidate = cluster.model()["status"]["candidate"]["revision"]
     for _ in range(2):
@@ -368,7 +392,7 @@ async def work(cluster: Cluster, operator: Operator) -> None:
 
     # Back to the old revision, without a gateway: route and candidate go for good.
     cluster.apply(iris("1.0.0", gateway=False))
-    await reached(lambda: phase() == "Idle" and not cluster.all("httproutes"), "without a route")
+    await reached(lambda: phase() == "Idle" and not cluster.all("httproutes,jobs"), "without a route and a Job")
     await reached(lambda: len(cluster.all("replicasets,controllerrevisions")) == 2, "without the rejected revision")
 
     def counted_events() -> list[int]:

@@ -16,6 +16,7 @@ import pytest
 from e2e.cluster.controlplane import Programs, control_plane
 from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE, ROLE_REVISION
 from serinus.core.plan import Manifest
+from serinus.kube.observation import job_state
 from tests.integration.conftest import Kubectl, kubectl_of
 from tests.integration.test_cluster_contract_beside_others import HELD, LET_GO, merge
 from tests.world.traffic import Behaviour
@@ -23,6 +24,7 @@ from tests.world.world import NAMESPACE, World
 
 CONTROLLERS = (
     "replicaset-controller",
+    "job-controller",
     "endpointslice-controller",
     "garbage-collector-controller",
     "serviceaccount-controller",
@@ -197,6 +199,23 @@ def status(stage: Stage, manifest: Manifest) -> dict[str, Any]:
     counted: dict[str, Any] = found.get("status") or {}
     seen = counted.get("observedGeneration") == found["metadata"]["generation"]
     return {"seen": seen, "replicas": counted.get("replicas", 0), "ready": counted.get("readyReplicas", 0)}
+
+
+# Jobs -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_does_not_end_in_time_has_failed_and_says_so(stage: Stage) -> None:
+    container = {"name": "try", "image": IMAGE}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    labels = {LABEL_DEPLOYMENT: "iris", LABEL_REVISION: "0123456789"}
+    spec = {"activeDeadlineSeconds": 1, "backoffLimit": 0, "template": template}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "try", "labels": labels}, "spec": spec}
+    stage.create(job)
+
+    stage.until(lambda: all(job_state(each).finished for each in stage.all("Job")))
+    (state,) = map(job_state, stage.all("Job"))
+    assert state.failed
+    assert state.words.startswith("DeadlineExceeded: ")
 
 
 # ReplicaSets ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.world.api_server import ApiServer
 
 CHILD_KINDS = ("ControllerRevision", "ReplicaSet", "Service", "HTTPRoute")
 """What makes a model serve. Walks draw from these, and those that are kept stay the same while no kind is added."""
-BESIDE_KINDS = ("PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler")
+BESIDE_KINDS = ("PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler", "Job")
 """What stands beside it."""
 WATCHED = ("ModelDeployment", *CHILD_KINDS, "Pod", "EndpointSlice")
 ALL_WATCHED = (*WATCHED, *BESIDE_KINDS)

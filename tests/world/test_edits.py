@@ -210,7 +210,7 @@ def test_an_invalid_spec_that_got_past_the_api_server_changes_nothing() -> None:
 def test_a_broken_candidate_is_rolled_back_even_while_the_spec_is_unsupported() -> None:
     world = holding()
     spec = spec_of("model:3")
-    spec["rollout"]["preflight"] = {"jobTemplate": {}}
+    spec["rollout"]["capacity"] = "InPlace"
     world.deploy(spec)
     world.run(3)
     world.behaviours["model:2"] = Behaviour(error_share=0.5)

@@ -137,7 +137,7 @@ def test_a_status_of_a_newer_version_is_left_as_it_is_and_told() -> None:
 def test_a_person_can_abort_while_the_spec_is_unsupported() -> None:
     world = holding()
     spec = spec_of("model:2")
-    spec["rollout"]["preflight"] = {"jobTemplate": {}}
+    spec["rollout"]["capacity"] = "InPlace"
     world.deploy(spec)
     world.run(3)
     world.annotate(promote=world.revision_of("model:2"))
@@ -154,7 +154,7 @@ def test_a_lost_status_beside_an_unsupported_spec_scales_nothing_down() -> None:
     world.api.edit("ModelDeployment", NAMESPACE, NAME, lambda m: m.pop("status"))
     world.api.remove("Service", NAMESPACE, NAME)
     spec = spec_of("model:1")
-    spec["rollout"]["preflight"] = {"jobTemplate": {}}
+    spec["rollout"]["capacity"] = "InPlace"
     world.deploy(spec)
     world.restart_operator()
     world.run(30)
@@ -497,9 +497,9 @@ def test_a_spec_that_is_not_carried_out_is_told_in_one_event() -> None:
     world = serving()
     before = len(world.notes)
     spec = spec_of("model:2")
-    spec["rollout"]["preflight"] = {"jobTemplate": {}}
+    spec["rollout"]["capacity"] = "InPlace"
     world.deploy(spec)
     world.run(60)
     (told,) = world.notes[before:]
     assert told.happening == "Stalled"
-    assert "spec.rollout.preflight" in told.message
+    assert "spec.rollout.capacity" in told.message

@@ -25,6 +25,14 @@ class Behaviour:
     trouble: str | None = None
 
 
+@dataclass(frozen=True)
+class JobBehaviour:
+    """How the Jobs go that try an image."""
+
+    seconds: int = 5
+    fails: bool = False
+
+
 @dataclass
 class PodCounters:
     """What one pod has counted so far: floats, so that shares are exact."""

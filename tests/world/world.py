@@ -29,7 +29,7 @@ from serinus.shell.reconciler import Key, Next, Reconciler
 from tests.world.api_server import ApiServer, Hold, OperatorKilled
 from tests.world.caches import Caches, Past
 from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
-from tests.world.traffic import COUNTRIES, Behaviour, PodCounters
+from tests.world.traffic import COUNTRIES, Behaviour, JobBehaviour, PodCounters
 
 NAMESPACE, NAME = "models", "fraud"
 Shape = tuple[
@@ -121,6 +121,8 @@ class World:
     tester_header: tuple[str, str] = ("x-cohort", "beta")
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     """By image; others start in 4 s and never fail."""
+    jobs: dict[str, JobBehaviour] = field(default_factory=dict)
+    """By image of the revision that they try; others take 5 s and succeed."""
     gateway_accepts: bool = True
     gateway_delay_seconds: float = 1
     room: int | None = None
@@ -161,6 +163,8 @@ class World:
     _ends_at: dict[str, datetime] = field(default_factory=dict)
     """By name, of pods that are ending."""
     _to_restart: set[str] = field(default_factory=set)
+    _jobs_since: dict[str, datetime] = field(default_factory=dict)
+    """By uid, when a Job was first seen."""
     _ready_pods: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=60))
     _quiet: dict[str, Any] = field(default_factory=dict)
     """For each controller, what it last found nothing to do about."""
@@ -375,6 +379,7 @@ class World:
         self._replica_sets()
         self._pods()
         self._endpoint_slices()
+        self._run_jobs()
         self._gateway()
         lost, failed_by, requests = self._requests()
         self.prometheus.scrape(self.now.timestamp(), self._counters)
@@ -693,6 +698,28 @@ class World:
                     name,
                     lambda m, e=endpoints, c=changed: m.update(endpoints=e, metadata=c),
                 )
+
+    def _run_jobs(self) -> None:
+        """The Job controller, and the pods of Jobs, which find the candidate at its Service or fail."""
+        for job in self.api.of("Job"):
+            metadata, spec = job["metadata"], job["spec"]
+            age = (self.now - self._jobs_since.setdefault(metadata["uid"], self.now)).total_seconds()
+            revision = metadata["labels"][LABEL_REVISION]
+            behaviour = next(
+                (found for image, found in self.jobs.items() if self.revision_of(image) == revision), JobBehaviour()
+            )
+            late = age >= spec["activeDeadlineSeconds"]
+            if "status" in job or not (late or age >= behaviour.seconds):
+                continue
+            service = self.api.find("Service", NAMESPACE, f"{NAME}-candidate")
+            found = service is not None and service["spec"]["selector"][LABEL_REVISION] == revision
+            fails = behaviour.fails or late or not found
+            condition = {"type": "Failed" if fails else "Complete", "status": "True"}
+            if fails:
+                reason = "DeadlineExceeded" if late else "BackoffLimitExceeded"
+                condition |= {"reason": reason, "message": "Job was not good" if found else "no candidate was found"}
+            status = {"conditions": [condition]}
+            self.api.edit("Job", NAMESPACE, metadata["name"], lambda m, s=status: m.update(status=s))
 
     def _gateway(self) -> None:
         for route in self.api.of("HTTPRoute"):

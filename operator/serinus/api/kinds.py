@@ -18,6 +18,8 @@ ROLE_STABLE = "stable"
 ROLE_CANDIDATE = "candidate"
 ROLE_REVISION = "revision"
 """The Service of one revision's pods: what routes point at."""
+LABEL_PREFLIGHT = f"{GROUP}/preflight"
+"""On the pods of a preflight Job: the ModelDeployment. They carry none of the labels that Services select by."""
 ANNOTATION_STABLE = f"{GROUP}/stable"
 """On a stable Service that leads to the pods of two revisions: which of them is stable."""
 ANNOTATION_MOVES = f"{GROUP}/moves"
@@ -60,6 +62,7 @@ POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
 DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+JOB = Kind("batch", "v1", "Job", "jobs")
 CUSTOM_METRICS_GROUP = "custom.metrics.k8s.io"
 """The API from which autoscalers read metrics of pods other than CPU and memory: an adapter serves it, or nobody."""
 
@@ -72,4 +75,5 @@ CHILD_KINDS = (
     DISRUPTION_BUDGET,
     NETWORK_POLICY,
     AUTOSCALER,
+    JOB,
 )

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     # Reconciling
     SETTLED = "Settled"
     STARTING = "Starting"
+    PREFLIGHT = "Preflight"
     HOLDING = "Holding"
     PROMOTING = "Promoting"
     RECREATING = "Recreating"
@@ -101,6 +102,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "Unsupported"
     RESERVED_FIELD = "ReservedField"
     METRIC_FAILED = "MetricFailed"
+    PREFLIGHT_FAILED = "PreflightFailed"
     CONTAINER_RESTARTED = "ContainerRestarted"
     READINESS_LOST = "ReadinessLost"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
@@ -123,6 +125,8 @@ class Happening(StrEnum):
     """What `status.history[].event` and the reasons of Kubernetes Events say."""
 
     CANDIDATE_STARTED = "CandidateStarted"
+    PREFLIGHT_STARTED = "PreflightStarted"
+    PREFLIGHT_PASSED = "PreflightPassed"
     FIRST_DEPLOYMENT = "FirstDeployment"
     STEP_ENTERED = "StepEntered"
     COUNTING_STARTED = "CountingStarted"

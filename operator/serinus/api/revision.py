@@ -23,6 +23,8 @@ MAX_NAME_LENGTH: Final = 53
 MAX_CHILD_NAME_LENGTH: Final = 57
 """Longest name of a revision's objects: generated pod names cut their prefix at 58, and would lose the revision."""
 
+MAX_JOB_NAME_LENGTH: Final = 63
+
 DEPLOYMENT_NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 _NAME_DIGEST_LENGTH: Final = 8
@@ -56,12 +58,23 @@ def child_name(deployment: str, revision: str) -> str:
     At most 57 characters. A deployment's name that is too long for that is cut and given eight characters of its own
     digest, so that two long names with one beginning stay apart.
     """
-    room = MAX_CHILD_NAME_LENGTH - len(revision) - 1
+    return f"{_shortened(deployment, MAX_CHILD_NAME_LENGTH - len(revision) - 1)}-{revision}"
+
+
+def preflight_job_name(deployment: str, revision: str, attempt: int) -> str:
+    """Name of the Job that tries a revision in one attempt: ``<deployment>-<revision>-preflight-<attempt>``.
+
+    At most 63 characters, as it becomes a label of its pods; a longer name is cut as that of a child.
+    """
+    suffix = f"-{revision}-preflight-{attempt}"
+    return f"{_shortened(deployment, MAX_JOB_NAME_LENGTH - len(suffix))}{suffix}"
+
+
+def _shortened(deployment: str, room: int) -> str:
     if len(deployment) <= room:
-        return f"{deployment}-{revision}"
+        return deployment
     digest = hashlib.sha256(deployment.encode()).hexdigest()[:_NAME_DIGEST_LENGTH]
-    beginning = deployment[: room - _NAME_DIGEST_LENGTH - 1].rstrip("-")
-    return f"{beginning}-{digest}-{revision}"
+    return f"{deployment[: room - _NAME_DIGEST_LENGTH - 1].rstrip('-')}-{digest}"
 
 
 def revision_of_child(deployment: str, child: str) -> str | None:

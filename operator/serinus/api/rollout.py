@@ -140,7 +140,10 @@ class Preflight(ApiModel):
 
     job_template: OpenObject
     """Template of the Job, in the shape of batch/v1 JobTemplateSpec; it finds the candidate at the Service
-    `<name>-candidate`. A failed Job rejects the candidate."""
+    `<name>-candidate`, on traffic.port. A failed Job rejects the candidate, whatever the automation. Where the template
+    says nothing: activeDeadlineSeconds is rollout.progressDeadlineSeconds, backoffLimit 2, restartPolicy Never, and the
+    pods meet the `restricted` pod security standard. Reserved are labels and annotations of `serinus.dev`, suspend,
+    selector, manualSelector, managedBy and ttlSecondsAfterFinished."""
 
 
 class Rollout(ApiModel):
@@ -165,8 +168,9 @@ class Rollout(ApiModel):
     recreate."""
 
     preflight: Preflight | None = None
-    """A Job against the candidate before it gets any traffic, such as an evaluation set or a smoke test. When unset,
-    readiness is enough. Not carried out by this version."""
+    """A Job against the candidate before it gets any traffic, such as an evaluation set or a smoke test: a first
+    revision too. Each attempt runs it once; a return within rollbackWindowSeconds, and a promotion that a person asks
+    for, go without. Not with recreate. When unset, readiness is enough."""
 
     capacity: Capacity = Capacity.AUTO
     """Where the candidate's pods find room. `Auto` (default) and `Surge`: beside the stable ones. `InPlace`, in their
@@ -199,3 +203,12 @@ class Rollout(ApiModel):
     )
     def _has_at_most_one_strategy(self) -> bool:
         return count_set(self.canary, self.blue_green, self.recreate) <= 1
+
+    @rule(
+        "!has(self.preflight) || !has(self.recreate)",
+        "preflight does not go with recreate, whose candidate has no pods before the stable ones are gone; use "
+        "blueGreen or canary, or remove preflight",
+        field_path=".preflight",
+    )
+    def _preflight_has_pods_to_try(self) -> bool:
+        return self.preflight is None or self.recreate is None

@@ -84,6 +84,14 @@ class MetricSlices(StatusModel):
     )
 
 
+class PreflightStatus(StatusModel):
+    """The preflight of this attempt."""
+
+    job: str = Field(description="Name of the Job.")
+    started_at: Instant = Field(description="When the candidate was ready for it.")
+    passed_at: Instant | None = Field(default=None, description="When the Job was seen to have succeeded.")
+
+
 class RolloutStatus(StatusModel):
     """Where the rollout stands. Persisted in full: a restart changes nothing."""
 
@@ -158,6 +166,9 @@ class RolloutStatus(StatusModel):
         max_length=MAX_METRICS,
         description="Of metrics that are judged in slices: which there are.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric"]},
+    )
+    preflight: PreflightStatus | None = Field(
+        default=None, description="The preflight of this attempt, once the candidate is ready for it."
     )
     return_from: str | None = Field(
         default=None,

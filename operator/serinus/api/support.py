@@ -60,11 +60,6 @@ _GAPS: Final = (
         _when("spec.rollout.canary.steps", _rewritten_matches),
     ),
     _Gap(
-        "a preflight Job is",
-        "remove it",
-        _when("spec.rollout.preflight", lambda spec: spec.rollout.preflight is not None),
-    ),
-    _Gap(
         "an in-place rollout is",
         "remove it, or set Auto or Surge, which both put the candidate beside the stable revision",
         _when("spec.rollout.capacity", lambda spec: spec.rollout.capacity is Capacity.IN_PLACE),

@@ -67,6 +67,7 @@ def _paused(s: Situation, where: str) -> tuple[str, ...]:
 
 def _under_way(reason: str, where: str) -> tuple[str, ...]:
     look = {
+        Reason.PREFLIGHT: "look at the Job that the message names",
         Reason.EVIDENCE_MISSING: "look why the metrics can't be read: Prometheus, scraping, labels; the traffic stays",
         Reason.ROUTE_NOT_ACCEPTED: "look at the gateway that the message names",
         Reason.PODS_UNSCHEDULABLE: "make room on a node that fits, or change spec.placement",

@@ -1,8 +1,8 @@
 """The children that the operator would make of a resource where there is nothing yet. Pure.
 
 Called by `kubectl serinus render` and `validate`. The operator's own `decide` is asked again and again, each time with
-the objects that it asked for before, in a cluster where every pod is ready and every gateway content at once; it ends
-where nothing is left to do.
+the objects that it asked for before, in a cluster where every pod is ready, every Job done and every gateway content at
+once; it ends where nothing is left to do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from serinus.api.deployment import ModelDeployment
-from serinus.api.kinds import HTTP_ROUTE, REPLICA_SET, SERVICE, Kind
+from serinus.api.kinds import HTTP_ROUTE, JOB, LABEL_REVISION, REPLICA_SET, SERVICE, Kind
 from serinus.api.reasons import ConditionType
 from serinus.api.revision import revision_of_child
 from serinus.core.decide import decide
@@ -21,6 +21,7 @@ from serinus.core.observation import (
     Capabilities,
     ChildObject,
     Children,
+    JobState,
     Observation,
     ParentState,
     PodState,
@@ -116,6 +117,7 @@ def _observed(name: str, objects: _Objects, ready_since: datetime) -> Children:
             for number in range(_replicas(found))
         ),
         route=_route(name, route) if route is not None else None,
+        jobs={child: _job(found) for (kind, child), found in objects.items() if kind == JOB.kind},
         stable_selector=service["spec"]["selector"] if service is not None else None,
     )
 
@@ -131,6 +133,12 @@ def _replicas(replica_set: Mapping[str, Any]) -> int:
 def _replica_set(revision: str, found: Mapping[str, Any]) -> ReplicaSetState:
     name, replicas = found["metadata"]["name"], _replicas(found)
     return ReplicaSetState(revision, name, f"{REPLICA_SET.kind}/{name}", "1", replicas, replicas, replicas)
+
+
+def _job(found: Mapping[str, Any]) -> JobState:
+    """A preflight that has succeeded."""
+    metadata = found["metadata"]
+    return JobState(metadata["name"], metadata["labels"][LABEL_REVISION], succeeded=True, failed=False)
 
 
 def _pod(name: str, revision: str, since: datetime) -> PodState:

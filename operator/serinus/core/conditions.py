@@ -18,7 +18,7 @@ from serinus.api.revision import candidate_service_name
 from serinus.api.status import Condition
 from serinus.core.images import mixed_images, short
 from serinus.core.recommendation import in_words
-from serinus.core.rollout import recreate
+from serinus.core.rollout import preflight, recreate
 from serinus.core.rollout.actions import wants_pause
 from serinus.core.rollout.returns import is_kept
 from serinus.core.rollout.situation import Situation
@@ -89,6 +89,9 @@ def _available(s: Situation) -> _Draft:
     if s.rollout.recreates:
         message = f"rollout.recreate: nobody is served meanwhile; {recreate.progress(s)}"
         return _Draft(ConditionType.AVAILABLE, False, Reason.RECREATING, message)
+    if s.stable is None and s.awaits_preflight:
+        message = f"Nobody is served before {s.candidate} has passed its preflight: no revision served before it"
+        return _Draft(ConditionType.AVAILABLE, False, Reason.PREFLIGHT, message)
     message = f"No pod that gets requests is ready; {s.trouble if s.candidate else 'see the pods of the ReplicaSet'}"
     return _Draft(ConditionType.AVAILABLE, False, Reason.NO_READY_PODS, message)
 
@@ -233,6 +236,8 @@ def _starting(s: Situation) -> Stall:
     lacking = _lacking_pods(s, s.first_share_pods)
     if lacking is not None:
         return lacking
+    if s.awaits_preflight:
+        return Stall(Reason.PREFLIGHT, preflight.progress(s))
     if wants_pause(s) and not s.nothing_served_before:
         return Stall(Reason.PAUSED_BY_PERSON, f"{s.candidate} is ready, and paused by annotation")
     return _to_be_found(s) if s.stable is None else _beside_stable(s)

@@ -170,10 +170,11 @@ def _unknown_feature(s: Situation) -> Stall | None:
 
 
 def _reserved(s: Situation) -> Stall | None:
-    if s.revision in kept_revisions(s):
-        return None
     try:
-        render.pod_template(s.observation.deployment, s.revision)
+        if s.spec.rollout.preflight is not None:
+            render.preflight_job(s.observation.deployment, s.revision, "", 0)
+        if s.revision not in kept_revisions(s):
+            render.pod_template(s.observation.deployment, s.revision)
     except render.ReservedField as refused:
         return Stall(Reason.RESERVED_FIELD, str(refused))
     return None
@@ -198,6 +199,8 @@ def _late_first_revision(s: Situation) -> Stall | None:
     if s.rollout.phase is not Phase.STARTING or s.stable is not None or not s.deadline_passed:
         return None
     ready = s.children.ready(s.candidate) >= s.first_share_pods
+    if ready and s.awaits_preflight:  # the Job has a deadline of its own
+        return None
     because = (s.route_trouble if ready else None) or s.trouble
     return Stall(Reason.PROGRESS_DEADLINE_EXCEEDED, f"the first revision does not serve in time: {because}")
 

@@ -101,6 +101,24 @@ class RouteState:
 
 
 @dataclass(frozen=True, slots=True)
+class JobState:
+    """A preflight Job."""
+
+    name: str
+    revision: str
+    succeeded: bool
+    failed: bool
+    """Whether it is over, and did not succeed."""
+    words: str = ""
+    """Its own words and those of its pods: why it failed, or what keeps its pods."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.succeeded or self.failed
+
+
+@dataclass(frozen=True, slots=True)
 class ChildObject:
     """A child as the API server has it."""
 
@@ -125,6 +143,8 @@ class Children:
     """Ready endpoints of each revision's own Service: the pods that gateways and kube-proxy have been told of."""
     pods: tuple[PodState, ...] = ()
     route: RouteState | None = None
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+    """By name."""
     stable_selector: Mapping[str, str] | None = None
     """Selector of the stable Service; None where the Service does not exist."""
 

@@ -17,6 +17,8 @@ from serinus.api.kinds import (
     CONTROLLER_REVISION,
     DISRUPTION_BUDGET,
     HTTP_ROUTE,
+    JOB,
+    LABEL_REVISION,
     LABEL_ROLE,
     NETWORK_POLICY,
     POD_MONITOR,
@@ -53,6 +55,7 @@ def intents(s: Situation) -> tuple[Intent, ...]:
         *objects,
         *_shared_services(s),
         *([] if route_first else route),
+        *_preflight(s),
         *_autoscaler(s),
         *_scales(s),
         *_deletions(s, kept),
@@ -117,8 +120,12 @@ def _candidate_target(s: Situation, candidate: str) -> int:
 
 
 def _unused_target(s: Situation, revision: str) -> int:
-    """None, once its traffic is confirmed to be elsewhere, and what of it was under way has had its time."""
-    relieved = revision not in s.in_force and revision not in s.split and s.split_confirmed
+    """None, once its traffic is confirmed to be elsewhere, and what of it was under way has had its time.
+
+    A status that knows of no revision takes none down.
+    """
+    knows_any = s.stable or s.candidate or s.status.rejected
+    relieved = knows_any and revision not in s.in_force and revision not in s.split and s.split_confirmed
     waits = s.released_at is not None and s.now < s.released_at and s.children.ready(revision)
     return 0 if relieved and not waits else _observed_replicas(s, revision)
 
@@ -193,7 +200,7 @@ def _stable_service_revisions(s: Situation) -> tuple[str, ...]:
     """Whose pods the stable address leads to: without a gateway, those of all that have a share."""
     if s.spec.traffic.gateway is None:
         return tuple(s.split)
-    serving = s.stable or s.candidate
+    serving = s.stable or next(iter(s.split), None)
     return (serving,) if serving else ()
 
 
@@ -201,9 +208,10 @@ def _candidate_service_revision(s: Situation) -> str | None:
     """The candidate, if somebody may want to try it: a Service costs a dozen writes, most of them by controllers.
 
     That is where the rollout gives people or a Job the time for it, before or beside the users' requests. What is there
-    stays until the candidate goes. Before there is a stable revision, the stable address leads to the candidate.
+    stays until the candidate goes. Before there is a stable revision, the stable address leads to the candidate, unless
+    a preflight comes first.
     """
-    if s.stable is None or s.candidate is None:
+    if s.candidate is None or (s.stable is None and s.spec.rollout.preflight is None):
         return None
     time_to_try = any(step.approval or not step.weight_percent for step in s.steps)
     to_be_tried = time_to_try or s.spec.rollout.preflight is not None or s.rollout.phase in WAITING_PHASES
@@ -241,6 +249,27 @@ def _backends_are_there(s: Situation) -> bool:
     )
 
 
+def _preflight(s: Situation) -> Iterable[Intent]:
+    """The Job of this attempt, as soon as it finds the candidate at its Service, and only once."""
+    deployment, preflight = s.observation.deployment, s.rollout.preflight
+    if not s.awaits_preflight or preflight is None or s.preflight_job is not None or s.candidate is None:
+        return
+    service = _observed(s, SERVICE, candidate_service_name(deployment.metadata.name))
+    leads_to = (service.manifest["spec"].get("selector") or {}).get(LABEL_REVISION) if service is not None else None
+    if leads_to == s.candidate:
+        yield Create(JOB, render.preflight_job(deployment, s.candidate, preflight.job, s.status.moves))
+
+
+def _kept_jobs(s: Situation) -> frozenset[str]:
+    """Jobs that stay: that of this attempt, unless it runs for nothing, and of each rejected revision the newest."""
+    by_age = sorted(s.children.jobs.values(), key=lambda job: s.children.objects[JOB.kind, job.name].moves)
+    rejected = {each.revision for each in s.status.rejected}
+    kept = {job.revision: job.name for job in by_age if job.revision in rejected and job.finished}
+    current = s.preflight_job
+    needed = current is not None and (current.finished or s.awaits_preflight)
+    return frozenset(kept.values()) | ({current.name} if current is not None and needed else set())
+
+
 def _autoscaler(s: Situation) -> Iterable[Intent]:
     """That of the stable revision, where the spec leaves its size to one; it goes before the size is set here again."""
     deployment, autoscaling = s.observation.deployment, s.spec.scaling.autoscaling
@@ -267,7 +296,10 @@ def _scales(s: Situation) -> Iterable[Intent]:
 
 
 def _deletions(s: Situation, kept: Mapping[str, KeptRevision]) -> Iterable[Intent]:
+    kept_jobs = _kept_jobs(s)
     for (kind, name), child in s.children.objects.items():
+        if kind == JOB.kind and name not in kept_jobs:
+            yield Delete(JOB, name, child.uid)
         role = child.manifest["metadata"].get("labels", {}).get(LABEL_ROLE)
         if kind == SERVICE.kind and role == ROLE_CANDIDATE and _candidate_service_revision(s) is None:
             yield Delete(SERVICE, name, child.uid)

@@ -201,10 +201,11 @@ def desired_split(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, chil
     """
     stable = status.stable.revision if status.stable else None
     candidate = status.candidate.revision if status.candidate else None
+    awaits = awaits_preflight(spec, status, children)
     if stable is None:
-        return {_first(candidate, children): 100} if candidate else {}
+        return _before_any_is_stable(status, children, unproven=awaits)
     replicas = wanted_replicas(spec, status, children)
-    lender = _lender(status, children) if replicas else None
+    lender = _lender(status, children, unproven=candidate if awaits else None) if replicas else None
     if children.ready(stable) == 0 and lender is not None:
         return {lender: 100}
     if candidate is None:
@@ -263,20 +264,47 @@ def desired_mirrors(
     return {candidate.revision: percent} if percent and able and serves else {}
 
 
+def _before_any_is_stable(status: ModelDeploymentStatus, children: Children, *, unproven: bool) -> dict[str, int]:
+    """The candidate, as soon as there is one; beside one that is held back or was rejected, who had them before."""
+    candidate = status.candidate.revision if status.candidate else None
+    if candidate is not None and not (unproven or status.rollout.phase is Phase.ROLLING_BACK):
+        return {_first(candidate, children): 100}
+    before = _leading(children) if candidate is not None or status.rejected else None
+    return {before: 100} if before is not None else {}
+
+
+def awaits_preflight(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, children: Children) -> bool:
+    """Whether the candidate may have no request yet, not even on loan: its preflight has not passed.
+
+    A first revision that got requests before a preflight was asked for goes without: nobody else would answer them.
+    """
+    rollout, candidate = status.rollout, status.candidate
+    asked = spec.rollout.preflight is not None and rollout.phase is Phase.STARTING and not rollout.skips_steps
+    if not asked or candidate is None or (rollout.preflight is not None and rollout.preflight.passed_at is not None):
+        return False
+    return status.stable is not None or weights_in_force(children).get(candidate.revision, 0) == 0
+
+
+def _leading(children: Children) -> str | None:
+    """The revision to which requests are led already."""
+    return next((revision for revision in weights_in_force(children) if revision in children.replica_sets), None)
+
+
 def _first(candidate: str, children: Children) -> str:
     """Who serves before there is a stable revision: the candidate, or one before it until the candidate has pods."""
     serving = (revision for revision in weights_in_force(children) if children.ready(revision))
     return candidate if children.ready(candidate) else next(serving, candidate)
 
 
-def _lender(status: ModelDeploymentStatus, children: Children) -> str | None:
-    """Who serves in place of stable: one that passed its judgement before one that has not yet."""
+def _lender(status: ModelDeploymentStatus, children: Children, unproven: str | None) -> str | None:
+    """Who serves in place of stable: one that passed its judgement before one that has not yet; never `unproven`."""
     candidate = status.candidate.revision if status.candidate else None
     previous = status.previous.revision if status.previous else None
     leaving = status.rollout.phase is Phase.ROLLING_BACK and weights_in_force(children).get(candidate or "", 0) == 0
     unjudged = status.rollout.phase is not Phase.PROMOTING
     lenders = (previous, candidate) if unjudged else (candidate, previous)
-    able = (each for each in lenders if each and children.ready(each) and not (each == candidate and leaving))
+    held_back = {unproven, candidate if leaving else None}
+    able = (each for each in lenders if each and children.ready(each) and each not in held_back)
     return next(able, None)
 
 
@@ -303,7 +331,12 @@ def split_is_confirmed(
     matches: Mapping[str, tuple[Headers, ...]] | None = None,
     mirrors: Mapping[str, int] | None = None,
 ) -> bool:
-    """Whether they are in force: written, and by every gateway accepted for the route as it is now."""
+    """Whether they are in force: written, and by every gateway accepted for the route as it is now.
+
+    Nobody's share is in force as long as nothing leads to any revision.
+    """
+    if not split:
+        return _leading(children) is None
     if spec.traffic.gateway is None:
         if len(split) > 1:
             return selects_all(children.stable_selector)

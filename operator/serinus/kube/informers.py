@@ -65,6 +65,8 @@ class Informer:
         on_change: OnChange,
         *,
         label_selector: str | None = None,
+        deployment_label: str = LABEL_DEPLOYMENT,
+        name: str = "",
         namespaces: Sequence[str] = (),
         holds: Holds | None = None,
         strip: Callable[[dict[str, Any]], Manifest] = without_managed_fields,
@@ -74,12 +76,15 @@ class Informer:
     ) -> None:
         """Follow `kind` in `namespaces` (none: in all of them) where `label_selector` matches.
 
+        `deployment_label` is the label that says which ModelDeployment an object belongs to. `name` tells it from other
+        informers of the kind; by default the kind's plural.
         Objects of ModelDeployments for which `holds` says no are let go (None: all are kept); when it begins to say yes
         of one, its objects have to be fetched, and when it ends, to be released. `strip` keeps of an object what is
         used. `on_change` is called in the event loop and must not block; what it raises ends `run`. A kind that is not
         installed is looked for again every `recheck_seconds`; `on_installed` hears when that changes.
         """
         self.kind = kind
+        self.name = name or kind.plural
         self.synced = asyncio.Event()
         """Set once the cache has been complete, or the kind is known not to be installed."""
         self.installed = True
@@ -87,6 +92,7 @@ class Informer:
         self._on_change = on_change
         self._on_installed = on_installed
         self._label_selector = label_selector
+        self._deployment_label = deployment_label
         self._holds = holds
         self._strip = strip
         self._page_size = page_size
@@ -98,7 +104,7 @@ class Informer:
         """For each fetch under way, the keys that the watch has told of since it began."""
 
     def of_deployment(self, namespace: str, deployment: str) -> tuple[Manifest, ...]:
-        """Objects with the label `serinus.dev/deployment: <deployment>`, by name."""
+        """Objects whose label says that they belong to this ModelDeployment, by name."""
         keys = self._of_deployment.get((namespace, deployment), ())
         return tuple(found for key in sorted(keys) if (found := self._objects.get(key)) is not None)
 
@@ -109,7 +115,7 @@ class Informer:
         """
         key = object_key(manifest)
         scope = next((each for each in self._scopes if self._is_in(each, key)), None)
-        if scope is None or scope.version is None or _deployment(manifest) is None:
+        if scope is None or scope.version is None or self._deployment(manifest) is None:
             return  # nowhere in view; or about to be listed; or not what the label selects
         if object_version(manifest) > int(scope.version) and not self._objects.has_newer(manifest):
             self._put(dict(manifest))
@@ -120,7 +126,7 @@ class Informer:
         What the watch tells of meanwhile is left alone: it may be newer than the list.
         """
         scope = next(each for each in self._scopes if each.namespace in {None, namespace})
-        of_these = f"{LABEL_DEPLOYMENT} in ({','.join(deployments)})"
+        of_these = f"{self._deployment_label} in ({','.join(deployments)})"
         selector = f"{self._label_selector},{of_these}" if self._label_selector else of_these
         while True:
             told: set[ObjectKey] = set()
@@ -275,13 +281,13 @@ class Informer:
         key = object_key(raw)
         if self._objects.has(raw):
             return key
-        if self._holds is not None and not self._holds(key[0], _deployment(raw) or ""):
+        if self._holds is not None and not self._holds(key[0], self._deployment(raw) or ""):
             self._drop(key)
             return key
         old, new = self._objects.get(key), self._strip(raw)
         self._unindex(key, old)
         self._objects.put(new)
-        if deployment := _deployment(new):
+        if deployment := self._deployment(new):
             self._of_deployment.setdefault((key[0], deployment), set()).add(key)
         self._on_change(old, new)
         return key
@@ -293,17 +299,15 @@ class Informer:
             self._on_change(old, None)
 
     def _unindex(self, key: ObjectKey, old: Manifest | None) -> None:
-        deployment = _deployment(old) if old is not None else None
+        deployment = self._deployment(old) if old is not None else None
         if deployment and (keys := self._of_deployment.get((key[0], deployment))):
             keys.discard(key)
             if not keys:
                 del self._of_deployment[key[0], deployment]
 
-
-def _deployment(manifest: Manifest) -> str | None:
-    labels = manifest["metadata"].get("labels") or {}
-    name = labels.get(LABEL_DEPLOYMENT)
-    return str(name) if name else None
+    def _deployment(self, manifest: Manifest) -> str | None:
+        name = (manifest["metadata"].get("labels") or {}).get(self._deployment_label)
+        return str(name) if name else None
 
 
 def _pause_seconds(failures: int) -> float:

@@ -14,6 +14,7 @@ from serinus.api.kinds import (
     CONTAINER,
     ENDPOINT_SLICE,
     HTTP_ROUTE,
+    JOB,
     LABEL_REVISION,
     LABEL_ROLE,
     POD,
@@ -22,7 +23,16 @@ from serinus.api.kinds import (
     SERVICE,
 )
 from serinus.api.revision import revision_of_child
-from serinus.core.observation import ChildObject, Children, Headers, ParentState, PodState, ReplicaSetState, RouteState
+from serinus.core.observation import (
+    ChildObject,
+    Children,
+    Headers,
+    JobState,
+    ParentState,
+    PodState,
+    ReplicaSetState,
+    RouteState,
+)
 from serinus.core.plan import Manifest
 from serinus.kube.ownership import is_booked, without_managed_fields
 
@@ -39,12 +49,14 @@ def observe_children(
     objects: Iterable[Manifest],
     pods: Iterable[Manifest] = (),
     endpoint_slices: Iterable[Manifest] = (),
+    *,
+    preflight_pods: Iterable[Manifest] = (),
 ) -> Children:
     """What belongs to the ModelDeployment `name` with `uid`.
 
     `objects` are child kinds of its namespace, each with its `kind`; those whose controller is somebody else are left
     out. `pods` count where their controller is one of its ReplicaSets, `endpoint_slices` where it is the Service of one
-    of its revisions.
+    of its revisions, `preflight_pods` where it is one of its Jobs.
     """
     ours = [manifest for manifest in objects if controller_uid(manifest) == uid]
     replica_sets = [manifest for manifest in ours if manifest["kind"] == REPLICA_SET.kind]
@@ -58,6 +70,7 @@ def observe_children(
         endpoints=_ready_endpoints(ours, endpoint_slices),
         pods=tuple(pod_state(pod) for pod in pods if controller_uid(pod) in owners and _revision(pod)),
         route=route_state(name, route) if route is not None else None,
+        jobs=_jobs(ours, preflight_pods),
         stable_selector=(service.get("spec", {}).get("selector") or {}) if service is not None else None,
     )
 
@@ -136,6 +149,24 @@ def pod_state(pod: Manifest) -> PodState:
     )
 
 
+def job_state(job: Manifest, pods: Iterable[Manifest] = ()) -> JobState:
+    """How far a Job is, in its own words and those of its pod that failed last, or that does not come up."""
+    conditions = (job.get("status") or {}).get("conditions")
+    failed = _condition(conditions, "Failed")
+    newest_last = sorted(pods, key=lambda pod: (_end_of(pod), pod["metadata"]["name"]))
+    told = [f"pod {pod['metadata']['name']}: {words}" for pod in newest_last if (words := _job_pod_trouble(pod))]
+    if failed is not None and _is_true(failed):
+        told.insert(0, _words(failed.get("reason") or "Failed", failed.get("message")))
+        told = [told[0], *told[1:][-1:]]
+    return JobState(
+        name=job["metadata"]["name"],
+        revision=_revision(job),
+        succeeded=_is_true(_condition(conditions, "Complete")),
+        failed=_is_true(failed),
+        words=_short("; ".join(told[-2:])),
+    )
+
+
 def route_state(deployment: str, route: Manifest) -> RouteState:
     """Weights by revision and what each gateway says of the route.
 
@@ -206,6 +237,35 @@ def only_ready_endpoints(endpoint_slice: dict[str, Any]) -> Manifest:
 def without_status(manifest: dict[str, Any]) -> Manifest:
     """The object without its status and without the books of who owns its fields, neither of which is used."""
     return {key: value for key, value in without_managed_fields(manifest).items() if key != "status"}
+
+
+def _jobs(ours: Sequence[Manifest], pods: Iterable[Manifest]) -> dict[str, JobState]:
+    jobs = [manifest for manifest in ours if manifest["kind"] == JOB.kind]
+    of_job: dict[str, list[Manifest]] = {}
+    for pod in pods if jobs else ():
+        of_job.setdefault(controller_uid(pod) or "", []).append(pod)
+    return {job["metadata"]["name"]: job_state(job, of_job.get(job["metadata"]["uid"], ())) for job in jobs}
+
+
+def _job_pod_trouble(pod: Manifest) -> str | None:
+    """Why a pod that is to end by itself has failed, or does not start."""
+    status = pod.get("status") or {}
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if words := _container_trouble(container):
+            return _short(f"container {container.get('name')}: {words}")
+    scheduled = _condition(status.get("conditions"), "PodScheduled")
+    if status.get("reason"):
+        return _words(status["reason"], status.get("message"))
+    if scheduled is not None and scheduled.get("status") == "False":
+        return _words(scheduled.get("reason") or "Unschedulable", scheduled.get("message"))
+    return None
+
+
+def _end_of(pod: Manifest) -> str:
+    """When the last of its containers ended; empty while one runs."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or ()
+    ends = [((each.get("state") or {}).get("terminated") or {}).get("finishedAt") or "" for each in containers]
+    return max(map(str, ends), default="")
 
 
 def _ready_endpoints(ours: Sequence[Manifest], endpoint_slices: Iterable[Manifest]) -> dict[str, int]:

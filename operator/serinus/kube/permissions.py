@@ -55,6 +55,7 @@ PERMISSIONS: Final = (
     Permission("autoscaling", "horizontalpodautoscalers", _CHILD, "Have the stable revision sized by its load."),
     Permission("policy", "poddisruptionbudgets", _CHILD, "Let drains take one pod of a revision at a time."),
     Permission("networking.k8s.io", "networkpolicies", _CHILD, "Open the serving port of the pods, and no other."),
+    Permission("batch", "jobs", _CHILD, "Try a candidate by its preflight before it gets requests."),
     Permission("", "pods", _LIST, "See readiness, restarts and why a pod does not start."),
     Permission("discovery.k8s.io", "endpointslices", _LIST, "See which pods gateways have been told of."),
     Permission(

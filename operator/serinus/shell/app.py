@@ -151,7 +151,7 @@ class _Operator:
         self.health = Health(
             contacts={
                 MODEL_DEPLOYMENT.plural: lambda: self._watch.contact_at,
-                **{informer.kind.plural: _contact_at(informer) for informer in self._caches.informers},
+                **{informer.name: _contact_at(informer) for informer in self._caches.informers},
             },
             stale_after_seconds=settings.watch_stale_seconds,
             longest_pass_seconds=lambda: self._loop.longest_pass_seconds,
@@ -257,7 +257,7 @@ class _Operator:
             "Time since the last sign of life of a watch: an answer, an event, a bookmark, a renewal.",
             {watch: partial(self.health.silence_seconds, watch) for watch in self.health.contacts},
         )
-        held = {informer.kind.plural: partial(len, informer) for informer in informers}
+        held = {informer.name: partial(len, informer) for informer in informers}
         per_resource(
             "serinus_cached_objects",
             "Objects that the cache behind a watch holds.",

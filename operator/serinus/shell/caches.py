@@ -20,6 +20,7 @@ from serinus.api.kinds import (
     GATEWAY_CLASS,
     HTTP_ROUTE,
     LABEL_DEPLOYMENT,
+    LABEL_PREFLIGHT,
     LABEL_ROLE,
     MODEL_DEPLOYMENT,
     NETWORK_POLICY,
@@ -192,19 +193,32 @@ class Caches:
         self._addresses = Addresses(self._known_gateways, on_change)
         self._shard = Shard(on_change) if sharded else None
         self.deployments = DeploymentCache(self._deployment_changed)
-        self._of_children = tuple(
+        holds = None if self._shard is None else self._shard.holds
+        of_children = tuple(
             Informer(
                 cluster,
                 kind,
                 self._child_changed,
                 label_selector=_SELECTED.get(kind, LABEL_DEPLOYMENT),
                 namespaces=namespaces,
-                holds=None if self._shard is None else self._shard.holds,
+                holds=holds,
                 strip=_KEPT.get(kind, without_managed_fields),
                 on_installed=self._capabilities_changed,
             )
             for kind in (*CHILD_KINDS, POD, ENDPOINT_SLICE)
         )
+        self._preflight_pods = Informer(
+            cluster,
+            POD,
+            self._preflight_pod_changed,
+            label_selector=LABEL_PREFLIGHT,
+            deployment_label=LABEL_PREFLIGHT,
+            name="preflight pods",
+            namespaces=namespaces,
+            holds=holds,
+            strip=only_what_is_observed,
+        )
+        self._of_children = (*of_children, self._preflight_pods)
         kept_of = {
             GATEWAY: only_what_is_known,
             GATEWAY_CLASS: only_its_features,
@@ -213,7 +227,7 @@ class Caches:
             Informer(cluster, kind, self._gateway_changed, strip=kept) for kind, kept in kept_of.items()
         )
         self.informers: Final = (*self._of_children, *self._of_gateways)
-        self._of_kind = {informer.kind: informer for informer in self.informers}
+        self._of_kind = {informer.kind: informer for informer in (*of_children, *self._of_gateways)}
         self._custom_metrics = CustomMetrics(
             cluster,
             is_needed=lambda: any(self._in_need_of_custom_metrics()),
@@ -229,7 +243,7 @@ class Caches:
                 group.create_task(shard, name="shard")
             group.create_task(self._custom_metrics.run(), name="custom metrics")
             for informer in self.informers:
-                group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
+                group.create_task(informer.run(), name=f"informer {informer.name}")
 
     @property
     def synced(self) -> bool:
@@ -263,7 +277,8 @@ class Caches:
         """The children of the ModelDeployment with this uid, as last told."""
         objects = (each for kind in CHILD_KINDS for each in self._of_kind[kind].of_deployment(*key))
         pods, slices = (self._of_kind[kind].of_deployment(*key) for kind in (POD, ENDPOINT_SLICE))
-        return observe_children(key[1], uid, objects, pods, slices)
+        preflight_pods = self._preflight_pods.of_deployment(*key)
+        return observe_children(key[1], uid, objects, pods, slices, preflight_pods=preflight_pods)
 
     def capabilities(self) -> Capabilities:
         """What the cluster and this operator can do now."""
@@ -316,6 +331,14 @@ class Caches:
             if key is not None:
                 self._on_change(key, urgent=urgent)
 
+    def _preflight_pod_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        """A pod of a preflight Job, which belongs to a ModelDeployment by a label of its own."""
+        for manifest in (old, new):
+            key = _deployment_of(manifest, LABEL_PREFLIGHT) if manifest is not None else None
+            if key is not None:
+                self._on_change(key)
+                return
+
     def _route_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Another one may wait for the address of a route that has gone from it."""
         for route, now in ((old, None), (new, new)):
@@ -349,7 +372,7 @@ def _route_of(manifest: Manifest) -> Key | None:
     return key if key is not None and key[1] == manifest["metadata"]["name"] else None
 
 
-def _deployment_of(manifest: Manifest) -> Key | None:
+def _deployment_of(manifest: Manifest, label: str = LABEL_DEPLOYMENT) -> Key | None:
     metadata = manifest["metadata"]
-    name = (metadata.get("labels") or {}).get(LABEL_DEPLOYMENT)
+    name = (metadata.get("labels") or {}).get(label)
     return (metadata.get("namespace", ""), name) if name else None

@@ -72,6 +72,12 @@ _RULES = [
         "at most one of canary, blueGreen and recreate",
     ),
     (
+        "a preflight before the candidate has pods",
+        _with(rollout={"recreate": {}, "preflight": {"jobTemplate": {}}}),
+        "spec.rollout.preflight",
+        "preflight does not go with recreate",
+    ),
+    (
         "replicas beside autoscaling",
         _with(scaling={"replicas": 2, "autoscaling": {"maxReplicas": 3}}),
         "spec.scaling",

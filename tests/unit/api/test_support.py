@@ -58,7 +58,6 @@ def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"rollout": {"preflight": {"jobTemplate": {}}}}, "spec.rollout.preflight"),
     ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
     ({"serving": {"image": IMAGE, "configChecksum": "Auto"}}, "spec.serving.configChecksum"),
     ({"monitoring": {}}, "spec.monitoring"),

@@ -182,8 +182,8 @@ def test_render_needs_no_cluster_and_writes_manifests():
 
 
 def test_what_would_be_refused_is_not_rendered():
-    spec = {"serving": {"image": IMAGE}, "rollout": {"preflight": {"jobTemplate": {}}}}
-    with pytest.raises(Stalled, match=r"Unsupported: .*preflight"):
+    spec = {"serving": {"image": IMAGE}, "rollout": {"capacity": "InPlace"}}
+    with pytest.raises(Stalled, match=r"Unsupported: .*capacity"):
         children_of_first(ModelDeployment.parse(resource(spec)), NOW)
 
 

@@ -492,3 +492,52 @@ def test_lost_pods_are_told_from_pods_that_were_sent_away(
         for wanted, ready in (before, after)
     ]
     assert has_lost_pods(*sets) is lost
+
+
+def job(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return owned("Job", "fraud-preflight-3", status={"conditions": list(conditions)})
+
+
+def job_pod(name: str, state: dict[str, Any], *, owner: str = "fraud-preflight-3-uid", **more: Any) -> dict[str, Any]:
+    container = {"name": "try", "state": state, **more}
+    return owned("Pod", name, owner=owner, status={"phase": "Failed", "containerStatuses": [container]})
+
+
+def ended(code: int, at: str, message: str = "") -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": "Error", "message": message, "finishedAt": at}}
+
+
+FAILED = condition("Failed", "True", reason="BackoffLimitExceeded", message="Job has reached the backoff limit")
+
+
+def test_a_failed_job_is_told_in_its_words_and_those_of_the_pod_that_failed_last():
+    pods = [job_pod("b", ended(1, T2, "accuracy 0.71 is below 0.9")), job_pod("c", ended(1, T1, "accuracy 0.72"))]
+    (state,) = observe_children("fraud", "deployment-uid", [job(FAILED)], preflight_pods=pods).jobs.values()
+
+    assert (state.failed, state.succeeded, state.revision) == (True, False, REVISION)
+    assert state.words == (
+        "BackoffLimitExceeded: Job has reached the backoff limit; pod b: container try: Terminated: it ended with "
+        "Error, exit code 1: accuracy 0.71 is below 0.9"
+    )
+
+
+def test_a_job_whose_pods_do_not_start_says_why_and_is_not_over():
+    pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    pods = [job_pod("b", pulling), job_pod("stranger", ended(1, T1), owner="another-job")]
+    (state,) = observe_children("fraud", "deployment-uid", [job()], preflight_pods=pods).jobs.values()
+
+    assert not state.finished
+    assert state.words == "pod b: container try: ImagePullBackOff: no such image"
+
+
+def test_a_job_that_has_succeeded_says_so():
+    done = job(condition("SuccessCriteriaMet", "True"), condition("Complete", "True"))
+    (state,) = observe_children("fraud", "deployment-uid", [done]).jobs.values()
+
+    assert (state.succeeded, state.failed, state.words) == (True, False, "")
+
+
+def test_a_job_about_to_fail_whose_pods_still_run_is_not_over():
+    (state,) = observe_children("fraud", "deployment-uid", [job(condition("FailureTarget", "True"))]).jobs.values()
+
+    assert not state.finished

@@ -348,6 +348,50 @@ async def test_who_waits_for_an_address_is_woken_when_the_route_that_has_it_is_g
             await asyncio.gather(keeping, return_exceptions=True)
 
 
+async def test_pods_of_a_preflight_are_told_to_the_resource_that_is_tried_and_are_none_of_its_own() -> None:
+    heard: list[Key] = []
+
+    def hear(key: Key, *, urgent: bool = False) -> None:
+        heard.append(key)
+
+    labels = {"serinus.dev/deployment": "iris", "serinus.dev/revision": "5c1e0a9b77"}
+    owner = [{"kind": "ModelDeployment", "name": "iris", "uid": "1", "controller": True}]
+    place = {"namespace": "team", "resourceVersion": "5"}
+    job = {"metadata": {**place, "name": "try", "uid": "9", "labels": labels, "ownerReferences": owner}}
+    of_job = [{"kind": "Job", "name": "try", "uid": "9", "controller": True}]
+    waiting = {"name": "evaluate", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    pod = {
+        "metadata": {
+            **place,
+            "name": "try-x",
+            "uid": "10",
+            "labels": {"serinus.dev/preflight": "iris"},
+            "ownerReferences": of_job,
+        },
+        "status": {"containerStatuses": [waiting]},
+    }
+
+    async def answering(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            await asyncio.sleep(30)
+        selected = request.query.get("labelSelector") == "serinus.dev/preflight"
+        items = {"jobs": [job], "pods": [pod] if selected else []}.get(request.path.rsplit("/", 1)[-1], [])
+        return web.json_response({"metadata": {"resourceVersion": "7"}, "items": items})
+
+    async with cluster_answering(answering) as cluster:
+        caches = Caches(cluster, hear, namespaces=("team",), metric_source=False)
+        keeping = asyncio.create_task(caches.run(asyncio.Event()))
+        try:
+            await until(lambda: caches.synced)
+            assert set(heard) == {IRIS}
+            children = caches.children(IRIS, "1")
+            assert children.pods == ()
+            assert children.jobs["try"].words == "pod try-x: container evaluate: ImagePullBackOff: no such image"
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
 async def until(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not met():  # noqa: ASYNC110 -- polls what nobody announces

@@ -9,6 +9,7 @@ from serinus.core.render.bentoml import request_timeout_seconds
 from serinus.core.render.identity import model_version
 from serinus.core.render.metadata import metadata, owner_labels, pod_selector
 from serinus.core.render.pod_template import pod_template
+from serinus.core.render.preflight import preflight_job
 from serinus.core.render.refusal import ReservedField
 from serinus.core.render.revisions import (
     controller_revision,
@@ -45,6 +46,7 @@ __all__ = [
     "pod_monitor",
     "pod_selector",
     "pod_template",
+    "preflight_job",
     "replica_set",
     "request_timeout_of",
     "request_timeout_seconds",

@@ -114,6 +114,7 @@ def enter_step(
             judged_by=judged_by,
             skips_steps=s.rollout.skips_steps,
             stable_replicas=s.rollout.stable_replicas,
+            preflight=s.rollout.preflight,
             return_from=s.rollout.return_from,
         ),
     )
@@ -352,6 +353,7 @@ def start_over(s: Situation) -> Move:
             started_at=s.now,
             step_started_at=s.now,
             stable_replicas=s.rollout.stable_replicas,
+            preflight=s.rollout.preflight,
             return_from=s.rollout.return_from,
         ),
         analysis=(),

@@ -17,6 +17,7 @@ from serinus.core.pod_ratio import selects_all
 from serinus.core.rollout import holds, moves, recording, recreate, returns
 from serinus.core.rollout.actions import asked_before, wants_pause
 from serinus.core.rollout.clock import NOTED_AFTER, clock_move
+from serinus.core.rollout.preflight import try_first
 from serinus.core.rollout.situation import MAX_RESTARTS, MAX_WEIGHT_LOSSES, Situation
 from serinus.core.sentences import counted
 from serinus.core.traffic import PlannedStep, planned_steps
@@ -94,7 +95,8 @@ def follow_the_spec(s: Situation) -> Move | None:
     if s.revision in {s.candidate, s.rollout.return_from}:
         return None
     if s.stable is None:
-        return moves.take_over_first(s) if s.children.ready(s.candidate) else moves.start(s)
+        serves = s.children.ready(s.candidate) and not s.awaits_preflight
+        return moves.take_over_first(s) if serves else moves.start(s)
     return moves.supersede(s)
 
 
@@ -149,7 +151,7 @@ def give_up_refused(s: Situation) -> Move | None:
 
 def take_over(s: Situation) -> Move | None:
     """Nothing serves that the candidate could be compared with: it takes over as soon as requests find it."""
-    if not s.nothing_served_before:
+    if not s.nothing_served_before or s.awaits_preflight:
         return None
     if s.stable is None and not s.split_confirmed:
         return None
@@ -159,7 +161,7 @@ def take_over(s: Situation) -> Move | None:
 
 def enter_first_step(s: Situation) -> Move | None:
     """The candidate has the pods for its first share, and there is somebody to serve."""
-    if wants_pause(s) or s.replicas == 0:
+    if wants_pause(s) or s.replicas == 0 or s.awaits_preflight:
         return None
     if s.makes_room_first and not s.steps:
         return recreate.make_room(s)
@@ -380,7 +382,7 @@ PROTECTIVE: dict[Phase, tuple[Policy, ...]] = {
 POLICIES: dict[Phase, tuple[Policy, ...]] = {
     Phase.IDLE: (retire_previous, begin),
     Phase.REJECTED: (retire_previous, begin),
-    Phase.STARTING: (follow_the_spec, take_over, reject_late_start, enter_first_step, retire_previous),
+    Phase.STARTING: (follow_the_spec, try_first, take_over, reject_late_start, enter_first_step, retire_previous),
     Phase.HOLDING: (
         follow_the_spec,
         reject_failing,

@@ -21,12 +21,13 @@ from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.api.traffic import GatewayTraffic
 from serinus.core.addresses import gateway_in_force
 from serinus.core.gateways import common_features
-from serinus.core.observation import Children, Evidence, Headers, Observation, PodState
+from serinus.core.observation import Children, Evidence, Headers, JobState, Observation, PodState
 from serinus.core.pod_ratio import in_the_way
 from serinus.core.readings import Missing, MissingReason
 from serinus.core.sentences import counted
 from serinus.core.traffic import (
     PlannedStep,
+    awaits_preflight,
     desired_matches,
     desired_mirrors,
     desired_split,
@@ -216,6 +217,23 @@ class Situation:
         """Whether there is nothing to protect and nothing to compare with: no stable revision, or one never ready."""
         stable = self.status.stable
         return stable is None or not (stable.ever_ready or self.children.ready(stable.revision))
+
+    @cached_property
+    def awaits_preflight(self) -> bool:
+        """Whether the candidate gets no request before its preflight has passed."""
+        return awaits_preflight(self.spec, self.status, self.children)
+
+    @property
+    def preflight_job(self) -> JobState | None:
+        """The Job of this attempt, where it is there."""
+        preflight = self.rollout.preflight
+        return self.children.jobs.get(preflight.job) if preflight is not None else None
+
+    @property
+    def ready_for_preflight(self) -> bool:
+        """Whether the candidate has the pods of its first share, and requests find them."""
+        enough = self.children.ready(self.candidate) >= max(1, self.first_share_pods)
+        return enough and self.reachable_at is not None and self.now >= self.reachable_at
 
     @property
     def first_share_pods(self) -> int:
