@@ -136,6 +136,13 @@ class Settings:
     """What gateways can do, by the controllerName of their GatewayClass, where the operator does not know it or is
     wrong. It overrules what the operator knows and what the GatewayClass publishes."""
 
+    config_key_file: Path | None = None
+    """File with the key by which the content of ConfigMaps and Secrets becomes part of revisions
+    (`serving.configChecksum: Auto`). None: neither is ever read."""
+
+    config_secrets: bool = True
+    """Whether Secrets are read for that, too."""
+
     concurrency: int = 16
     """How many resources are worked on at once."""
 
@@ -381,6 +388,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "watch_namespaces": _namespaces,
     "selector": _selector,
     "gateway_features": _gateway_features,
+    "config_key_file": _path,
+    "config_secrets": _switch,
     "concurrency": _integer(1, 1000),
     "watch_stale_seconds": _number(90, 86_400),
     "route_margin_seconds": _SECONDS,

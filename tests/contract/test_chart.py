@@ -94,10 +94,38 @@ def grants(manifests: list[Manifest], account: str) -> dict[Grant, set[str]]:
     return granted
 
 
+CONFIG_KEY = {"keySecretName": "serinus-config-key", "key": "key"}
+
+
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a", "team-b"]}], ids=["all", "two namespaces"])
-def test_roles_grant_exactly_what_the_operator_uses(values: dict[str, Any]) -> None:
-    declared = {(p.scope, p.group, p.resource, p.own_names_only): set(p.verbs) for p in PERMISSIONS}
-    assert grants(rendered(values), "serinus") == declared
+@pytest.mark.parametrize(
+    ("config_checksum", "switched_on"),
+    [
+        (None, {""}),
+        ({**CONFIG_KEY, "secrets": False}, {"", "configChecksum.keySecretName"}),
+        ({**CONFIG_KEY, "secrets": True}, {"", "configChecksum.keySecretName", "configChecksum.secrets"}),
+    ],
+    ids=["by default", "ConfigMaps", "ConfigMaps and Secrets"],
+)
+def test_roles_grant_exactly_what_the_operator_uses(
+    values: dict[str, Any], config_checksum: dict[str, Any] | None, switched_on: set[str]
+) -> None:
+    used = [permission for permission in PERMISSIONS if permission.switched_on_by in switched_on]
+    declared = {(p.scope, p.group, p.resource, p.own_names_only): set(p.verbs) for p in used}
+    given = values | ({"configChecksum": config_checksum} if config_checksum else {})
+    assert grants(rendered(given), "serinus") == declared
+
+
+def test_the_key_of_configurations_is_mounted_for_the_operator_alone() -> None:
+    manifests = rendered({"configChecksum": {**CONFIG_KEY, "secrets": False}})
+    settings = settings_of(manifests)
+    assert settings.config_key_file == Path("/etc/serinus/config/key")
+    assert settings.config_secrets is False
+    (mount,) = operator_container(manifests)["volumeMounts"]
+    assert mount == {"name": "config-key", "mountPath": "/etc/serinus/config", "readOnly": True}
+    (volume,) = only(manifests, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    assert volume["secret"]["secretName"] == "serinus-config-key"
+    assert volume["secret"]["defaultMode"] == 0o440
 
 
 def test_every_right_has_one_line_and_a_reason() -> None:

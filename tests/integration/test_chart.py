@@ -149,7 +149,7 @@ def wait_for(heard: Callable[[], bool], seconds: float = 30) -> None:
 def declared(own: str, watched: str, name: str) -> set[Right]:
     """Every right of the table, with the operator's namespace, one it watches, and the chart's full name filled in."""
     rights: set[Right] = set()
-    for permission in PERMISSIONS:
+    for permission in (each for each in PERMISSIONS if not each.switched_on_by):
         where = {Scope.OWN_NAMESPACE: own, Scope.WATCHED_NAMESPACES: watched, Scope.CLUSTER: ""}[permission.scope]
         narrowed = (CRD if permission.scope is Scope.CLUSTER else name) if permission.own_names_only else ""
         rights |= {(verb, permission.group, permission.resource, where, narrowed) for verb in permission.verbs}

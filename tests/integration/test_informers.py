@@ -16,7 +16,7 @@ import yaml
 
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane
-from serinus.api.kinds import HTTP_ROUTE, POD, SERVICE, Kind
+from serinus.api.kinds import HTTP_ROUTE, POD, SECRET, SERVICE, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import from_kubeconfig, open_session
@@ -80,6 +80,33 @@ async def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.02)
+
+
+async def test_where_metadata_is_asked_for_nothing_else_of_a_secret_is_sent(cluster: HttpCluster, namespace: str):
+    def secret(name: str) -> Manifest:
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {"token": "aHVudGVyMg=="}}
+
+    sent: list[Manifest] = []
+
+    def keep(manifest: dict[str, Any]) -> Manifest:
+        sent.append(manifest)
+        return manifest
+
+    await cluster.create(SECRET, namespace, secret("before"))
+    changes = Changes()
+    how = {"label_selector": None, "metadata_only": True, "strip": keep}
+    async with following(cluster, SECRET, changes, [namespace], **how):
+        later = await cluster.create(SECRET, namespace, secret("later"))
+        await eventually(lambda: changes.of("later") == ["added"])
+        changed = {**secret("later"), "data": {"token": "aHVudGVyMw=="}}
+        await cluster.apply(SECRET, namespace, of(changed, later), version(later), booked=True)
+        await eventually(lambda: "changed" in changes.of("later"))
+        await cluster.delete(SECRET, namespace, "later", later["metadata"]["uid"])
+        await eventually(lambda: changes.of("later")[-1] == "gone")
+
+    assert changes.of("before") == ["added"]
+    assert all(each.keys() <= {"apiVersion", "kind", "metadata"} for each in sent)
+    assert "aHVudGVy" not in json.dumps(sent)
 
 
 async def test_what_is_there_and_what_comes_and_goes_is_seen(cluster: HttpCluster, namespace: str):

@@ -13,9 +13,21 @@ from typing import Any
 
 from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, MODEL_DEPLOYMENT, ROLE_REVISION, Kind
 from serinus.core.addresses import TakenAddress
+from serinus.core.configuration import (
+    NOT_ALLOWED,
+    Absent,
+    Configuration,
+    Content,
+    Known,
+    Source,
+    asks_for_content,
+    configuration,
+    references,
+)
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
 from serinus.shell.addresses import Addresses
+from serinus.shell.configuration import digests
 from serinus.shell.reconciler import Key
 from tests.world.api_server import ApiServer
 
@@ -72,6 +84,8 @@ class Caches:
     on_change: Callable[[], None]
     lag_seconds: int = 0
     """Of all kinds, from the start."""
+    reads_configurations: Callable[[], bool] = lambda: True
+    """Whether the operator may read ConfigMaps and Secrets."""
     _lags: dict[str, int] = field(default_factory=dict)
     _floors: dict[str, tuple[int, Objects]] = field(default_factory=dict)
     """The newest that a kind that is behind has been seen at."""
@@ -120,6 +134,18 @@ class Caches:
         for (_, *owner), each in routes.items():
             index.put_route((owner[0], owner[1]), each)
         return index.taken(key)
+
+    def configuration(self, key: Key) -> Configuration | None:
+        """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
+        manifest = self.deployment(key)
+        if manifest is None or not asks_for_content(manifest):
+            return None
+
+        def look_up(source: Source) -> Known:
+            found = self.of_kind(source.kind).get((source.kind, key[0], source.name))
+            return Content(digests(found, b"the operator's own")) if found else Absent()
+
+        return configuration(references(manifest), look_up) if self.reads_configurations() else NOT_ALLOWED
 
     def learn(self, kind: Kind, manifest: Any) -> None:
         """An object as the API server has just answered it; see `serinus.shell.caches.Caches.learn`."""

@@ -309,3 +309,6 @@ class _Frozen:
 
     def taken_address(self, _: object) -> None:
         return None
+
+    def configuration(self, _: object) -> None:
+        return None

@@ -146,6 +146,8 @@ class World:
     kills: int = 0
     losses_of_status: int = 0
     operator_is_up: bool = True
+    reads_configurations: bool = True
+    """Whether the operator may read ConfigMaps and Secrets."""
     autoscaler_asks: int | None = None
     """Pods that the load takes, as an autoscaler sees it; None: as many as there are."""
     _dirty: bool = True
@@ -514,7 +516,13 @@ class World:
 
     def _new_operator(self) -> Reconciler:
         reader = EvidenceReader(self.prometheus, scrape_interval_seconds=1, settle_seconds=0)
-        self.caches = Caches(self.past, lambda: self.capabilities, self._mark, lag_seconds=self.lag_seconds)
+        self.caches = Caches(
+            self.past,
+            lambda: self.capabilities,
+            self._mark,
+            lag_seconds=self.lag_seconds,
+            reads_configurations=lambda: self.reads_configurations,
+        )
         return Reconciler(
             cluster=ToldCluster(self.api, self.caches.learn),
             view=self.caches,

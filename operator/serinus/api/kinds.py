@@ -62,6 +62,8 @@ POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
 DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
+SECRET = Kind("", "v1", "Secret", "secrets")
 JOB = Kind("batch", "v1", "Job", "jobs")
 CUSTOM_METRICS_GROUP = "custom.metrics.k8s.io"
 """The API from which autoscalers read metrics of pods other than CPU and memory: an adapter serves it, or nobody."""

@@ -111,6 +111,8 @@ class Reason(StrEnum):
     ABORTED = "Aborted"
     RETURNED = "Returned"
     SUPERSEDED = "Superseded"
+    CONFIGURATION_MISSING = "ConfigurationMissing"
+    CONFIGURATION_UNREADABLE = "ConfigurationUnreadable"
     NAME_TAKEN = "NameTaken"
     ADDRESS_TAKEN = "AddressTaken"
     STATUS_LOST = "StatusLost"

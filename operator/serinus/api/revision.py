@@ -43,13 +43,15 @@ def revision_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: fields for name, fields in sections.items() if fields}
 
 
-def revision_hash(spec: Mapping[str, Any]) -> str:
+def revision_hash(spec: Mapping[str, Any], configuration: str = "") -> str:
     """The revision of a raw ``spec``: ten hexadecimal characters of the SHA-256 of its canonical JSON.
 
-    Canonical means: ``revision_fields``, keys sorted by code point, no white space, UTF-8.
+    Canonical means: ``revision_fields``, keys sorted by code point, no white space, UTF-8. ``configuration`` is the
+    digest of the ConfigMaps and Secrets that it names, where their content is part of the revision.
     """
     canonical = json.dumps(revision_fields(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:REVISION_LENGTH]
+    whole = f"{canonical}\n{configuration}" if configuration else canonical
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:REVISION_LENGTH]
 
 
 def child_name(deployment: str, revision: str) -> str:

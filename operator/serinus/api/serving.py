@@ -121,7 +121,9 @@ class Serving(ApiModel):
     config_checksum: ConfigChecksum | None = None
     """Whether the content of ConfigMaps and Secrets named in this section is part of the revision. `Ignore` (when
     unset): a changed content is used by the next pods that start. `Auto`: a changed content is a new revision, and so
-    rolled out like a new model; not carried out by this version."""
+    rolled out like a new model; what is named has to be there, and the operator has to be allowed to read it
+    (configChecksum in its Helm values). Pods take the content that is there when they start: for a rollback to the old
+    content, give each content a ConfigMap or Secret with a name of its own."""
 
     pod_template: OpenObject = Field(default_factory=dict)
     """Overlay of the pod template, for what the fields above don't cover: `metadata.labels`, `metadata.annotations` and

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from serinus.api.rollout import Capacity
-from serinus.api.serving import ConfigChecksum
 from serinus.api.spec import ModelDeploymentSpec
 
 
@@ -63,14 +62,6 @@ _GAPS: Final = (
         "an in-place rollout is",
         "remove it, or set Auto or Surge, which both put the candidate beside the stable revision",
         _when("spec.rollout.capacity", lambda spec: spec.rollout.capacity is Capacity.IN_PLACE),
-    ),
-    _Gap(
-        "a checksum of ConfigMaps and Secrets is",
-        "remove it or set Ignore",
-        _when(
-            "spec.serving.configChecksum",
-            lambda spec: spec.serving.config_checksum is ConfigChecksum.AUTO,
-        ),
     ),
     _Gap(
         "monitoring after promotion is",

@@ -21,6 +21,8 @@ CURES: Final = {
     Reason.GATEWAY_FEATURE_UNKNOWN: "take out the step that the message names, or name a gateway that can do it",
     Reason.NAME_TAKEN: "delete the object that the message names, or annotate it serinus.dev/adopt={name}",
     Reason.ADDRESS_TAKEN: "give this model or the one that the message names another hostname or pathPrefix",
+    Reason.CONFIGURATION_MISSING: "create the ConfigMap or Secret that the message names, or make it optional",
+    Reason.CONFIGURATION_UNREADABLE: "let the operator read what the message names, or set configChecksum: Ignore",
     Reason.STATUS_LOST: "see docs/recover.md: the status was lost, and nothing says which revision is stable",
     Reason.STATUS_UNREADABLE: "install the version of the operator that wrote the status again",
     Reason.WRITE_REJECTED: "mend what the message quotes: the API server refuses an object of this resource",

@@ -25,6 +25,7 @@ from serinus.api.status import (
 )
 from serinus.cli.advice import advice
 from serinus.cli.state import State, state_of
+from serinus.core.configuration import resolved
 from serinus.core.observation import Children, Observation, PodState
 from serinus.core.plan import Manifest
 from serinus.core.rollout.situation import Situation
@@ -205,7 +206,8 @@ def _situation(resource: Manifest, children: Children, now: datetime) -> Situati
         deployment = ModelDeployment.parse(resource)
     except InvalidSpec as error:
         return error
-    return Situation(Observation(now=now, deployment=deployment, children=children, previous_pass_at=now))
+    present = resolved(deployment, children, None)  # what ConfigMaps and Secrets contain is not for the plugin to read
+    return Situation(Observation(now=now, deployment=present, children=children, previous_pass_at=now))
 
 
 def _with_a_readable_spec(resource: Manifest) -> dict[str, Any]:

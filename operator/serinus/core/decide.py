@@ -55,7 +55,7 @@ def decide(observation: Observation) -> Plan:
     obstacle = _obstacle(s)
     lost = obstacle is not None and obstacle.reason is Reason.STATUS_LOST
     if not s.spec.suspend and not lost:
-        move = next_move(s, frozen=obstacle is not None)
+        move = next_move(s, frozen=obstacle is not None or observation.frozen_by is not None)
         if move is not None:
             after = _with_status(s, move.status)
             return Plan(_told(s, move, after, obstacle), wake_at=s.now, urgent=is_urgent(after))
@@ -119,9 +119,19 @@ def _obstacle(s: Situation) -> Stall | None:
         return Stall(Reason.UNSUPPORTED, "; ".join(str(gap) for gap in gaps))
     if refusal is not None:
         return Stall(refusal.reason, refusal.message)
-    if s.observation.taken is not None and s.spec.traffic.gateway is not None:
-        return Stall(Reason.ADDRESS_TAKEN, f"traffic.gateway: {s.observation.taken}")
-    return _missing_capability(s) or _unknown_feature(s) or _reserved(s)
+    return _unknown_content(s) or _taken_address(s) or _missing_capability(s) or _unknown_feature(s) or _reserved(s)
+
+
+def _unknown_content(s: Situation) -> Stall | None:
+    frozen = s.observation.frozen_by
+    return Stall(frozen.reason, frozen.message) if frozen is not None and frozen.message else None
+
+
+def _taken_address(s: Situation) -> Stall | None:
+    taken = s.observation.taken
+    if taken is None or s.spec.traffic.gateway is None:
+        return None
+    return Stall(Reason.ADDRESS_TAKEN, f"traffic.gateway: {taken}")
 
 
 def _status_lost(s: Situation) -> Stall | None:

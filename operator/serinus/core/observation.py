@@ -226,6 +226,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """The revision that the spec asks for depends on what can't be read."""
+
+    reason: Reason
+    message: str
+    """Empty where that is to be expected for a moment, and nobody is told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """All that `decide` gets to see."""
 
@@ -244,6 +253,8 @@ class Observation:
     margins: Margins = field(default_factory=Margins)
     refusal: Refusal | None = None
     """Why a child could not be written when it was last tried."""
+    frozen_by: Frozen | None = None
+    """Why what the spec asks for is not known, so that nothing begins or advances."""
     taken: TakenAddress | None = None
     """An address that the spec asks for, and that another resource has."""
     unreadable: str | None = None

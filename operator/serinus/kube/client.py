@@ -31,6 +31,8 @@ from serinus.kube.silence import OpenWatch, Silence, SilentError
 
 JSON: Final = "application/json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"  # JSON is YAML
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_ONLY_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -239,16 +241,24 @@ class HttpCluster:
         return True
 
     async def list_pages(
-        self, kind: Kind, namespace: str | None = None, *, label_selector: str | None = None, page_size: int = 500
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        page_size: int = 500,
+        metadata_only: bool = False,
     ) -> AsyncIterator[Page]:
         """All objects of a kind, page by page, in one consistent version; of all namespaces for None.
 
+        `metadata_only`: the API server leaves out all else of them, such as what a Secret contains.
         `NotFound` if the kind is not installed; `Expired` if the pages take so long that the version is forgotten.
         """
         query = {"limit": str(page_size), **({"labelSelector": label_selector} if label_selector else {})}
         attempt = f"list {kind.plural} {_where(namespace)}"
         while True:
-            answer = await self._call(attempt, "GET", _path(kind, namespace), query=query)
+            accepted = METADATA_ONLY_LIST if metadata_only else JSON
+            answer = await self._call(attempt, "GET", _path(kind, namespace), query=query, accepted=accepted)
             metadata = answer["metadata"]
             # Lists of built-in kinds leave apiVersion and kind out of their items.
             named = {"apiVersion": kind.api_version, "kind": kind.kind}
@@ -265,12 +275,13 @@ class HttpCluster:
         *,
         label_selector: str | None = None,
         name: str | None = None,
+        metadata_only: bool = False,
         timeout_seconds: int = 300,
         silence_seconds: float = WATCH_SILENCE_SECONDS,
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version`, with bookmarks, until the API server ends it after `timeout_seconds`.
 
-        With a `name`, of that one object: such a watch can be allowed for that name alone.
+        With a `name`, of that one object: such a watch can be allowed for that name alone. `metadata_only` as of lists.
         `Expired` if the API server has forgotten that version; `Unavailable` if the connection breaks or is silent for
         `silence_seconds`, or not as long where calls are not answered either: then a new watch goes on from the last
         event.
@@ -288,7 +299,11 @@ class HttpCluster:
         try:
             async with self._silence.answered(), asyncio.timeout(self._timeout_seconds):
                 granted = await self._session.get(
-                    self._server + _path(kind, namespace), params=query, timeout=timeout, allow_redirects=False
+                    self._server + _path(kind, namespace),
+                    params=query,
+                    headers={"Accept": METADATA_ONLY if metadata_only else JSON},
+                    timeout=timeout,
+                    allow_redirects=False,
                 )
             async with granted as response:
                 if response.status != 200:
@@ -308,9 +323,10 @@ class HttpCluster:
         query: Mapping[str, str] | None = None,
         body: Manifest | Sequence[Manifest] | None = None,
         content_type: str = JSON,
+        accepted: str = JSON,
     ) -> dict[str, Any]:
         data = None if body is None else _as_api_servers_write_it(body)
-        headers = {"Accept": JSON, **({"Content-Type": content_type} if data is not None else {})}
+        headers = {"Accept": accepted, **({"Content-Type": content_type} if data is not None else {})}
         request = _Request(attempt, method, self._server + path, query, data, headers)
         async with self._slots:
             deadline = time.monotonic() + self._timeout_seconds

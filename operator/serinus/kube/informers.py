@@ -66,6 +66,7 @@ class Informer:
         *,
         label_selector: str | None = None,
         deployment_label: str = LABEL_DEPLOYMENT,
+        metadata_only: bool = False,
         name: str = "",
         namespaces: Sequence[str] = (),
         holds: Holds | None = None,
@@ -76,6 +77,7 @@ class Informer:
     ) -> None:
         """Follow `kind` in `namespaces` (none: in all of them) where `label_selector` matches.
 
+        `metadata_only`: the API server sends nothing else of an object, neither spec nor data.
         `deployment_label` is the label that says which ModelDeployment an object belongs to. `name` tells it from other
         informers of the kind; by default the kind's plural.
         Objects of ModelDeployments for which `holds` says no are let go (None: all are kept); when it begins to say yes
@@ -93,6 +95,7 @@ class Informer:
         self._on_installed = on_installed
         self._label_selector = label_selector
         self._deployment_label = deployment_label
+        self._metadata_only = metadata_only
         self._holds = holds
         self._strip = strip
         self._page_size = page_size
@@ -207,7 +210,13 @@ class Informer:
         self._listed(scope)
 
     def _pages(self, namespace: str | None, label_selector: str | None) -> AsyncIterator[Page]:
-        return self._cluster.list_pages(self.kind, namespace, label_selector=label_selector, page_size=self._page_size)
+        return self._cluster.list_pages(
+            self.kind,
+            namespace,
+            label_selector=label_selector,
+            page_size=self._page_size,
+            metadata_only=self._metadata_only,
+        )
 
     async def _watch(self, scope: _Scope) -> None:
         """Follow changes until the API server ends the watch, normally after a minute."""
@@ -215,7 +224,12 @@ class Informer:
         seconds = int(_WATCH_SECONDS * (0.8 + 0.4 * _jitter()))
         opened_at = time.monotonic()
         events = self._cluster.watch(
-            self.kind, scope.namespace, scope.version, label_selector=self._label_selector, timeout_seconds=seconds
+            self.kind,
+            scope.namespace,
+            scope.version,
+            label_selector=self._label_selector,
+            metadata_only=self._metadata_only,
+            timeout_seconds=seconds,
         )
         async for event in events:
             self._touch(scope)

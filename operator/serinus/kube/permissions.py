@@ -1,7 +1,7 @@
 """Every right that the operator needs in the cluster, and what for.
 
-The chart's roles grant exactly this table (a contract test compares them), so a new call to the API server is a new
-line here, a rule in the chart, and a reason that a security review can read.
+The chart's roles grant exactly this table (a contract test compares them, with and without what is switched on), so a
+new call to the API server is a new line here, a rule in the chart, and a reason that a security review can read.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Permission:
     scope: Scope = Scope.WATCHED_NAMESPACES
     own_names_only: bool = False
     """Whether the right is narrowed to the names the operator knows beforehand: its own Lease, its own CRD."""
+    switched_on_by: str = ""
+    """The chart's value without which it is not granted, and the operator does without. Empty: always granted."""
 
 
 _LIST: Final = frozenset({"list", "watch"})
@@ -56,6 +58,20 @@ PERMISSIONS: Final = (
     Permission("policy", "poddisruptionbudgets", _CHILD, "Let drains take one pod of a revision at a time."),
     Permission("networking.k8s.io", "networkpolicies", _CHILD, "Open the serving port of the pods, and no other."),
     Permission("batch", "jobs", _CHILD, "Try a candidate by its preflight before it gets requests."),
+    Permission(
+        "",
+        "configmaps",
+        _LIST | {"get"},
+        "Make the content of what a ModelDeployment names part of its revision; lists ask for metadata only.",
+        switched_on_by="configChecksum.keySecretName",
+    ),
+    Permission(
+        "",
+        "secrets",
+        _LIST | {"get"},
+        "The same; of what is read nothing is kept but digests made with a key.",
+        switched_on_by="configChecksum.secrets",
+    ),
     Permission("", "pods", _LIST, "See readiness, restarts and why a pod does not start."),
     Permission("discovery.k8s.io", "endpointslices", _LIST, "See which pods gateways have been told of."),
     Permission(

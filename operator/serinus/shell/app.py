@@ -33,6 +33,7 @@ from serinus.metrics.source import MetricSource, ReadingRequest
 from serinus.settings import Settings
 from serinus.shell import profiling, schema
 from serinus.shell.caches import Caches
+from serinus.shell.configuration import read_key
 from serinus.shell.events import EVENT_CALLS, EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
 from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
@@ -128,6 +129,8 @@ class _Operator:
                 scraper_namespace=settings.scraper_namespace,
             ),
             gateway_features=settings.gateway_features,
+            config_key=read_key(settings.config_key_file) if settings.config_key_file is not None else None,
+            config_secrets=settings.config_secrets,
         )
         self._watch = DeploymentWatch(
             cluster,

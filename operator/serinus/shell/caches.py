@@ -33,6 +33,7 @@ from serinus.api.kinds import (
 )
 from serinus.api.reasons import Phase
 from serinus.core.addresses import TakenAddress
+from serinus.core.configuration import Configuration
 from serinus.core.gateways import GatewayKey, GatewayState, Overrules
 from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
@@ -50,6 +51,7 @@ from serinus.kube.observation import (
 from serinus.kube.ownership import only_whether_booked, only_who_asked, without_managed_fields
 from serinus.kube.store import Store, object_key
 from serinus.shell.addresses import Addresses
+from serinus.shell.configuration import Configurations
 from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
@@ -177,10 +179,13 @@ class Caches:
         sharded: bool = False,
         safeguards: Safeguards | None = None,
         gateway_features: Overrules | None = None,
+        config_key: bytes | None = None,
+        config_secrets: bool = True,
     ) -> None:
         """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
 
-        `gateway_features` is what is known of gateways beyond what the operator knows itself.
+        `gateway_features` is what is known of gateways beyond what the operator knows itself. `config_key` is the key
+        of digests of ConfigMaps and, with `config_secrets`, of Secrets; None: neither is read.
 
         `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
         """
@@ -191,6 +196,9 @@ class Caches:
         self._gateways: dict[GatewayKey, GatewayState] | None = None
         """None: to be looked up again."""
         self._addresses = Addresses(self._known_gateways, on_change)
+        self._configurations = Configurations(
+            cluster, on_change, key=config_key, secrets=config_secrets, namespaces=namespaces
+        )
         self._shard = Shard(on_change) if sharded else None
         self.deployments = DeploymentCache(self._deployment_changed)
         holds = None if self._shard is None else self._shard.holds
@@ -242,6 +250,7 @@ class Caches:
                 shard = self._shard.run(self._of_children, first_lists=self.wait_until_synced())
                 group.create_task(shard, name="shard")
             group.create_task(self._custom_metrics.run(), name="custom metrics")
+            group.create_task(self._configurations.run(), name="configurations")
             for informer in self.informers:
                 group.create_task(informer.run(), name=f"informer {informer.name}")
 
@@ -295,6 +304,10 @@ class Caches:
         """An address that the ModelDeployment asks for, and that another one has."""
         return self._addresses.taken(key)
 
+    def configuration(self, key: Key) -> Configuration | None:
+        """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
+        return self._configurations.of(key)
+
     def _in_need_of_custom_metrics(self) -> Iterator[Key]:
         return (key for key in self.deployments.names() if needs_custom_metrics(self.deployments.get(key) or {}))
 
@@ -313,6 +326,7 @@ class Caches:
         manifest = self.deployments.get(key)
         self._custom_metrics.notice(manifest or {})
         self._addresses.put(key, manifest)
+        self._configurations.put(key, manifest)
         if self._shard is not None:
             if key not in self.deployments:
                 self._shard.leave(key)

@@ -22,6 +22,7 @@ from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.addresses import TakenAddress
 from serinus.core.conditions import Stall, stalled_only
+from serinus.core.configuration import Configuration, frozen_by, resolved
 from serinus.core.decide import decide
 from serinus.core.due import EvidenceRequest, evidence_request
 from serinus.core.observation import Capabilities, Children, Evidence, Margins, Observation, Refusal
@@ -76,6 +77,9 @@ class View(Protocol):
 
     def taken_address(self, key: Key) -> TakenAddress | None:
         """An address that it asks for, and that another ModelDeployment has."""
+
+    def configuration(self, key: Key) -> Configuration | None:
+        """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
 
 
 class PassOutcome(StrEnum):
@@ -195,10 +199,12 @@ class Reconciler:
             deployment, unreadable = readable, str(invalid)
         memory.deployment, memory.at_rest = deployment, b""
         self._tell_late(deployment, memory)
+        children = self.view.children(key, deployment.metadata.uid)
+        configuration = self.view.configuration(key) if unreadable is None else None
         observation = Observation(
             now=now,
-            deployment=deployment,
-            children=self.view.children(key, deployment.metadata.uid),
+            deployment=resolved(deployment, children, configuration),
+            children=children,
             evidence=memory.evidence,
             previous_pass_at=memory.passed_at,
             status_written_at=memory.written_at,
@@ -206,6 +212,7 @@ class Reconciler:
             capabilities=self.view.capabilities(),
             margins=self.margins,
             refusal=memory.refusal,
+            frozen_by=frozen_by(deployment, configuration),
             taken=self.view.taken_address(key),
             unreadable=unreadable,
         )

@@ -59,7 +59,6 @@ def test_what_is_carried_out_is_not_refused(sections: dict[str, Any]):
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rollout": {"capacity": "InPlace"}}, "spec.rollout.capacity"),
-    ({"serving": {"image": IMAGE, "configChecksum": "Auto"}}, "spec.serving.configChecksum"),
     ({"monitoring": {}}, "spec.monitoring"),
 ]
 
