@@ -63,6 +63,8 @@ class ConditionType(StrEnum):
     PAUSED = "Paused"
     IMAGES_DIFFER = "ImagesDiffer"
     """Only there once the pods of one revision ran different images."""
+    RECEIVERS_UNKNOWN = "ReceiversUnknown"
+    """Only there once a receiver of notifications was named that there is not."""
 
 
 class Reason(StrEnum):
@@ -96,6 +98,9 @@ class Reason(StrEnum):
     # ImagesDiffer
     TAG_PUSHED_AGAIN = "TagPushedAgain"
     SAME_IMAGE = "SameImage"
+    # ReceiversUnknown
+    NO_SUCH_RECEIVER = "NoSuchReceiver"
+    RECEIVERS_KNOWN = "ReceiversKnown"
     # Stalled
     NOT_STALLED = "NotStalled"
     INVALID_SPEC = "InvalidSpec"

@@ -264,6 +264,20 @@ class HistoryEntry(StatusModel):
         max_length=128,
     )
     because: str = Field(default="", description="The evidence in short.", max_length=768)
+    number: int = Field(
+        default=0,
+        description="Position in the history since it began, from 1; 0 in entries of versions that did not count.",
+    )
+
+
+class NotifiedReceiver(StatusModel):
+    """How far a receiver of notifications has been told of the history."""
+
+    receiver: str = Field(description="Name of the receiver, as the operator's settings have it.", max_length=63)
+    up_to: int = Field(
+        description="Number of the newest entry of the history that it need not be told of: it was sent, given up, or "
+        "decided before the receiver was named."
+    )
 
 
 class HandledAction(StatusModel):
@@ -283,7 +297,8 @@ class ModelDeploymentStatus(StatusModel):
     observed_generation: int = Field(default=0, description="metadata.generation that this status speaks of.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Available, Ready, Reconciling, Stalled and Paused; ImagesDiffer once a tag was pushed again.",
+        description="Available, Ready, Reconciling, Stalled and Paused; ImagesDiffer once a tag was pushed again, "
+        "ReceiversUnknown once serinus.dev/notify named one that there is not.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     moves: int = Field(default=0, description="Rises with every decision; children carry it, so a stale writer stops.")
@@ -310,6 +325,12 @@ class ModelDeploymentStatus(StatusModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
     )
     history: tuple[HistoryEntry, ...] = Field(default=(), max_length=20, description="Newest 20 decisions.")
+    notified: tuple[NotifiedReceiver, ...] = Field(
+        default=(),
+        max_length=10,
+        description="How far each receiver that the annotation serinus.dev/notify names has been told of the history.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["receiver"]},
+    )
     actions: tuple[HandledAction, ...] = Field(
         default=(),
         description="Action annotations that have been handled.",

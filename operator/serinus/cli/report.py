@@ -35,6 +35,8 @@ from serinus.kube.observation import observe_children
 
 JUDGED: Final = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL, Phase.PROMOTING, Phase.WATCHING})
 """Phases in which metrics are read."""
+_BESIDE_THE_ROLLOUT: Final = frozenset({ConditionType.IMAGES_DIFFER, ConditionType.RECEIVERS_UNKNOWN})
+"""Conditions that keep nothing from going on, and that people should know of."""
 _QUIET_SECONDS: Final = 120.0
 """Numbers in status are refreshed at least once a minute while something is judged; twice that is too long."""
 
@@ -385,7 +387,7 @@ def _remarks(resource: Manifest, s: Situation, broken: str) -> Iterable[str]:
             continue  # the condition says it
         yield f"Rejected: {rejected.revision} ({rejected.reason}): {rejected.message}"
     for condition in s.status.conditions:
-        if condition.type == ConditionType.IMAGES_DIFFER and condition.status == "True":
+        if condition.type in _BESIDE_THE_ROLLOUT and condition.status == "True":
             yield condition.message
     annotations = resource["metadata"].get("annotations") or {}
     for action in s.status.actions:

@@ -17,6 +17,7 @@ from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.revision import candidate_service_name
 from serinus.api.status import Condition
 from serinus.core.images import mixed_images, short
+from serinus.core.notifications import unknown_receivers
 from serinus.core.recommendation import in_words
 from serinus.core.rollout import preflight, recreate
 from serinus.core.rollout.actions import wants_pause
@@ -48,7 +49,8 @@ class _Draft:
 
 def conditions(s: Situation, stall: Stall | None) -> tuple[Condition, ...]:
     """All conditions for this situation; the transition time changes only with the status."""
-    drafts = (_available(s), _ready(s, stall), _reconciling(s, stall), _stalled(stall), _paused(s), *_images_differ(s))
+    always = (_available(s), _ready(s, stall), _reconciling(s, stall), _stalled(stall), _paused(s))
+    drafts = (*always, *_images_differ(s), *_receivers_unknown(s))
     generation = s.observation.deployment.metadata.generation
     return tuple(_finished(draft, s.status.conditions, generation, s.now) for draft in drafts)
 
@@ -166,6 +168,16 @@ def _images_differ(s: Situation) -> Iterable[_Draft]:
     if any(condition.type == ConditionType.IMAGES_DIFFER for condition in s.status.conditions):
         message = "All pods of a revision run the same image again"
         yield _Draft(ConditionType.IMAGES_DIFFER, False, Reason.SAME_IMAGE, message)
+
+
+def _receivers_unknown(s: Situation) -> Iterable[_Draft]:
+    """Nothing as long as it was never so. The model is none the worse for it, and nothing waits."""
+    unknown = unknown_receivers(s.observation.deployment, s.observation.capabilities.receivers)
+    if unknown is not None:
+        yield _Draft(ConditionType.RECEIVERS_UNKNOWN, True, Reason.NO_SUCH_RECEIVER, unknown)
+    elif any(condition.type == ConditionType.RECEIVERS_UNKNOWN for condition in s.status.conditions):
+        message = "All receivers that are named are there"
+        yield _Draft(ConditionType.RECEIVERS_UNKNOWN, False, Reason.RECEIVERS_KNOWN, message)
 
 
 def _goes_on_in_spite_of_it(s: Situation) -> str:

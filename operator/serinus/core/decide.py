@@ -21,6 +21,7 @@ from serinus.core.autoscaling import can_scale
 from serinus.core.conditions import Stall, conditions, selector
 from serinus.core.due import JUDGING_PHASES
 from serinus.core.gateways import unknown_feature
+from serinus.core.notifications import brought_forward
 from serinus.core.observation import Observation
 from serinus.core.plan import Move, Note, Plan, Realise
 from serinus.core.realise import KeptRevision, intents, kept_revisions
@@ -229,6 +230,7 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
         "candidate": _revision_status(s, status.candidate, kept),
         "previous": _revision_status(s, status.previous, kept),
         "analysis": analysis,
+        "notified": brought_forward(status.notified, s.observation.notified),
         "replicas": s.children.replica_sets[s.stable].current
         if s.stable and s.stable in s.children.replica_sets
         else 0,

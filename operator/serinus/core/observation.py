@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from serinus.api.deployment import ModelDeployment
+from serinus.api.notifications import Receiver
 from serinus.api.reasons import Reason
 from serinus.api.status import MetricSlices
 from serinus.core.addresses import TakenAddress
@@ -204,6 +205,8 @@ class Capabilities:
     safeguards: Safeguards = field(default_factory=Safeguards)
     gateways: Mapping[GatewayKey, GatewayState] = field(default_factory=dict)
     """What the gateways of the cluster are known to do, by namespace and name."""
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)
+    """Whom the operator can tell of rollouts, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,5 +260,8 @@ class Observation:
     """Why what the spec asks for is not known, so that nothing begins or advances."""
     taken: TakenAddress | None = None
     """An address that the spec asks for, and that another resource has."""
+    notified: Mapping[str, int] = field(default_factory=dict)
+    """By receiver, the number of the newest entry of the history that it has been told of, where status may not know
+    it yet."""
     unreadable: str | None = None
     """Why the spec that is there now can't be read; `deployment` then has the last one that could."""

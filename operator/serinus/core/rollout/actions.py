@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from serinus.api.kinds import GROUP
+from serinus.api.kinds import ANNOTATION_NOTIFY, GROUP
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.status import HandledAction
 from serinus.core.plan import Move
@@ -244,4 +244,5 @@ _ACTIONS: dict[str, Callable[[Situation, _Asked], Move | str]] = {
 }
 """In the order in which they are asked: of abort and promote together, abort is carried out."""
 _PASS_A_STEP = frozenset({"approve", "skip-step"})
-_NAMES = (*_ACTIONS, "pause")
+_NAMES = (*_ACTIONS, "pause", ANNOTATION_NOTIFY.removeprefix(f"{GROUP}/"))
+"""What may be set under our prefix on a ModelDeployment."""

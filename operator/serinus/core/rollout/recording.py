@@ -12,6 +12,7 @@ from typing import Any, Literal
 from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening
 from serinus.api.status import HandledAction, HistoryEntry, ModelDeploymentStatus, RevisionStatus
+from serinus.core.notifications import enrolled, newest_number, receivers_of
 from serinus.core.plan import Move, Note
 from serinus.core.rollout.situation import Situation
 
@@ -37,8 +38,12 @@ class Telling:
 
 
 def move(s: Situation, telling: Telling, **changes: Any) -> Move:
-    """The move that applies `changes` to the fields of status, raises `moves` and records `telling`."""
+    """The move that applies `changes` to the fields of status, raises `moves` and records `telling`.
+
+    Receivers of notifications that are named now, and were not at the last move, are told from this one on.
+    """
     history = s.status.history
+    notified = enrolled(s.status, receivers_of(s.observation.deployment))
     if telling.revision is not None:
         entry = HistoryEntry(
             at=s.now,
@@ -46,10 +51,11 @@ def move(s: Situation, telling: Telling, **changes: Any) -> Move:
             revision=telling.revision,
             by=telling.by,
             because=telling.message[:BECAUSE_LENGTH],
+            number=newest_number(s.status) + 1,
         )
         history = (entry, *history)[:HISTORY_LENGTH]
     status: ModelDeploymentStatus = s.status.model_copy(
-        update={"moves": s.status.moves + 1, "history": history, **changes}
+        update={"moves": s.status.moves + 1, "history": history, "notified": notified, **changes}
     )
     severity: Literal["Normal", "Warning"] = "Warning" if telling.warning else "Normal"
     note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], severity, telling.as_event)
