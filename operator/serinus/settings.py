@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from serinus.api.gateways import Gateway, GatewayFeature
+from serinus.api.notifications import AllowedHost, Receiver, parse_receivers
 from serinus.api.values import DNS_LABEL_PATTERN, DNS_SUBDOMAIN_PATTERN, PROMETHEUS_LABEL_PATTERN, matches
 
 PREFIX: Final = "SERINUS_"
@@ -142,6 +143,17 @@ class Settings:
 
     config_secrets: bool = True
     """Whether Secrets are read for that, too."""
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)
+    """Whom the operator tells of rollouts, by the name that the annotation serinus.dev/notify has."""
+
+    receiver_hosts: tuple[AllowedHost, ...] = ()
+    """Where their addresses may lie."""
+
+    receiver_directory: Path = Path("/etc/serinus/receivers")
+    """Folder with a folder for each receiver: its url, signing-key and ca.crt. Read again for each notification."""
+
+    cluster_name: str = ""
+    """What notifications call this cluster."""
 
     concurrency: int = 16
     """How many resources are worked on at once."""
@@ -209,6 +221,10 @@ class Settings:
                 "otherwise two replicas could lead at once, or none could keep the lease"
             )
         self._require_whole_credentials()
+        if self.receivers and not self.receiver_hosts:
+            raise SettingsError(
+                f"{PREFIX}RECEIVERS need {PREFIX}RECEIVER_HOSTS: name the hosts that notifications may be sent to"
+            )
         if self.profile_port == self.http_port:
             raise SettingsError(
                 f"{PREFIX}PROFILE_PORT={self.profile_port} is {PREFIX}HTTP_PORT, "
@@ -346,6 +362,28 @@ def _gateway_features(text: str) -> dict[str, dict[GatewayFeature, bool]]:
     return found
 
 
+def _receivers(text: str) -> dict[str, Receiver]:
+    try:
+        return parse_receivers(text)
+    except ValueError as error:
+        raise _UnreadableError(f"write JSON of receivers by name; {error}") from None
+
+
+def _receiver_hosts(text: str) -> tuple[AllowedHost, ...]:
+    try:
+        return tuple(AllowedHost.parse(host.strip()) for host in text.split(","))
+    except ValueError:
+        raise _UnreadableError(
+            "write hosts such as hooks.slack.com, *.example.com:8443 or http://bridge.ops:8080, with commas between"
+        ) from None
+
+
+def _cluster_name(text: str) -> str:
+    if len(text) > 100 or not text.isprintable():
+        raise _UnreadableError("write at most 100 printable characters")
+    return text
+
+
 def _controller(name: str) -> str:
     if not matches(CONTROLLER_NAME_PATTERN, name):
         raise ValueError(name)
@@ -390,6 +428,10 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "gateway_features": _gateway_features,
     "config_key_file": _path,
     "config_secrets": _switch,
+    "receivers": _receivers,
+    "receiver_hosts": _receiver_hosts,
+    "receiver_directory": _path,
+    "cluster_name": _cluster_name,
     "concurrency": _integer(1, 1000),
     "watch_stale_seconds": _number(90, 86_400),
     "route_margin_seconds": _SECONDS,
@@ -428,7 +470,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             values[name] = _PARSERS[name](text)
         except _UnreadableError as problem:
-            secret = "@" in text or name == "prometheus_headers"  # either may carry a password
+            secret = "@" in text or name in {"prometheus_headers", "receivers"}  # any may carry a password
             shown = "(hidden)" if secret else repr(text)
             problems.append(f"{variable}={shown}: {problem}")
     if problems:

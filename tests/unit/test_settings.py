@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from serinus.api.gateways import Gateway, GatewayFeature
+from serinus.api.notifications import AllowedHost, Receiver
 from serinus.settings import VARIABLES, LogFormat, LogLevel, Settings, SettingsError, from_environment
 
+HOSTS = (AllowedHost("https", "a.example", False, 443), AllowedHost("http", "b", False, 8080))
 HEADERS = {"X-Scope-OrgID": "a|b", "B": "x: y"}
 
 
@@ -61,6 +63,10 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_DISRUPTION_BUDGETS", "false", "disruption_budgets", False),
         ("SERINUS_NETWORK_POLICIES", "true", "network_policies", True),
         ("SERINUS_SCRAPER_NAMESPACE", "monitoring", "scraper_namespace", "monitoring"),
+        ("SERINUS_RECEIVERS", "{}", "receivers", {}),
+        ("SERINUS_RECEIVER_DIRECTORY", "/run/receivers", "receiver_directory", Path("/run/receivers")),
+        ("SERINUS_RECEIVER_HOSTS", "a.example, http://b:8080", "receiver_hosts", HOSTS),
+        ("SERINUS_CLUSTER_NAME", "prod eu", "cluster_name", "prod eu"),
     ],
 )
 def test_variable_fills_its_field(variable: str, text: str, field: str, value: object) -> None:
@@ -167,3 +173,32 @@ def test_lease_times_that_let_two_lead_are_refused(retry: float, deadline: float
 def test_profiles_are_not_served_where_other_machines_ask_for_metrics() -> None:
     with pytest.raises(SettingsError, match="SERINUS_PROFILE_PORT=8080 is SERINUS_HTTP_PORT"):
         from_environment({"SERINUS_PROFILE_PORT": "8080"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "advice"),
+    [
+        ("SERINUS_RECEIVERS", "slack", "write JSON of receivers by name"),
+        ("SERINUS_RECEIVERS", '{"slack": {"body": {"text": "{secret}"}}}', "there is no place {secret}"),
+        ("SERINUS_RECEIVERS", '{"slack": {"url": "https://hooks.example/T0"}}', "slack.url: Extra inputs"),
+        ("SERINUS_RECEIVER_HOSTS", "https://hooks.slack.com/services", "write hosts such as hooks.slack.com"),
+        ("SERINUS_RECEIVER_HOSTS", "a.example,", "write hosts such as hooks.slack.com"),
+        ("SERINUS_RECEIVER_HOSTS", "a.example:70000", "write hosts such as hooks.slack.com"),
+        ("SERINUS_RECEIVER_HOSTS", "*", "write hosts such as hooks.slack.com"),
+        ("SERINUS_RECEIVER_HOSTS", "user@a.example", "write hosts such as hooks.slack.com"),
+        ("SERINUS_CLUSTER_NAME", "a\x00b", "printable"),
+    ],
+)
+def test_nonsense_about_notifications_is_refused_with_advice(variable: str, text: str, advice: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        from_environment({variable: text})
+    assert str(refused.value).startswith(f"{variable}=")
+    assert advice in str(refused.value)
+    assert "T0" not in str(refused.value), "a template or a mistake may hold a secret"
+
+
+def test_receivers_that_nothing_may_be_sent_to_are_refused() -> None:
+    with pytest.raises(SettingsError, match="SERINUS_RECEIVERS need SERINUS_RECEIVER_HOSTS"):
+        from_environment({"SERINUS_RECEIVERS": '{"slack": {}}'})
+    told = from_environment({"SERINUS_RECEIVERS": '{"slack": {}}', "SERINUS_RECEIVER_HOSTS": "a.example"})
+    assert told.receivers == {"slack": Receiver()}

@@ -7,6 +7,7 @@ Addresses and signing keys are in Secrets, not here. Read once by `serinus.setti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -16,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from serinus.api import templates
 from serinus.api.reasons import Happening
-from serinus.api.values import DnsLabel, Flag
+from serinus.api.values import DnsLabel, Flag, matches
 
 MOST_RECEIVERS_OF_ONE: Final = 10
 """A ModelDeployment is told of to so many at most."""
@@ -40,6 +41,42 @@ STANDARD_BODY: Final[Mapping[str, Any]] = {
     },
 }
 """Of a receiver without a body of its own: the shape that Standard Webhooks 1.0 recommends."""
+
+
+ALLOWED_HOST_PATTERN: Final = r"^(http://)?(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$"
+"""The chart's schema has the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHost:
+    """Where notifications may be sent: a host, or all below it, at one port."""
+
+    scheme: str
+    """`https` or `http`."""
+    host: str
+    any_below: bool
+    """Whether it is all names below the host, and not the host itself."""
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> AllowedHost:
+        """`hooks.example.com`, `*.example.com:8443`, `http://bridge.ops:8080`; https on port 443 unless it says else.
+
+        Raises ValueError where it is none of these.
+        """
+        if len(text) > 300 or not matches(ALLOWED_HOST_PATTERN, text):
+            raise ValueError(text)
+        scheme, rest = ("http", text.removeprefix("http://")) if text.startswith("http://") else ("https", text)
+        host, _, port = rest.partition(":")
+        number = int(port or (80 if scheme == "http" else 443))
+        if not 1 <= number <= 65_535:
+            raise ValueError(text)
+        return cls(scheme, host.removeprefix("*."), host.startswith("*."), number)
+
+    def allows(self, scheme: str, host: str, port: int) -> bool:
+        """Whether an address with these parts may be sent to; the host in small letters."""
+        there = host.endswith(f".{self.host}") if self.any_below else host == self.host
+        return there and (scheme, port) == (self.scheme, self.port)
 
 
 class Escape(StrEnum):
