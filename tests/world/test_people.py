@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serinus.api.reasons import JudgedBy, Recommendation
+from serinus.api.reasons import Happening, JudgedBy, Recommendation
 from tests.world.api_server import Faults
 from tests.world.invariants import check, every_action_takes_effect_once
 from tests.world.test_edits import holding
@@ -260,6 +260,7 @@ def test_manual_does_not_roll_back_but_recommends_it() -> None:
     world.run_until(lambda: world.status.rollout.recommendation is Recommendation.ABORT).run(300)
     assert world.weights()[bad] == 50
     assert [str(note.happening) for note in world.notes].count("Recommended") == 1
+    assert [entry.event for entry in world.status.history].count(Happening.RECOMMENDED) == 1
     assert f"serinus.dev/abort: {bad}" in world.status.rollout.message
     world.annotate(abort=bad)
     world.run_until_phase("Rejected")

@@ -28,6 +28,7 @@ from serinus.core.realise import KeptRevision, intents, kept_revisions
 from serinus.core.recommendation import recommendation
 from serinus.core.rollout import next_move
 from serinus.core.rollout.policies import lost_stable, steps_ahead
+from serinus.core.rollout.recording import Telling, history_with, note_of
 from serinus.core.rollout.situation import Situation
 from serinus.core.urgency import is_urgent
 from serinus.core.verdicts import MetricVerdict, SliceVerdict, VerdictKind, kind_of, reason_of
@@ -61,11 +62,11 @@ def decide(observation: Observation) -> Plan:
             after = _with_status(s, move.status)
             return Plan(_told(s, move, after, obstacle), wake_at=s.now, urgent=is_urgent(after))
     hands_off = s.spec.suspend or lost
-    status = _seen(s, obstacle)
+    status, recommended = _recommending(s, _seen(s, obstacle))
     worth_it = _worth_writing(s, status)
     later = _details_may_wait_until(s, status) if worth_it else None
     changed = status if worth_it and later is None else None
-    notes = (*_news_of(s, obstacle), *_recommended(s, status)) if changed is not None else ()
+    notes = (*_news_of(s, obstacle), *recommended) if changed is not None else ()
     urgent = not hands_off and is_urgent(s)
     if changed is not None and observation.refusal is not None:
         # Told first: the refused write would stand before it again.
@@ -83,15 +84,22 @@ def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
     return () if told else (Note(Happening.STALLED, f"{stall.reason}: {stall.message}", "Warning"),)
 
 
-def _recommended(s: Situation, status: ModelDeploymentStatus) -> tuple[Note, ...]:
-    """An Event where the evidence begins to recommend that a person takes the candidate back."""
+def _recommending(s: Situation, status: ModelDeploymentStatus) -> tuple[ModelDeploymentStatus, tuple[Note, ...]]:
+    """The status, and an Event, where the evidence begins to recommend that a person takes the candidate back.
+
+    The history has it once in a row: evidence may come and go, and must not drive decisions out.
+    """
     now, before = status.rollout.recommendation, s.status.rollout.recommendation
     if now is not Recommendation.ABORT or before is now:
-        return ()
+        return status, ()
     revision = (status.candidate or status.stable or RevisionStatus(revision="?")).revision
     evidence = s.evidence_in_words(VerdictKind.FAIL) or s.trouble
     message = f"Recommended: {GROUP}/abort: {revision}; {evidence}"
-    return (Note(Happening.RECOMMENDED, message[:1000], "Warning"),)
+    telling = Telling(Happening.RECOMMENDED, message, revision, warning=True)
+    newest = next(iter(status.history), None)
+    known = newest is not None and (newest.event, newest.revision) == (telling.happening, revision)
+    history = status.history if known else history_with(telling, status, s.now)
+    return status.model_copy(update={"history": history}), (note_of(telling),)
 
 
 def _with_status(s: Situation, status: ModelDeploymentStatus) -> Situation:
@@ -104,8 +112,8 @@ def _told(s: Situation, move: Move, after: Situation, obstacle: Stall | None) ->
     if s.evidence is not None and move.status.rollout.phase is not Phase.STARTING:  # a new attempt begins without
         judged = move.status.model_copy(update={"analysis": _analysis(s)})
         after = _with_status(s, judged)
-    status = _seen(after, obstacle)
-    return replace(move, status=status, notes=(*move.notes, *_recommended(s, status)))
+    status, recommended = _recommending(s, _seen(after, obstacle))
+    return replace(move, status=status, notes=(*move.notes, *recommended))
 
 
 def _obstacle(s: Situation) -> Stall | None:

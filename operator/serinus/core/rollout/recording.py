@@ -6,7 +6,7 @@ Every move is made by `move`, called by the moves beside this file. Those that a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from serinus.api.kinds import GROUP
@@ -42,24 +42,34 @@ def move(s: Situation, telling: Telling, **changes: Any) -> Move:
 
     Receivers of notifications that are named now, and were not at the last move, are told from this one on.
     """
-    history = s.status.history
-    notified = enrolled(s.status, receivers_of(s.observation.deployment))
-    if telling.revision is not None:
-        entry = HistoryEntry(
-            at=s.now,
-            event=telling.happening,
-            revision=telling.revision,
-            by=telling.by,
-            because=telling.message[:BECAUSE_LENGTH],
-            number=newest_number(s.status) + 1,
-        )
-        history = (entry, *history)[:HISTORY_LENGTH]
-    status: ModelDeploymentStatus = s.status.model_copy(
-        update={"moves": s.status.moves + 1, "history": history, "notified": notified, **changes}
+    kept = {
+        "moves": s.status.moves + 1,
+        "history": history_with(telling, s.status, s.now),
+        "notified": enrolled(s.status, receivers_of(s.observation.deployment)),
+    }
+    status: ModelDeploymentStatus = s.status.model_copy(update={**kept, **changes})
+    return Move(status, (note_of(telling),))
+
+
+def history_with(telling: Telling, status: ModelDeploymentStatus, now: datetime) -> tuple[HistoryEntry, ...]:
+    """The history with what is told, if it concerns a revision."""
+    if telling.revision is None:
+        return status.history
+    entry = HistoryEntry(
+        at=now,
+        event=telling.happening,
+        revision=telling.revision,
+        by=telling.by,
+        because=telling.message[:BECAUSE_LENGTH],
+        number=newest_number(status) + 1,
     )
+    return (entry, *status.history)[:HISTORY_LENGTH]
+
+
+def note_of(telling: Telling) -> Note:
+    """The same for the log, and mostly for an Event."""
     severity: Literal["Normal", "Warning"] = "Warning" if telling.warning else "Normal"
-    note = Note(telling.happening, telling.message[:MESSAGE_LENGTH], severity, telling.as_event)
-    return Move(status, (note,))
+    return Note(telling.happening, telling.message[:MESSAGE_LENGTH], severity, telling.as_event)
 
 
 def handled(s: Situation, action: str, value: str, done: Move, *, carried_out: bool) -> Move:
