@@ -24,6 +24,7 @@ from serinus.settings import Settings
 from serinus.shell import app
 from serinus.shell.reconciler import PassOutcome
 from serinus.shell.telemetry import Telemetry
+from serinus.webhooks.sending import open_sender
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -118,7 +119,8 @@ async def test_the_operators_own_metrics_are_told_as_they_are() -> None:
     credentials, telemetry = Credentials("http://127.0.0.1:1"), Telemetry("test")
     async with open_cluster(credentials) as cluster:
         source, stopping = app._NoSource(), app._StopSignal()
-        app._Operator(Settings(), credentials, cluster, source, telemetry=telemetry, stopping=stopping)
+        async with open_sender(Path(), ()) as post:
+            app._Operator(Settings(), credentials, cluster, source, telemetry=telemetry, stopping=stopping, post=post)
         there = {row for collector in telemetry._registry._collector_to_names for row in described(collector)}
     section = (DOCS / "operate.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
     assert {line for line in section.splitlines() if line.startswith("| `")} == there

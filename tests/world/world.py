@@ -23,11 +23,13 @@ from serinus.core.due import EvidenceRequest
 from serinus.core.gateways import GatewayState
 from serinus.core.observation import Capabilities
 from serinus.core.plan import Note
+from serinus.shell.notifications import Notifier
 from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
 from serinus.shell.reconciler import Key, Next, Reconciler
 from tests.world.api_server import ApiServer, Hold, OperatorKilled
 from tests.world.caches import Caches, Past
+from tests.world.post import Post
 from tests.world.prometheus import TIMEOUT_SECONDS, Prometheus
 from tests.world.traffic import COUNTRIES, Behaviour, JobBehaviour, PodCounters
 
@@ -139,6 +141,8 @@ class World:
     now: datetime = START
     api: ApiServer = field(default_factory=ApiServer)
     prometheus: Prometheus = field(default_factory=Prometheus)
+    post: Post = field(default_factory=Post)
+    """Brings notifications to the receivers among the capabilities."""
     notes: list[Note] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     steady: frozenset[str] = frozenset()
@@ -157,6 +161,8 @@ class World:
     _in_flight: OperatorPass | None = None
     _frozen: list[OperatorPass] = field(default_factory=list)
     _reading: tuple[datetime, Reconciler, EvidenceRequest] | None = None
+    _post_rests_until: dict[str, datetime] = field(default_factory=dict)
+    """By receiver."""
     _counters: dict[str, PodCounters] = field(default_factory=dict)
     _pods_known: dict[str, Pod] = field(default_factory=dict)
     _pod_number: int = 0
@@ -388,6 +394,8 @@ class World:
         self.past.remember()
         await self._operate()
         weights, by_headers, copied, ready, found, wanted, recorded = self._shape()
+        await self._notify()
+        weights, by_headers, copied, ready, wanted, recorded = self._shape()
         resource = self.api.find("ModelDeployment", NAMESPACE, NAME)
         self.moments.append(
             Moment(
@@ -461,6 +469,20 @@ class World:
                 return
         raise AssertionError(f"the operator does not come to rest: {self.describe()}")
 
+    async def _notify(self) -> None:
+        """The tasks that send, until nothing waits or all receivers are left alone."""
+        for name in self.capabilities.receivers:
+            while self.operator_is_up and self.notifier.waiting_for(name):
+                if self.now < self._post_rests_until.get(name, self.now):
+                    break
+                try:
+                    pause = await self.notifier.step(name)
+                except OperatorKilled:
+                    self.kills += 1
+                    self.restart_operator()
+                else:
+                    self._post_rests_until[name] = self.now + timedelta(seconds=pause)
+
     async def _drive(self, passing: OperatorPass) -> None:
         """Let a pass go on until it ends, waits, or dies."""
         self._in_flight, failed_before = None, self.api.failed_calls
@@ -522,6 +544,17 @@ class World:
             self._mark,
             lag_seconds=self.lag_seconds,
             reads_configurations=lambda: self.reads_configurations,
+        self.caches = Caches(self.past, lambda: self.capabilities, self._mark, lag_seconds=self.lag_seconds)
+        self._post_rests_until = {}
+        self.notifier = Notifier(
+            self.capabilities.receivers,
+            self.post,
+            cluster_name="world",
+            may_send=lambda: True,
+            on_told=lambda _: self._mark(),
+            count=self.post.count,
+            now=lambda: self.now + self.clock_offset,
+            dice=lambda: 0.0,
         )
         return Reconciler(
             cluster=ToldCluster(self.api, self.caches.learn),
@@ -530,6 +563,7 @@ class World:
             now=lambda: self.now + self.clock_offset,
             monotonic=self._seconds,
             tell=lambda _deployment, note: self.notes.append(note),
+            notifications=self.notifier,
         )
 
     def _seconds(self) -> float:

@@ -22,6 +22,32 @@ from serinus.api.values import DnsLabel, Flag, matches
 MOST_RECEIVERS_OF_ONE: Final = 10
 """A ModelDeployment is told of to so many at most."""
 
+EVENTS: Final = (
+    Happening.CANDIDATE_STARTED,
+    Happening.FIRST_DEPLOYMENT,
+    Happening.STEP_ENTERED,
+    Happening.STEP_PASSED,
+    Happening.STEP_SKIPPED,
+    Happening.STEPS_CHANGED,
+    Happening.MAKING_ROOM,
+    Happening.AWAITING_APPROVAL,
+    Happening.APPROVED,
+    Happening.RECOMMENDED,
+    Happening.PAUSED,
+    Happening.PROMOTED,
+    Happening.PROMOTED_UNDECIDED,
+    Happening.WATCH_ENDED,
+    Happening.RETIRED,
+    Happening.ROLLED_BACK,
+    Happening.SUPERSEDED,
+    Happening.ROLLBACK_FINISHED,
+    Happening.RETURN_BEGUN,
+    Happening.RETURNED,
+    Happening.RETRIED,
+    Happening.STATUS_RECOVERED,
+)
+"""What comes into the history, and so can be told; the chart's schema has the same."""
+
 STANDARD_BODY: Final[Mapping[str, Any]] = {
     "type": "modeldeployment.{event}",
     "timestamp": "{time}",
@@ -96,12 +122,18 @@ def _checked(body: JsonValue) -> JsonValue:
     return body
 
 
+def _told(event: Happening) -> Happening:
+    if event not in EVENTS:
+        raise PydanticCustomError("event", "nobody is told of {event}: it is no decision", {"event": event.value})
+    return event
+
+
 class Receiver(BaseModel):
     """One receiver of notifications."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
-    events: tuple[Happening, ...] = ()
+    events: tuple[Annotated[Happening, AfterValidator(_told)], ...] = ()
     """Of which it is told. Empty: of all."""
     namespaces: tuple[DnsLabel, ...] = ()
     """Whose ModelDeployments may name it. Empty: all."""

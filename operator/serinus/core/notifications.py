@@ -38,6 +38,8 @@ class Notification:
 
     id: str
     """The same for the same event, whoever sends it and however often: of digits, letters and dashes."""
+    uid: str
+    """Of the resource."""
     number: int
     """Of its entry in the history."""
     event: Happening
@@ -91,16 +93,13 @@ def brought_forward(notified: tuple[NotifiedReceiver, ...], reached: Mapping[str
     )
 
 
-def due(deployment: ModelDeployment, name: str, receiver: Receiver, reached: int = 0) -> tuple[Notification, ...]:
-    """What the receiver of this name is still to be told of the resource, oldest first.
-
-    `reached` is the number up to which it is known to have been told, beyond what status says.
-    """
+def due(deployment: ModelDeployment, name: str, receiver: Receiver) -> tuple[Notification, ...]:
+    """What the receiver of this name is to be told of the resource by its status, oldest first."""
     status = deployment.status
     mark = next((each.up_to for each in status.notified if each.receiver == name), None)
     if mark is None or name not in receivers_of(deployment) or not receiver.serves(deployment.metadata.namespace):
         return ()
-    new = (entry for entry in reversed(status.history) if entry.number > max(mark, reached))
+    new = (entry for entry in reversed(status.history) if entry.number > mark)
     return tuple(_notification(deployment, entry) for entry in new if receiver.wants(entry.event))
 
 
@@ -137,7 +136,7 @@ def _notification(deployment: ModelDeployment, entry: HistoryEntry) -> Notificat
         "fieldManager": entry.field_manager,
         "message": entry.because,
     }
-    return Notification(identity, entry.number, entry.event, entry.at, values)
+    return Notification(identity, metadata.uid, entry.number, entry.event, entry.at, values)
 
 
 def _role_of(status: ModelDeploymentStatus, revision: str) -> RevisionStatus | None:

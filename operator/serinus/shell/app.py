@@ -1,7 +1,7 @@
 """The operator as one process: puts its parts together, runs them, and ends them in order.
 
     caches ──mark──▶ loop ──pass──▶ reconciler ──▶ cluster (only while leading)
-      ▲                ▲
+      ▲                ▲                └──offer──▶ notifier ──▶ receivers (the same)
       │                └─ start, halt: leadership, once caches are filled and the CRD is new enough
     kopf (ModelDeployments), informers (children)
 
@@ -38,11 +38,13 @@ from serinus.shell.events import EVENT_CALLS, EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
 from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
 from serinus.shell.loop import ReconcileLoop
+from serinus.shell.notifications import Notifier, Post
 from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
 from serinus.shell.reconciler import Reconciler
 from serinus.shell.telemetry import CountedCluster, CountedSource, Telemetry, Teller
 from serinus.shell.watching import DeploymentWatch
+from serinus.webhooks.sending import open_sender
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +65,11 @@ async def run(settings: Settings, credentials: Credentials) -> None:
     async with (
         open_cluster(credentials, on_call=telemetry.count_call) as cluster,
         _metric_source(settings, telemetry) as source,
+        open_sender(settings.receiver_directory, settings.receiver_hosts) as sender,
     ):
-        operator = _Operator(settings, credentials, cluster, source, telemetry=telemetry, stopping=stopping)
+        operator = _Operator(
+            settings, credentials, cluster, source, telemetry=telemetry, stopping=stopping, post=sender
+        )
         async with serve(settings.http_port, operator.health, operator.telemetry) as port, _profiles(settings):
             logger.info("started", extra={"version": serinus.__version__, "identity": settings.identity, "port": port})
             await operator.run()
@@ -110,6 +115,7 @@ class _Operator:
         *,
         telemetry: Telemetry,
         stopping: _StopSignal,
+        post: Post,
     ) -> None:
         self.telemetry = telemetry
         self._settings = settings
@@ -131,6 +137,7 @@ class _Operator:
             gateway_features=settings.gateway_features,
             config_key=read_key(settings.config_key_file) if settings.config_key_file is not None else None,
             config_secrets=settings.config_secrets,
+            receivers=settings.receivers,
         )
         self._watch = DeploymentWatch(
             cluster,
@@ -150,6 +157,14 @@ class _Operator:
             settings.identity,
             on_gained=self._work,
             on_lost=self._stand_by,
+        )
+        self._notifier = Notifier(
+            settings.receivers,
+            post,
+            cluster_name=settings.cluster_name,
+            may_send=lambda: self._leadership.leading,
+            on_told=self._loop.mark,
+            count=telemetry.count_notification,
         )
         self.health = Health(
             contacts={
@@ -188,7 +203,8 @@ class _Operator:
         await self._leadership.run()
 
     async def _end(self, leading: asyncio.Task[None], watching: list[asyncio.Task[None]]) -> None:
-        """First the work, then the Lease, then the rest."""
+        """First what is told, and recorded by the work; then the work, then the Lease, then the rest."""
+        await self._notifier.stop(_GRACE_SECONDS)
         await self._loop.stop(_GRACE_SECONDS)
         await _cancelled(leading)
         await _cancelled(*watching)
@@ -214,13 +230,16 @@ class _Operator:
             now=lambda: datetime.now(UTC),
             tell=Teller(self._events, self.telemetry).tell,
             margins=Margins(settings.route_margin_seconds, settings.rollback_drain_seconds),
+            notifications=self._notifier,
         )
+        self._notifier.start()
         deployments = self._caches.deployments
         self._loop.start(reconciler, deployments.names(), urgent=deployments.under_way())
 
     def _stand_by(self, why: str) -> None:
         """Another process may lead by now: not one write more."""
         self._loop.halt()
+        self._notifier.halt()
         self.telemetry.lease_changes.labels("Lost").inc()
         logger.warning("standing by", extra={"because": why})
 
@@ -255,6 +274,7 @@ class _Operator:
         counter("serinus_events_sent_total", "Notes told as Events.", lambda: events.sent)
         counter("serinus_events_lost_total", "Notes that could not be told as Events.", lambda: events.lost)
         gauge("serinus_events_waiting", "Events that wait to be sent.", lambda: events.waiting)
+        gauge("serinus_notifications_waiting", "Notifications that wait to be sent.", lambda: self._notifier.waiting)
         per_resource(
             "serinus_watch_silence_seconds",
             "Time since the last sign of life of a watch: an answer, an event, a bookmark, a renewal.",

@@ -31,6 +31,7 @@ from serinus.api.kinds import (
     SERVICE,
     Kind,
 )
+from serinus.api.notifications import Receiver
 from serinus.api.reasons import Phase
 from serinus.core.addresses import TakenAddress
 from serinus.core.configuration import Configuration
@@ -186,6 +187,12 @@ class Caches:
 
         `gateway_features` is what is known of gateways beyond what the operator knows itself. `config_key` is the key
         of digests of ConfigMaps and, with `config_secrets`, of Secrets; None: neither is read.
+        receivers: Mapping[str, Receiver] | None = None,
+    ) -> None:
+        """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
+
+        `gateway_features` is what is known of gateways beyond what the operator knows itself; `receivers` are those of
+        notifications.
 
         `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
         """
@@ -193,6 +200,7 @@ class Caches:
         self._metric_source = metric_source
         self._safeguards = safeguards or Safeguards()
         self._gateway_features = gateway_features or {}
+        self._receivers = receivers or {}
         self._gateways: dict[GatewayKey, GatewayState] | None = None
         """None: to be looked up again."""
         self._addresses = Addresses(self._known_gateways, on_change)
@@ -298,6 +306,7 @@ class Caches:
             custom_metrics=self._custom_metrics.installed,
             safeguards=self._safeguards,
             gateways=self._known_gateways(),
+            receivers=self._receivers,
         )
 
     def taken_address(self, key: Key) -> TakenAddress | None:

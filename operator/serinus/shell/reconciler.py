@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -80,6 +80,27 @@ class View(Protocol):
 
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
+
+
+class Notifications(Protocol):
+    """What `serinus.shell.notifications.Notifier` offers. None of it waits."""
+
+    def offer(self, deployment: ModelDeployment) -> Mapping[str, int]:
+        """Have sent what is due by this status; gives how far receivers have been told beyond what it says."""
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone."""
+
+
+class NoNotifications:
+    """Where nobody is told."""
+
+    def offer(self, _: ModelDeployment) -> Mapping[str, int]:
+        """Nothing is sent."""
+        return {}
+
+    def forget(self, key: Key) -> None:
+        """Nothing is known of it."""
 
 
 class PassOutcome(StrEnum):
@@ -175,6 +196,7 @@ class Reconciler:
     now: Callable[[], datetime]
     tell: Tell
     margins: Margins = field(default_factory=Margins)
+    notifications: Notifications = field(default_factory=NoNotifications)
     monotonic: Callable[[], float] = time.monotonic
     """Seconds on a clock that nobody sets."""
     _memories: dict[Key, _Memory] = field(default_factory=dict)
@@ -184,6 +206,7 @@ class Reconciler:
         seen = self.view.deployment(key)
         if seen is None:
             self._memories.pop(key, None)
+            self.notifications.forget(key)
             return Next(None, outcome=PassOutcome.GONE)
         memory = self._memories.setdefault(key, _Memory())
         manifest = _newer(seen, memory.newest)
@@ -214,6 +237,7 @@ class Reconciler:
             refusal=memory.refusal,
             frozen_by=frozen_by(deployment, configuration),
             taken=self.view.taken_address(key),
+            notified=self.notifications.offer(deployment),
             unreadable=unreadable,
         )
         plan = decide(observation)
@@ -229,6 +253,8 @@ class Reconciler:
         if memory.evidence is observation.evidence:  # else a newer one came in while this pass was writing
             memory.evidence = None
         after = Next(self._settle(deployment, plan, outcome, memory, now), self._due_reading(observation, memory))
+        if observation.notified and isinstance(outcome, Done) and outcome.deployment is not None:
+            after = replace(after, after_seconds=0.0)  # what receivers are to be told next is offered by this status
         if after == Next(None) and unreadable is None and not memory.reading:
             memory.rest(manifest)
         return replace(after, urgent=memory.urgent, outcome=_outcome(plan, outcome))

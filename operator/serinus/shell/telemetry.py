@@ -62,7 +62,7 @@ class Telemetry:
         )
         self.crashes = Counter(
             "serinus_crashes_total",
-            "Passes and readings that ended with an exception nobody expected. Any is a defect.",
+            "Passes, readings and notifications that ended with an exception nobody expected. Any is a defect.",
             ["of"],
             registry=registry,
         )
@@ -110,12 +110,18 @@ class Telemetry:
             ["happening"],
             registry=registry,
         )
+        self.notifications = Counter(
+            "serinus_notifications_total",
+            "Attempts to tell a receiver of a decision, by result: Sent, Failed (to be tried again), Dropped, Crashed.",
+            ["receiver", "result"],
+            registry=registry,
+        )
         self.corrections = Counter(
             "serinus_watch_corrections_total",
             "ModelDeployments that an audit's list knew better than the watch.",
             registry=registry,
         )
-        for what in ("pass", "reading"):
+        for what in ("pass", "reading", "notification"):
             self.crashes.labels(what)
         for change in ("Gained", "Lost"):
             self.lease_changes.labels(change)
@@ -131,6 +137,12 @@ class Telemetry:
     def count_question(self, outcome: str, seconds: float) -> None:
         """A call to Prometheus has been answered, or was given up."""
         self.prometheus_request_seconds.labels(outcome).observe(seconds)
+
+    def count_notification(self, receiver: str, result: str) -> None:
+        """An attempt to tell a receiver has ended."""
+        self.notifications.labels(receiver, result).inc()
+        if result == "Crashed":
+            self.crashes.labels("notification").inc()
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """A number that is looked up when it is asked for."""
