@@ -73,8 +73,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
+{{/* Where the Secrets of receivers are mounted, in a folder for each. */}}
+{{- define "serinus.receiversPath" -}}/etc/serinus/receivers{{- end -}}
+
+{{/* The receivers of notifications as the operator reads them, in JSON. */}}
+{{- define "serinus.receivers" -}}
+{{- $told := dict -}}
+{{- range $name, $receiver := .Values.notifications.receivers -}}
+{{- $_ := set $told $name (omit $receiver "secretName") -}}
+{{- end -}}
+{{- toJson $told -}}
+{{- end -}}
+
+{{/* Their Secrets as the sources of a projected volume: one that is missing must not keep the operator from starting. */}}
+{{- define "serinus.receiverSecrets" -}}
+{{- range $name, $receiver := .Values.notifications.receivers }}
+- secret:
+    name: {{ $receiver.secretName | quote }}
+    optional: true
+    items:
+    - {key: url, path: {{ printf "%s/url" $name | quote }}}
+    - {key: signingKey, path: {{ printf "%s/signing-key" $name | quote }}}
+    - {key: ca.crt, path: {{ printf "%s/ca.crt" $name | quote }}}
+{{- end }}
+{{- end -}}
+
 {{/* What a schema can't say, or not readably. Called once, from the Deployment. */}}
 {{- define "serinus.check" -}}
+{{- if and .Values.notifications.receivers (not .Values.notifications.allowedHosts) -}}
+{{- fail "notifications.allowedHosts: with notifications.receivers, name the hosts that notifications may be sent to, such as hooks.slack.com" -}}
+{{- end -}}
 {{- with .Values.prometheus.url -}}
 {{- if not (regexMatch "^https?://[^\\s/?#@]+(/[^\\s?#@]*)?$" .) -}}
 {{- fail "prometheus.url: write the base URL without user, password, query and fragment, such as http://prometheus.monitoring:9090; or leave it empty to go without a metric source" -}}
