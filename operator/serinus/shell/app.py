@@ -38,7 +38,7 @@ from serinus.shell.events import EVENT_CALLS, EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
 from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
 from serinus.shell.loop import ReconcileLoop
-from serinus.shell.notifications import Notifier, Post
+from serinus.shell.notifications import DROPPED, FAILED, SENT, Notifier, Post
 from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
 from serinus.shell.reconciler import Reconciler
@@ -275,6 +275,9 @@ class _Operator:
         counter("serinus_events_lost_total", "Notes that could not be told as Events.", lambda: events.lost)
         gauge("serinus_events_waiting", "Events that wait to be sent.", lambda: events.waiting)
         gauge("serinus_notifications_waiting", "Notifications that wait to be sent.", lambda: self._notifier.waiting)
+        for receiver in self._settings.receivers:
+            for result in (SENT, FAILED, DROPPED):
+                self.telemetry.notifications.labels(receiver, result)
         per_resource(
             "serinus_watch_silence_seconds",
             "Time since the last sign of life of a watch: an answer, an event, a bookmark, a renewal.",

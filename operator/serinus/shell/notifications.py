@@ -184,18 +184,20 @@ class Notifier:
         if not self._may_send():
             lane.queue.add(key)
             return _ASK_AGAIN_SECONDS
+        try:
+            return await self._tell(name, lane, key, first)
+        except Exception:  # a defect: it must stay with this message
+            logger.exception("notification failed unexpectedly", extra=_pairs(name, key, first))
+            self._count(name, CRASHED)
+            return self._retry(lane, key, 0.0)
+
+    async def _tell(self, name: str, lane: _Lane, key: Key, first: Notification) -> float:
         if self._now() - first.at > GIVE_UP_AFTER:
             hours = GIVE_UP_AFTER / timedelta(hours=1)
             self._drop(name, key, first, f"it could not be delivered within {hours:g} hours of the decision")
             self._settle(name, lane, key, first)
             return 0.0
-        try:
-            answer = await self._send(name, lane.receiver, first)
-        except Exception:  # a defect: it must stay with this message
-            logger.exception("notification failed unexpectedly", extra=_pairs(name, key, first))
-            self._count(name, CRASHED)
-            return self._retry(lane, key, 0.0)
-        match answer:
+        match await self._send(name, lane.receiver, first):
             case Delivered():
                 self._count(name, SENT)
                 logger.info("notified", extra=_pairs(name, key, first))
@@ -207,8 +209,8 @@ class Notifier:
                 more = {"because": why, "failures": lane.failures, "after_seconds": round(pause, 1)}
                 logger.warning("receiver not reached", extra={**_pairs(name, key, first), **more})
                 return pause
-            case _:
-                assert_never(answer)
+            case never:
+                assert_never(never)
         lane.failures = 0
         self._settle(name, lane, key, first)
         return 0.0

@@ -259,6 +259,14 @@ async def test_a_defect_stays_with_its_message_and_is_counted() -> None:
     assert told.results == {("chat", "Crashed"): 1, ("chat", "Sent"): 1}
 
 
+async def test_a_time_that_makes_no_sense_is_a_defect_of_its_message_too() -> None:
+    told = notifying(Answers(Delivered()), CHAT)
+    told.notifier.offer(fraud(3))
+    told.now = datetime(2026, 3, 1, 12, 0)  # noqa: DTZ001 -- as nobody should write it
+    assert await told.notifier.step("chat") == 1
+    assert told.results == {("chat", "Crashed"): 1}
+
+
 # Leading --------------------------------------------------------------------------------------------------------------
 
 
