@@ -14,7 +14,9 @@ from serinus.core.observation import Capabilities
 from serinus.kube.cluster import Unavailable
 from serinus.shell.notifications import GIVE_UP_AFTER
 from tests.world.api_server import ApiServer, Faults
+from tests.world.many_walks import LONGEST_REST_SECONDS, at_rest
 from tests.world.post import Post
+from tests.world.random_walk import IMAGES, KINDS, Walk
 from tests.world.test_crashes import BEHAVIOURS, FAULT_FREE, end_of, story
 from tests.world.world import ABLE, World
 
@@ -214,3 +216,71 @@ def test_of_a_resource_that_is_gone_nothing_is_kept() -> None:
     world.api.remove("ModelDeployment", "models", "fraud")
     world.run(5)
     assert world.notifier.waiting == 0
+
+
+# At random ------------------------------------------------------------------------------------------------------------
+
+
+def walked_and_told(seed: int) -> tuple[Walk, int]:
+    """A random walk with a receiver named all along, and how often a process ended or was frozen in it."""
+    world = World(requests_per_second=400, tester_share=0.25, behaviours=dict(IMAGES))
+    world.capabilities = Capabilities(gateways=GATEWAYS, receivers={"chat": Receiver()})
+    world.operator = world._new_operator()
+    deploy, restart, ends = world.deploy, world.restart_operator, [0]
+
+    def deploy_annotated(spec: dict[str, Any]) -> None:
+        deploy(spec)
+        world.annotate(notify="chat")
+
+    def restart_counted() -> None:
+        ends[0] += 1
+        restart()
+
+    world.deploy = deploy_annotated  # type: ignore[method-assign]
+    world.restart_operator = restart_counted  # type: ignore[method-assign]
+    walk = Walk(seed, world=world)
+    walk.go().settle()
+    world.run(3).run_until(lambda: at_rest(walk), LONGEST_REST_SECONDS).run(60)
+    return walk, ends[0]
+
+
+def decisions(world: World) -> dict[str, int]:
+    """Ids of all decisions that ever stood in the status, with their place in the order in which they came."""
+    found: dict[str, int] = {}
+    for moment in world.moments:
+        uid = moment.life[0]
+        for entry in reversed(moment.status.history):
+            found.setdefault(f"{uid}-{entry.number}-{int(entry.at.timestamp())}", len(found))
+    return found
+
+
+def check_telling(seed: int) -> None:
+    walk, ends = walked_and_told(seed)
+    world, made = walk.world, decisions(walk.world)
+    arrived = [each.id for each in world.post.arrived]
+    firsts = list(dict.fromkeys(arrived))
+    assert set(firsts) <= set(made), "told, and never decided"
+    assert firsts == sorted(firsts, key=made.__getitem__), "not in order"
+    assert len(arrived) - len(firsts) <= ends, "told twice without a reason"
+
+    status, life = world.status, world.moments[-1].life
+    marks = [each.up_to for m in world.moments if m.life == life for each in m.status.notified]
+    mine = [entry for entry in status.history if entry.number > min(marks)]
+    missing = [e for e in mine if f"{life[0]}-{e.number}-{int(e.at.timestamp())}" not in arrived]
+    assert len(missing) <= world.post.results["chat", "Dropped"], "decided, and never told"
+    assert {each.receiver: each.up_to for each in status.notified} == {"chat": status.history[0].number}
+
+
+@pytest.mark.parametrize("seed", range(len(KINDS)))
+def test_on_a_random_walk_every_decision_is_told_in_order_and_once_but_for_ends(seed: int) -> None:
+    check_telling(seed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("first", range(len(KINDS), 300, 50))
+def test_on_many_random_walks_every_decision_is_told_in_order_and_once_but_for_ends(first: int) -> None:
+    for seed in range(first, first + 50):
+        try:
+            check_telling(seed)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
