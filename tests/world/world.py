@@ -393,9 +393,8 @@ class World:
         self.prometheus.scrape(self.now.timestamp(), self._counters)
         self.past.remember()
         await self._operate()
-        weights, by_headers, copied, ready, found, wanted, recorded = self._shape()
         await self._notify()
-        weights, by_headers, copied, ready, wanted, recorded = self._shape()
+        weights, by_headers, copied, ready, found, wanted, recorded = self._shape()
         resource = self.api.find("ModelDeployment", NAMESPACE, NAME)
         self.moments.append(
             Moment(
@@ -544,7 +543,7 @@ class World:
             self._mark,
             lag_seconds=self.lag_seconds,
             reads_configurations=lambda: self.reads_configurations,
-        self.caches = Caches(self.past, lambda: self.capabilities, self._mark, lag_seconds=self.lag_seconds)
+        )
         self._post_rests_until = {}
         self.notifier = Notifier(
             self.capabilities.receivers,

@@ -182,16 +182,12 @@ class Caches:
         gateway_features: Overrules | None = None,
         config_key: bytes | None = None,
         config_secrets: bool = True,
-    ) -> None:
-        """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
-
-        `gateway_features` is what is known of gateways beyond what the operator knows itself. `config_key` is the key
-        of digests of ConfigMaps and, with `config_secrets`, of Secrets; None: neither is read.
         receivers: Mapping[str, Receiver] | None = None,
     ) -> None:
         """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
 
-        `gateway_features` is what is known of gateways beyond what the operator knows itself; `receivers` are those of
+        `gateway_features` is what is known of gateways beyond what the operator knows itself. `config_key` is the key
+        of digests of ConfigMaps and, with `config_secrets`, of Secrets; None: neither is read. `receivers` are those of
         notifications.
 
         `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
