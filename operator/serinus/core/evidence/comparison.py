@@ -16,6 +16,7 @@ from serinus.core.evidence.confidence import lower_bound, upper_bound
 from serinus.core.evidence.increase import AboveStable, BelowBound, Shortfall, factors_above_stable
 from serinus.core.evidence.intervals import Interval
 from serinus.core.evidence.pairs import Pair, Severity, counts_of, pair_of, without_stable
+from serinus.core.evidence.pairs import pair as pair_from
 from serinus.core.verdicts import Counts
 
 _BASELINE_SHARE = 0.1
@@ -53,9 +54,9 @@ class _BesideAndAfter(Generic[Test]):
         self._alone_share = 0.0
         self._alone_upto = 0
 
-    def add(self, pair: Pair, before: float, after: float) -> None:
-        """One more interval, with the design effects before and with it."""
-        if pair.stable.total > 0:
+    def add(self, pair: Pair, before: float, after: float, *, serves: bool) -> None:
+        """One more interval, with the design effects before and with it; whether stable serves at all in it."""
+        if serves:
             if self._since_stop:
                 self._since_stop, self._alone = [], None
         else:
@@ -134,17 +135,26 @@ class FailTests:
         """Whether design effects make a difference."""
         return self._increase is not None
 
-    def add(self, pair: Pair, before: float, after: float) -> None:
-        """One more interval, with the design effects before and with it."""
+    def add(self, pair: Pair, before: float, after: float, *, telling: Pair, serves: bool) -> None:
+        """One more interval.
+
+        Args:
+            pair: the interval.
+            before: design effect of the intervals before this one.
+            after: design effect with it.
+            telling: the part of it in which the candidate can be compared, or held to the limit alone.
+            serves: whether stable serves at all in it.
+
+        """
         limit = self._limits.max_share
         if limit is not None and self._above_limit is not None and self._above_stable is not None:
-            shared = _may_break_limit(pair, limit)
+            shared = telling is not pair or _may_break_limit(pair, limit)
             self._above_limit.add(
-                pair.candidate, (lambda rises: factors_above_stable(pair, rises, limit)) if shared else None
+                pair.candidate, (lambda rises: factors_above_stable(telling, rises, limit)) if shared else None
             )
-            self._above_stable.add(pair, 1.0, 1.0, limit)
+            self._above_stable.add(telling, 1.0, 1.0, limit)
         if self._increase is not None:
-            self._increase.add(pair, before, after)
+            self._increase.add(pair, before, after, serves=serves)
 
     def is_above_limit(self, alpha: float, *, beside_stable: bool) -> bool:
         """Whether the candidate is shown to be above the absolute limit, and above stable where stable serves."""
@@ -194,8 +204,8 @@ class PassTests:
             None if limits.max_increase is None else _BesideAndAfter(BelowBound(limits.increase_bound, alpha))
         )
 
-    def add(self, pair: Pair) -> None:
-        """One more interval of the step."""
+    def add(self, pair: Pair, *, serves: bool) -> None:
+        """One more interval of the step; whether stable serves at all in it."""
         if self._share is None and self._increase is None:
             return
         before, before_in_time = self._effect, self._effect_in_time
@@ -205,7 +215,7 @@ class PassTests:
             self._share.add(without_stable(pair), before_in_time, self._effect_in_time)
         if self._increase is not None:
             self._effect = bounded(self._clustering.factor)
-            self._increase.add(pair, before, self._effect)
+            self._increase.add(pair, before, self._effect, serves=serves)
 
     def below_limit(self) -> Shortfall | None:
         """How far it is from being shown that the absolute limit is kept."""
@@ -238,14 +248,25 @@ class _Step:
 class Comparison:
     """All intervals since the evidence began, and since the step began, by one meaning of bad.
 
-    `failing` are the limits that are tested for Fail by this meaning, `passing` those for Pass.
+    `failing` are the limits that are tested for Fail by this meaning, `passing` those for Pass. `thin`: strata are so
+    thin that stable may have had no request in one by chance, though it serves; then nothing is concluded from the
+    candidate's, as nobody knows whether an incident hit both. Where stable never served one, the limit stands alone.
     """
 
     def __init__(
-        self, severity: Severity, failing: Limits, passing: Limits, *, alpha_fail: float, alpha_pass: float
+        self,
+        severity: Severity,
+        failing: Limits,
+        passing: Limits,
+        *,
+        alpha_fail: float,
+        alpha_pass: float,
+        thin: bool = False,
     ) -> None:
         self._severity, self._failing, self._passing, self._alpha_pass = severity, failing, passing, alpha_pass
         self._candidate, self._beside, self._stable = Sum(), Sum(), Sum()
+        self._thin = thin
+        self._known: set[str] = set()
         self._clustering = ComparisonClustering()
         self._intervals = self._last_served = 0
         self._step = _Step(failing, passing, alpha_pass)
@@ -257,32 +278,45 @@ class Comparison:
         self._step = _Step(self._failing, self._passing, self._alpha_pass)
 
     def add(self, candidate: Interval | None, stable: Interval | None, *, in_step: bool) -> None:
-        """One more interval, of the present step or before it: what either revision served, None for nothing."""
+        """One more interval, of the present step or before it: what either revision served, None for nothing.
+
+        Of thin strata, an interval of stable without any says that it served elsewhere.
+        """
         step = self._step if in_step else None
         if stable is not None:
+            if self._thin:
+                self._known.update(stable.strata)
             counts = counts_of(stable, self._severity)
             self._stable.add(counts)
             if step is not None:
                 step.stable.add(counts)
         if candidate is not None:
-            self._compare(pair_of(candidate, stable, self._severity), step)
+            beside = self._thin and stable is not None
+            self._compare(pair_of(candidate, stable, self._severity), step, serves_elsewhere=beside)
 
-    def _compare(self, pair: Pair, step: _Step | None) -> None:
+    def _compare(self, pair: Pair, step: _Step | None, *, serves_elsewhere: bool) -> None:
         before = self._clustering.steady(pair) if self.failing.weighs else 1.0
         self._clustering.add(pair)
         self._candidate.add(pair.candidate)
         self._beside.add(pair.stable)
         self._intervals += 1
-        if pair.stable.total > 0:
+        serves = serves_elsewhere or pair.stable.total > 0
+        if serves:
             self._last_served = self._intervals
         after = max(before, self._clustering.with_newest(pair)) if self.failing.weighs else 1.0
-        self.failing.add(pair, before, after)
+        telling = self._without_chance(pair) if serves_elsewhere else pair
+        self.failing.add(pair, before, after, telling=telling, serves=serves)
         if step is None:
             return
         step.candidate.add(pair.candidate)
-        step.passing.add(pair)
+        step.passing.add(pair, serves=serves)
         if step.stable_above_limit is not None and pair.stable.total > 0:
             step.stable_above_limit.add(pair.stable)
+
+    def _without_chance(self, pair: Pair) -> Pair:
+        """The interval without the strata in which stable has served before, and by chance not now."""
+        cells = tuple(cell for cell in pair.cells if cell.stable_total > 0 or cell.stratum not in self._known)
+        return pair if len(cells) == len(pair.cells) else pair_from(pair.point, cells)
 
     @property
     def candidate(self) -> Counts:

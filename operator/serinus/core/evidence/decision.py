@@ -42,17 +42,18 @@ class ShareEvidence:
         policy: the limits.
         alpha_fail: chance of a false Fail for each tested limit.
         alpha_pass: chance of a false Pass.
+        thin: whether strata are so thin that stable may have had no request in one by chance (see `Comparison`).
 
     """
 
-    def __init__(self, policy: SharePolicy, alpha_fail: float, alpha_pass: float) -> None:
+    def __init__(self, policy: SharePolicy, alpha_fail: float, alpha_pass: float, *, thin: bool = False) -> None:
         self._policy, self._alpha_fail = policy, alpha_fail
         latency = policy.kind is ShareKind.LATENCY
         limits = Limits(policy.max_share, policy.max_increase, policy.tolerance)
         none = Limits(None, None, policy.tolerance)
 
         def compared(severity: Severity, failing: Limits, passing: Limits) -> Comparison:
-            return Comparison(severity, failing, passing, alpha_fail=alpha_fail, alpha_pass=alpha_pass)
+            return Comparison(severity, failing, passing, alpha_fail=alpha_fail, alpha_pass=alpha_pass, thin=thin)
 
         self.serves = False
         """Whether stable has served, and can be compared, since the evidence began."""

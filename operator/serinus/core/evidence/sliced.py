@@ -13,7 +13,10 @@ requests together and for each slice:
   as much, of either revision. What does not decide is judged as a part of all requests, and the verdict says so. This
   depends on how many requests there were and never on how many were bad.
 - All together are compared slice by slice (Simpson's paradox: a candidate that gets more of a difficult slice than
-  stable is not worse for that). Not where a gateway counts too: its counts know no slices.
+  stable is not worse for that). Not in an interval in which the candidate serves what stable never had: a label that it
+  fills in otherwise would hide its failures. Nor where a gateway counts too, which knows no slices.
+- In a thin slice stable often has no request beside the candidate's by chance: then nothing is concluded from these, as
+  nobody knows whether an incident hit both.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from serinus.core.evidence.decision import Decision, ShareEvidence
 from serinus.core.evidence.intervals import Interval
 from serinus.core.evidence.policy import WHOLE_PART, SharePolicy, Slices, alpha_of_slice
 from serinus.core.evidence.reporting import needed_requests, reported, without_counts
-from serinus.core.evidence.slices import as_one, by_slice
+from serinus.core.evidence.slices import by_endpoint, by_slice
 from serinus.core.readings import Missing
 from serinus.core.verdicts import (
     Counts,
@@ -74,14 +77,15 @@ class SlicedEvidence:
         self, policy: SharePolicy, slices: Slices, alpha_fail: float, alpha_pass: float, *, undivided: bool
     ) -> None:
         self._slices, self._undivided = slices, undivided
+        self._known: set[str] = set()
         self._whole_policy = replace(policy, slices=None)
         self._policies = tuple(
             replace(policy, slices=None, min_samples=1, name=f"{policy.name}[{slices.name(at)}]")
             for at in range(slices.count)
         )
         self._alpha_whole, self._alpha = alpha_fail * WHOLE_PART, alpha_of_slice(alpha_fail, slices)
-        self._whole = ShareEvidence(self._whole_policy, self._alpha_whole, alpha_pass)
-        self._each = [ShareEvidence(each, self._alpha, alpha_pass) for each in self._policies]
+        self._whole = ShareEvidence(self._whole_policy, self._alpha_whole, alpha_pass, thin=not undivided)
+        self._each = [ShareEvidence(each, self._alpha, alpha_pass, thin=True) for each in self._policies]
 
     @property
     def possibly(self) -> Comparison:
@@ -96,10 +100,13 @@ class SlicedEvidence:
     def add(self, candidate: Interval | None, stable: Interval | None, *, in_step: bool = True) -> None:
         """One more interval, of the present step or before it: what either revision served, None for nothing."""
         own, other = (by_slice(each) if each is not None else {} for each in (candidate, stable))
+        elsewhere = Interval(stable.point, {}) if stable is not None else None
         for at in sorted(own.keys() | other.keys()):
-            self._each[at].add(own.get(at), other.get(at), in_step=in_step)
-        if self._undivided:
-            candidate, stable = (each and as_one(each) for each in (candidate, stable))
+            self._each[at].add(own.get(at), other.get(at, elsewhere), in_step=in_step)
+        if stable is not None:
+            self._known.update(stable.strata)
+        if self._undivided or (candidate is not None and not candidate.strata.keys() <= self._known):
+            candidate, stable = (each and by_endpoint(each, self._slices) for each in (candidate, stable))
         self._whole.add(candidate, stable, in_step=in_step)
 
     def decide(self) -> Decision:

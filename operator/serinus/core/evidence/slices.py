@@ -114,9 +114,14 @@ def by_slice(interval: Interval) -> dict[int, Interval]:
     return {at: Interval(interval.point, strata) for at, strata in found.items()}
 
 
-def as_one(interval: Interval) -> Interval:
-    """The interval with all slices and endpoints together."""
-    return Interval(interval.point, {"": total_of(interval.strata.values())})
+def by_endpoint(interval: Interval, slices: Slices) -> Interval:
+    """The interval with the slices of each endpoint together."""
+    found: dict[str, list[Tally]] = {}
+    for stratum, tally in interval.strata.items():
+        at = place_of(stratum)
+        endpoint = "" if at is None else stratum.removeprefix(stratum_of(slices, at, ""))
+        found.setdefault(endpoint, []).append(tally)
+    return Interval(interval.point, {endpoint: total_of(tallies) for endpoint, tallies in found.items()})
 
 
 @lru_cache(maxsize=4096)

@@ -337,3 +337,42 @@ def test_status_keeps_what_a_later_process_needs_to_judge_by_the_same_slices():
     kept = MetricSlices.model_validate_json(status_of("errors", found, served).model_dump_json(by_alias=True))
     assert (kept.metric, kept.label, kept.values, kept.rest_percent) == ("errors", "country", ("DE", "FR"), 10.0)
     assert kept.least_percent / 100 == pytest.approx(found.least_share)
+
+
+# Thin slices and odd labels -------------------------------------------------------------------------------------------
+
+
+def counted(rows, *, pod):
+    """Counters by country of (bad, total) in each interval."""
+    found = []
+    for country, served in rows.items():
+        for part, values in ((Part.TOTAL, [total for _, total in served]), (Part.BAD, [bad for bad, _ in served])):
+            found.append(dataclasses.replace(series(part, values, pod=pod), slice=country))
+    return Counters(tuple(found), GRID)
+
+
+LIMITED = {"max_share": 0.01}
+INCREASED = {"max_share": None, "max_increase": 0.005}
+
+
+@pytest.mark.parametrize("limits", [LIMITED, INCREASED], ids=["limit", "increase"])
+def test_an_incident_that_hits_both_is_not_held_against_a_slice_in_which_stable_had_no_request_by_chance(limits):
+    calm, incident = 20, 12
+    both = [(0, 100)] * calm + [(33, 100)] * incident + [(0, 100)] * calm
+    thin = [(0, 6)] * calm + [(3, 6)] * incident + [(0, 6)] * calm
+    none_then = [(0, 1)] * calm + [(0, 0)] * incident + [(0, 1)] * calm
+    candidate, stable = counted({"DE": both, "FR": thin}, pod="c"), counted({"DE": both, "FR": none_then}, pod="s")
+    lasting = Judge(policy(**limits))
+    for look in range(1, len(both) + 1):
+        at = dataclasses.replace(circumstances(look), candidate_pods=())
+        assert not isinstance(lasting.judge(until(candidate, look), until(stable, look), at).verdict, Fail), look
+
+
+@pytest.mark.parametrize("limits", [LIMITED, INCREASED], ids=["limit", "increase"])
+@pytest.mark.parametrize("labelled_so", [1.0, 0.3], ids=["all requests", "some requests"])
+def test_a_candidate_whose_failures_get_a_label_that_stable_never_has_fails_all_the_same(limits, labelled_so):
+    odd = 100 * labelled_so
+    candidate = counted({"": [(odd / 2, odd)] * 30, "DE": [(0, 100 - odd)] * 30}, pod="c")
+    stable = counted({"DE": [(0, 400)] * 30, "FR": [(0, 400)] * 30}, pod="s")
+    at = dataclasses.replace(circumstances(30), candidate_pods=())
+    assert isinstance(judged(candidate, stable, at=at, **limits).verdict, Fail)
