@@ -43,10 +43,11 @@ lock: $(VENV)/.complete ## resolve the dependencies anew and pin them by hash
 	    examples/digits/image/requirements.in
 
 .PHONY: generate
-generate: $(VENV)/.complete ## the CRD in crds/ and in the chart, from the models; what Argo CD has to know, from its Lua files
+generate: $(VENV)/.complete ## from the models: the CRD in crds/ and in the chart, and docs/reference; from Lua files: what Argo CD is given
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd crds
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd charts/serinus/files
 	$(BIN)/python deploy/argocd/render.py
+	PYTHONPATH=operator:. $(BIN)/python -m handbook docs/reference
 
 # One process more than there are processors: tests wait for some of their time, the integration tests for much of it.
 # Who is done takes over from who has most left.

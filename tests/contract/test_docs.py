@@ -28,7 +28,7 @@ from serinus.webhooks.sending import open_sender
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "operator" / "adr").glob("*.md")])
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "operator" / "adr").glob("*.md")])
 
 
 def tables(page: Path, heading: str) -> set[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
+from serinus.api.reasons import REASONS, ConditionType, Happening, JudgedBy, Phase, Reason
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.pod_ratio import pods_beside
 from serinus.core.traffic import SHARE_PHASES, pods_for_share
@@ -85,6 +85,7 @@ def decisions_are_sound(moments: list[Moment], hold_seconds: float, slack_second
     for before, after in pairwise(moments):
         if before.life == after.life and (before.status is not after.status or after.scaled):
             moves_only_rise(before, after)
+            conditions_have_documented_reasons(after)
             nothing_is_promoted_unjudged(before, after)
             pods_go_only_after_their_traffic(before, after)
             no_approval_is_passed_without_a_person(before, after)
@@ -96,6 +97,23 @@ def decisions_are_sound(moments: list[Moment], hold_seconds: float, slack_second
 
 def moves_only_rise(before: Moment, after: Moment) -> None:
     assert after.status.moves >= before.status.moves, f"{after.at}: moves fell"
+
+
+def conditions_have_documented_reasons(after: Moment) -> None:
+    """Each is true with its reason, or false, as the reference says."""
+    for condition in after.status.conditions:
+        documented = {**REASONS[ConditionType(condition.type)], **_from_stalled(condition.type, after.status)}
+        assert condition.reason in documented, f"{after.at}: {condition.type} has the reason {condition.reason}"
+        expected = {True: "True", False: "False", None: condition.status}[documented[Reason(condition.reason)]]
+        assert condition.status == expected, f"{after.at}: {condition.type} is not {expected} as {condition.reason}"
+
+
+def _from_stalled(kind: str, status: ModelDeploymentStatus) -> dict[Reason, bool | None]:
+    """What Ready and Reconciling may say besides: that they are false, with the reason of Stalled."""
+    if kind not in {ConditionType.READY, ConditionType.RECONCILING}:
+        return {}
+    stalled = [each for each in status.conditions if each.type == ConditionType.STALLED and each.status == "True"]
+    return {Reason(each.reason): False for each in stalled}
 
 
 def nothing_is_promoted_unjudged(before: Moment, after: Moment) -> None:

@@ -41,6 +41,7 @@ class UndecidedReason(StrEnum):
     """Why a reading decides nothing yet."""
 
     NOT_ENOUGH_EVIDENCE = "NotEnoughEvidence"
+    """Neither is shown yet: it takes more requests."""
     TOO_FEW_SAMPLES = "TooFewSamples"
     """The tests would pass, but there are fewer requests than `minSamples`."""
     NO_TRAFFIC = "NoTraffic"
