@@ -38,6 +38,9 @@ lock: $(VENV)/.complete ## resolve the dependencies anew and pin them by hash
 	    --custom-compile-command 'make lock' --output-file requirements/dev.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate --extra cli \
 	    --custom-compile-command 'make lock' --output-file requirements/cli.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate --extra docs \
+	    --constraint requirements/dev.txt \
+	    --custom-compile-command 'make lock' --output-file requirements/docs.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
 	    --custom-compile-command 'make lock' --output-file examples/digits/image/requirements.txt \
 	    examples/digits/image/requirements.in
@@ -48,6 +51,19 @@ generate: $(VENV)/.complete ## from the models: the CRD in crds/ and in the char
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd charts/serinus/files
 	$(BIN)/python deploy/argocd/render.py
 	PYTHONPATH=operator:. $(BIN)/python -m handbook docs/reference
+
+# Beside what development needs, and of the same versions where both need it.
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.complete
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/docs.txt
+	@touch $@
+
+.PHONY: docs
+docs: $(VENV)/.docs ## the documentation as a site, in site/; links that lead nowhere are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+.PHONY: docs-serve
+docs-serve: $(VENV)/.docs ## the same on http://127.0.0.1:8000, made anew whenever a page changes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
 # One process more than there are processors: tests wait for some of their time, the integration tests for much of it.
 # Who is done takes over from who has most left.
@@ -131,4 +147,4 @@ images: $(VENV)/.complete tools ## the same with the images of the operator and 
 .PHONY: clean
 clean: ## end the cluster and delete everything that was made in this checkout
 	$(PYTHON) -m e2e.cluster down
-	rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build site

@@ -114,6 +114,12 @@ def test_links_and_files_of_a_page_exist(page: Path) -> None:
     assert missing == []
 
 
+def test_the_sites_navigation_names_pages_that_exist() -> None:
+    named = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert "index.md" in named
+    assert [page for page in named if not (DOCS / page).is_file()] == []
+
+
 async def test_the_operators_own_metrics_are_told_as_they_are() -> None:
     """Name, type, labels and meaning, in a table's row for each."""
     credentials, telemetry = Credentials("http://127.0.0.1:1"), Telemetry("test")

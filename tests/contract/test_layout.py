@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "operator"
 PACKAGE = SOURCE / "serinus"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PYTHON = [*MODULES, *(module for folder in ("e2e", "bench", "handbook") for module in sorted((ROOT / folder).rglob("*.py")))]
+PYTHON = [
+    *MODULES,
+    *(module for folder in ("e2e", "bench", "handbook") for module in sorted((ROOT / folder).rglob("*.py"))),
+]
 
 SAYS_NOTHING = {"common", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}
 
@@ -86,7 +89,17 @@ def test_names_of_modules_mean_something() -> None:
 def test_no_absolute_path_of_one_machine_is_in_the_tree() -> None:
     machine = re.compile(r"(?<![\w.])/(root|home/[a-z]+|work|Users)/")
     suffixes = {".py", ".toml", ".yaml", ".yml", ".md", ".txt", ".json", ".tpl", ""}
-    skipped = {".git", ".venv", ".state", "site", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+    skipped = {
+        ".git",
+        ".venv",
+        ".state",
+        "site",
+        "__pycache__",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".hypothesis",
+    }
     found = []
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in skipped]
@@ -105,3 +118,16 @@ def test_the_plugins_requirements_are_the_operators_and_its_own() -> None:
     assert pins("operator") < pins("cli") <= pins("dev")
     own = {pin.split("==")[0] for pin in pins("cli") - pins("operator")}
     assert {"typer", "rich"} <= own, "the operator's image goes without them"
+
+
+def test_the_site_is_made_with_the_versions_that_development_has() -> None:
+    """Both are installed into one environment."""
+
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        return dict(re.findall(r"^([a-z][\w.-]*)==([^ ;\\]+) \\", text, re.MULTILINE))
+
+    site, development = pins("docs"), pins("dev")
+    both = site.keys() & development.keys()
+    assert {"kopf", "pygments"} <= both
+    assert {name: site[name] for name in both} == {name: development[name] for name in both}
