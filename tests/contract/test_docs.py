@@ -1,4 +1,7 @@
-"""The documentation speaks of what there is: reasons, values, make targets, files and links."""
+"""The documentation speaks of what there is: reasons, verdicts, values, metrics, files and links.
+
+Commands and manifests are checked in `test_documented_commands.py` and `test_documented_manifests.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client.registry import Collector
-from typer.main import get_command
 
 from serinus.api.reasons import Reason
 from serinus.cli.advice import CURES
-from serinus.cli.app import app as plugin
 from serinus.core.gateways import ENVOY_GATEWAY, TRAEFIK, known_features
 from serinus.core.readings import MissingReason
 from serinus.core.verdicts import UndecidedReason, VerdictKind
@@ -25,10 +26,7 @@ from serinus.shell import app
 from serinus.shell.reconciler import PassOutcome
 from serinus.shell.telemetry import Telemetry
 from serinus.webhooks.sending import open_sender
-
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "operator" / "adr").glob("*.md")])
+from tests.contract.fenced import DOCS, PAGES, ROOT
 
 
 def tables(page: Path, heading: str) -> set[str]:
@@ -96,14 +94,6 @@ def test_values_named_in_the_pages_are_the_charts() -> None:
     assert {path for path in set_by_helm | in_tables if not known(path, values)} == set()
 
 
-def test_make_targets_named_in_the_pages_exist() -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {
-        target for page in PAGES for target in re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)
-    }
-    assert named <= targets
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_files_of_a_page_exist(page: Path) -> None:
     text = page.read_text()
@@ -112,6 +102,20 @@ def test_links_and_files_of_a_page_exist(page: Path) -> None:
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [file for file in files if not (ROOT / file).exists()]
     assert missing == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that Markdown gives headings, and those that are written out."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    slugs = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', page.read_text()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_a_part_of_a_page_lead_to_it(page: Path) -> None:
+    for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        target = (page.parent / file).resolve() if file else page
+        assert anchor in anchors(target), f"{file}#{anchor}"
 
 
 def test_the_sites_navigation_names_pages_that_exist() -> None:
@@ -130,6 +134,14 @@ async def test_the_operators_own_metrics_are_told_as_they_are() -> None:
         there = {row for collector in telemetry._registry._collector_to_names for row in described(collector)}
     section = (DOCS / "operate.md").read_text().split("\n## Metrics")[1].split("\n## ")[0]
     assert {line for line in section.splitlines() if line.startswith("| `")} == there
+
+
+def test_alerts_speak_of_metrics_that_there_are() -> None:
+    page = (DOCS / "operate.md").read_text()
+    there = set(re.findall(r"^\| `(serinus_\w+)` \|", page, re.MULTILINE))
+    named = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"serinus_\w+", page)}
+    assert len(there) > 15
+    assert named <= there
 
 
 def described(collector: Collector) -> Iterator[str]:
@@ -159,15 +171,3 @@ def test_the_plugin_advises_on_every_reason_that_a_person_has_to_mend() -> None:
         Reason.RETURNED,
     }
     assert stalled - rolled_back == set(CURES)
-
-
-def test_commands_and_options_of_the_plugin_named_in_the_pages_exist() -> None:
-    root = get_command(plugin)
-    commands = vars(root)["commands"]
-    options = {name: {word for each in found.params for word in each.opts} for name, found in commands.items()}
-    text = "\n".join(page.read_text() for page in PAGES)
-    used = re.findall(r"kubectl[ -]serinus ([a-z-]+)([^\n`#]*)", text)
-    assert {command for command, _ in used if not command.startswith("-")} == set(options), "each is documented"
-    for command, rest in used:
-        if not command.startswith("-"):
-            assert set(re.findall(r"(?<!\S)--?[a-z-]+|-A", rest)) <= options[command] | {"-n"}, f"{command}{rest}"
