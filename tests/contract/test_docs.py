@@ -14,7 +14,8 @@ import pytest
 import yaml
 from prometheus_client.registry import Collector
 
-from serinus.api.reasons import Reason
+from serinus.api.analysis import UndecidedAction
+from serinus.api.reasons import REASONS, ConditionType, Reason
 from serinus.cli.advice import CURES
 from serinus.core.gateways import ENVOY_GATEWAY, TRAEFIK, known_features
 from serinus.core.readings import MissingReason
@@ -54,6 +55,20 @@ def test_every_reason_for_a_person_to_act_has_its_cure() -> None:
     elsewhere = {reason for reason in Reason if f"`{reason}`" in page.read_text()}
     unexplained = {Reason.NO_READY_PODS}
     assert set(Reason) - means_no_trouble - unexplained == (told | elsewhere) - unexplained
+
+
+def test_recovery_from_every_reason_of_stalled_is_told() -> None:
+    page = (DOCS / "recover.md").read_text()
+    reasons = set(REASONS[ConditionType.STALLED]) - {Reason.NOT_STALLED}
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
+    to_mend = tables(DOCS / "recover.md", "Something has to be mended")
+    assert to_mend == set(CURES) - {Reason.STATUS_LOST}, "it has a section of its own"
+
+
+def test_every_reason_to_be_undecided_is_told() -> None:
+    assert tables(DOCS / "undecided.md", "Why it is undecided") == set(UndecidedReason)
+    actions = {action for action in UndecidedAction if f"| `{action}`" not in (DOCS / "undecided.md").read_text()}
+    assert actions == set()
 
 
 def test_what_was_tried_with_gateways_is_told_as_it_is_known() -> None:
