@@ -6,6 +6,7 @@ The statuses are those that the operator writes in the simulated world. `UPDATE_
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def test_a_status_is_shown_as_recorded(name: str) -> None:
         golden.write_text(shown)
 
     assert shown == golden.read_text(), f"if this is meant: UPDATE_GOLDEN=1 pytest {Path(__file__).name}"
+
+
+def test_what_was_held_is_told_once_and_as_of_now() -> None:
+    """The operator writes it into the condition now and then; the step's line counts on."""
+    for world in moments("holding"):
+        held = set(re.findall(r"held (\d+) of 60 s", told(world)))
+        assert len(held) <= 1, told(world)
 
 
 class Watched(World):

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment
-from serinus.api.reasons import ConditionType, Phase
+from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.status import (
     Condition,
     MetricStatus,
@@ -25,6 +25,7 @@ from serinus.api.status import (
 )
 from serinus.cli.advice import advice
 from serinus.cli.state import State, state_of
+from serinus.core.conditions import conditions
 from serinus.core.configuration import resolved
 from serinus.core.observation import Children, Observation, PodState
 from serinus.core.plan import Manifest
@@ -182,7 +183,7 @@ def report(resource: Manifest, objects: Iterable[Manifest], pods: Iterable[Manif
         state=state,
         phase=status.rollout.phase.value,
         step=_step(status.rollout),
-        waits_for=told.message if told else _unseen(resource),
+        waits_for=_as_of_now(situation, told) if told else _unseen(resource),
         reason=told.reason if told else "",
         available=_message(status, ConditionType.AVAILABLE),
         revisions=tuple(_revisions(status, children)),
@@ -233,6 +234,14 @@ def _most_important(status: ModelDeploymentStatus, state: State) -> Condition | 
         State.SERVING: ConditionType.RECONCILING if status.rollout.phase is Phase.WATCHING else ConditionType.READY,
     }.get(state)
     return next((each for each in status.conditions if each.type == first), None)
+
+
+def _as_of_now(s: Situation, told: Condition) -> str:
+    """The condition's message; while a step is held, with the time held by now, which the operator writes seldom."""
+    if told.reason != Reason.HOLDING:
+        return told.message
+    fresh = next(each for each in conditions(s, None) if each.type == told.type)
+    return fresh.message if fresh.reason == told.reason else told.message
 
 
 def _message(status: ModelDeploymentStatus, kind: ConditionType) -> str:
