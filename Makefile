@@ -46,9 +46,10 @@ lock: $(VENV)/.complete ## resolve the dependencies anew and pin them by hash
 	    examples/digits/image/requirements.in
 
 .PHONY: generate
-generate: $(VENV)/.complete ## from the models: the CRD in crds/ and in the chart, and docs/reference; from Lua files: what Argo CD is given
+generate: $(VENV)/.complete ## from the models: the CRDs, what the API server refuses, and docs/reference; from Lua files: what Argo CD is given
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd crds
 	PYTHONPATH=operator $(BIN)/python -m serinus.api.crd charts/serinus/files
+	PYTHONPATH=operator $(BIN)/python -m serinus.api.admission charts/serinus/files
 	$(BIN)/python deploy/argocd/render.py
 	PYTHONPATH=operator:. $(BIN)/python -m handbook docs/reference
 

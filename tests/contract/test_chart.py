@@ -15,13 +15,17 @@ from jsonschema import Draft7Validator
 
 import serinus
 from e2e.cluster import tools
+from serinus.api.admission import BOUNDS, admission, file_name, generated_file
 from serinus.api.gateways import Gateway, GatewayFeature
+from serinus.api.kinds import POLICY_KINDS, Kind
+from serinus.api.policy import AnalysisBounds, RolloutBounds
 from serinus.kube.permissions import PERMISSIONS, Scope
 from serinus.settings import CONTROLLER_NAME_PATTERN, SELECTOR_PATTERN, VARIABLES, Settings, from_environment
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "serinus"
-CRD = "serinus.dev_modeldeployments.yaml"
+CRDS = sorted(path.name for path in (ROOT / "crds").glob("*.yaml"))
+_OF_THE_CLUSTER = {"customresourcedefinitions", "gateways", "gatewayclasses", "clusterrolloutpolicies", "namespaces"}
 
 Manifest = dict[str, Any]
 
@@ -84,7 +88,7 @@ def grants(manifests: list[Manifest], account: str) -> dict[Grant, set[str]]:
                     if reference["kind"] == "Role":
                         assert binding["metadata"]["namespace"] == "ops"
                         scope = Scope.OWN_NAMESPACE
-                    elif resource in {"customresourcedefinitions", "gateways", "gatewayclasses"}:
+                    elif resource in _OF_THE_CLUSTER:
                         assert binding["kind"] == "ClusterRoleBinding"
                         scope = Scope.CLUSTER
                     else:
@@ -147,6 +151,7 @@ def test_rights_stay_within_the_watched_namespaces() -> None:
         ("ops", "serinus-lease"),
         (None, "serinus-crd"),
         (None, "serinus-gateways"),
+        (None, "serinus-policies"),
     }
     assert settings_of(manifests).watch_namespaces == ("team-a", "team-b")
 
@@ -355,16 +360,59 @@ def test_probes_ask_the_port_that_the_operator_listens_on() -> None:
     assert port["containerPort"] == settings_of(manifests).http_port
 
 
-def test_chart_holds_the_generated_crd() -> None:
-    assert (CHART / "files" / CRD).read_text() == (ROOT / "crds" / CRD).read_text(), "run `make generate`"
+def test_chart_holds_the_generated_crds() -> None:
+    assert len(CRDS) == 3
+    for name in CRDS:
+        assert (CHART / "files" / name).read_text() == (ROOT / "crds" / name).read_text(), "run `make generate`"
 
 
-def test_crd_is_rendered_unchanged_but_for_its_keep_annotation() -> None:
-    source = yaml.safe_load((ROOT / "crds" / CRD).read_text())
-    crd = only(rendered(), "CustomResourceDefinition")
-    assert crd["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
-    source["metadata"].setdefault("annotations", {})
-    assert crd == source
+def test_crds_are_rendered_unchanged_but_for_their_keep_annotation() -> None:
+    there = {each["metadata"]["name"]: each for each in rendered() if each["kind"] == "CustomResourceDefinition"}
+    sources = [yaml.safe_load((ROOT / "crds" / name).read_text()) for name in CRDS]
+    assert {each["metadata"]["name"] for each in sources} == there.keys()
+    for source in sources:
+        crd = there[source["metadata"]["name"]]
+        assert crd["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
+        source["metadata"].setdefault("annotations", {})
+        assert crd == source
+
+
+@pytest.mark.parametrize("kind", POLICY_KINDS, ids=lambda kind: kind.kind)
+def test_the_api_server_refuses_by_policies_only_when_wanted(kind: Kind) -> None:
+    assert "ValidatingAdmissionPolicy" not in {each["kind"] for each in rendered()}
+    manifests = rendered({"rolloutPolicies": {"admission": True}, "watchNamespaces": ["team-a"]})
+    name = f"serinus-{kind.plural}.serinus.dev"
+    policy = only(manifests, "ValidatingAdmissionPolicy", name)["spec"]
+    binding = only(manifests, "ValidatingAdmissionPolicyBinding", name)["spec"]
+    assert policy["paramKind"] == {"apiVersion": kind.api_version, "kind": kind.kind}
+    assert policy["matchConstraints"]["namespaceSelector"]["matchExpressions"][0]["values"] == ["team-a"]
+    assert {"variables": policy["variables"], "validations": policy["validations"]} == admission(kind)
+    assert binding["policyName"] == name
+    assert binding["paramRef"] == {"selector": {}, "parameterNotFoundAction": "Allow"}
+
+
+@pytest.mark.parametrize("kind", POLICY_KINDS, ids=lambda kind: kind.kind)
+def test_chart_holds_what_is_generated_for_the_api_server(kind: Kind) -> None:
+    assert (CHART / "files" / file_name(kind)).read_text() == generated_file(kind), "run `make generate`"
+
+
+def test_the_api_server_knows_every_bound_that_the_operator_knows() -> None:
+    sections = {"rollout": RolloutBounds, "analysis": AnalysisBounds}
+    fields = {f"{section}.{f.alias}" for section, model in sections.items() for f in model.model_fields.values()}
+    assert set(BOUNDS) == fields
+
+
+def test_who_governs_writes_policies_and_nobody_does_by_another_role() -> None:
+    writes = {
+        each["metadata"]["name"]
+        for each in rendered()
+        if each["kind"] == "ClusterRole"
+        for rule in each["rules"]
+        if {"rolloutpolicies", "clusterrolloutpolicies"} & set(rule["resources"]) and "create" in rule["verbs"]
+    }
+    assert writes == {"serinus-govern"}
+    labels = only(rendered(), "ClusterRole", "serinus-govern")["metadata"]["labels"]
+    assert not any("aggregate-to" in label for label in labels)
 
 
 def test_crd_can_be_left_to_something_else() -> None:

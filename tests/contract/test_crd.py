@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 import yaml
 
-from serinus.api.crd import FILE_NAME, custom_resource_definition, generated_file, main, structural_schema
+from serinus.api.crd import (
+    KINDS,
+    custom_resource_definition,
+    file_name,
+    generated_file,
+    main,
+    structural_schema,
+)
+from serinus.api.kinds import CLUSTER_ROLLOUT_POLICY, MODEL_DEPLOYMENT, ROLLOUT_POLICY, Kind
 from serinus.api.names import SCHEMA_VERSION, SCHEMA_VERSION_ANNOTATION
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
 from tests.gitops.kstatus import Kstatus, kstatus
+from tests.unit.api.bad_policies import BAD_POLICIES
 from tests.unit.api.bad_specs import BAD_SPECS
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +29,11 @@ CRD = custom_resource_definition()
 (VERSION,) = CRD["spec"]["versions"]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 SPEC, STATUS = (SCHEMA["properties"][part] for part in ("spec", "status"))
+POLICIES = {
+    kind: custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for kind in (CLUSTER_ROLLOUT_POLICY, ROLLOUT_POLICY)
+}
+ALL_SPECS = [(MODEL_DEPLOYMENT.kind, SPEC), *((kind.kind, schema) for kind, schema in POLICIES.items())]
 NOT_STRUCTURAL = {
     "$ref",
     "$defs",
@@ -31,6 +45,7 @@ NOT_STRUCTURAL = {
     "prefixItems",
     "uniqueItems",
     "exclusiveMinimum",
+    "propertyNames",
 }
 
 
@@ -44,14 +59,17 @@ def nodes(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, An
             yield from nodes(schema[part], path + mark)
 
 
-def test_the_committed_file_is_the_generated_one():
-    assert (ROOT / "crds" / FILE_NAME).read_text() == generated_file(), "run `python -m serinus.api.crd`"
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("folder", ["crds", "charts/serinus/files"])
+def test_the_committed_file_is_the_generated_one(kind: Kind, folder: str):
+    assert (ROOT / folder / file_name(kind)).read_text() == generated_file(kind), "run `make generate`"
 
 
 def test_generation_is_deterministic(tmp_path: Path):
     assert main([str(tmp_path)]) == 0
-    assert (tmp_path / FILE_NAME).read_text() == generated_file()
-    assert yaml.safe_load(generated_file()) == CRD
+    for kind in KINDS:
+        assert (tmp_path / file_name(kind)).read_text() == generated_file(kind)
+        assert yaml.safe_load(generated_file(kind)) == custom_resource_definition(kind)
 
 
 def test_no_field_of_the_analysis_names_an_address_or_a_credential():
@@ -65,7 +83,7 @@ def test_the_crd_carries_the_version_of_its_schema():
     assert CRD["metadata"]["annotations"] == {SCHEMA_VERSION_ANNOTATION: str(SCHEMA_VERSION)}
 
 
-@pytest.mark.parametrize(("part", "schema"), [("spec", SPEC), ("status", STATUS)])
+@pytest.mark.parametrize(("part", "schema"), [*ALL_SPECS, ("status", STATUS)], ids=lambda each: str(each)[:20])
 def test_every_field_is_documented_in_a_sentence(part: str, schema: dict[str, Any]):
     undocumented = [
         path
@@ -76,11 +94,11 @@ def test_every_field_is_documented_in_a_sentence(part: str, schema: dict[str, An
     assert undocumented == []
 
 
-def test_the_schema_is_structural():
-    unwanted = {path: NOT_STRUCTURAL & node.keys() for path, node in nodes(SCHEMA, "") if NOT_STRUCTURAL & node.keys()}
-    untyped = [
-        path for path, node in nodes(SCHEMA, "") if "type" not in node and "x-kubernetes-int-or-string" not in node
-    ]
+@pytest.mark.parametrize(("kind", "schema"), [("whole", SCHEMA), *ALL_SPECS[1:]], ids=lambda each: str(each)[:20])
+def test_the_schema_is_structural(kind: str, schema: dict[str, Any]):
+    found = list(nodes(schema, kind))
+    unwanted = {path: NOT_STRUCTURAL & node.keys() for path, node in found if NOT_STRUCTURAL & node.keys()}
+    untyped = [path for path, node in found if "type" not in node and "x-kubernetes-int-or-string" not in node]
 
     assert unwanted == {}
     assert untyped == []
@@ -108,6 +126,27 @@ def test_a_resource_that_no_operator_has_looked_at_is_not_done_to_kstatus():
 
     assert kstatus(created | {"status": STATUS["default"]}) is Kstatus.IN_PROGRESS
     assert ModelDeploymentStatus.model_validate(STATUS["default"]).conditions == ()
+
+
+@pytest.mark.parametrize(("kind", "schema"), ALL_SPECS, ids=lambda each: str(each)[:20])
+def test_what_a_policy_can_give_has_no_default_of_the_api_server(kind: str, schema: dict[str, Any]):
+    """Else nobody could tell what the user has set."""
+    sections = [
+        inner
+        for path, inner in nodes(schema, kind)
+        if path.removeprefix(kind) in {".rollout", ".analysis", ".defaults.rollout", ".defaults.analysis"}
+    ]
+    fields = [field for section in sections for field in section["properties"].items()]
+    deeper = [
+        field for name, node in fields if name in {"undecided", "missing"} for field in node["properties"].items()
+    ]
+
+    assert len(sections) == 2
+    assert [name for name, node in [*fields, *deeper] if "default" in node] == []
+
+
+def test_nothing_of_the_generator_gets_into_a_crd():
+    assert not any("x-serinus" in generated_file(kind) for kind in KINDS)
 
 
 def test_lists_of_named_things_are_maps():
@@ -152,6 +191,14 @@ def _paths(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
 def test_every_rule_of_the_spec_is_tried_by_a_bad_spec():
     messages = {rule["message"] for _, node in nodes(SPEC, "spec") for rule in node.get("x-kubernetes-validations", [])}
     tried = [bad.says for bad in BAD_SPECS]
+
+    assert [message for message in messages if not any(words in message for words in tried)] == []
+
+
+def test_every_rule_of_a_policy_is_tried_by_a_bad_policy_or_a_bad_spec():
+    nodes_of_policies = [node for schema in POLICIES.values() for _, node in nodes(schema, "spec")]
+    messages = {rule["message"] for node in nodes_of_policies for rule in node.get("x-kubernetes-validations", [])}
+    tried = [bad.says for bad in (*BAD_SPECS, *BAD_POLICIES)]
 
     assert [message for message in messages if not any(words in message for words in tried)] == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
-from serinus.api.kinds import HTTP_ROUTE
+from serinus.api.kinds import HTTP_ROUTE, POLICY_KINDS
 from tests.integration.established import wait_until_established
 from tests.integration.second_api_server import SecondApiServer
 
@@ -55,11 +55,12 @@ def kubectl(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ku
 
 @pytest.fixture(scope="session")
 def crd(kubectl: Kubectl) -> str:
-    """The name of the ModelDeployment CRD, installed and established."""
+    """The name of the ModelDeployment CRD, installed and established with those of the policies."""
     name = "modeldeployments.serinus.dev"
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     assert applied.returncode == 0, applied.stderr
-    wait_until_established(lambda *arguments: kubectl(*arguments).stdout, name)
+    of_policies = (f"{kind.plural}.{kind.group}" for kind in POLICY_KINDS)
+    wait_until_established(lambda *arguments: kubectl(*arguments).stdout, name, *of_policies)
     return name
 
 

@@ -53,6 +53,8 @@ def test_every_example_is_accepted(kubectl: Kubectl, namespace: str, path: Path)
 
     assert applied.returncode == 0, applied.stderr
     assert "created" in applied.stdout
+    if "clusterrolloutpolicy" in applied.stdout:
+        assert kubectl("delete", "-n", namespace, "-f", str(path)).returncode == 0
 
 
 @pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
@@ -89,7 +91,9 @@ def test_a_resource_that_no_operator_has_looked_at_says_so_until_one_writes_its_
     assert found["status"] == {"observedGeneration": 1, "moves": 1}
 
 
-def test_the_smallest_resource_gets_its_defaults_and_none_that_would_make_a_revision(kubectl: Kubectl, namespace: str):
+def test_the_smallest_resource_gets_no_default_that_would_make_a_revision_or_that_a_policy_may_give(
+    kubectl: Kubectl, namespace: str
+):
     stored = create(kubectl, namespace, resource({"serving": {"image": IMAGE}}))["spec"]
 
     assert stored["serving"] == {"image": IMAGE}
@@ -97,16 +101,7 @@ def test_the_smallest_resource_gets_its_defaults_and_none_that_would_make_a_revi
     assert "placement" not in stored
     assert stored["scaling"] == {}
     assert stored["traffic"] == {"port": 80}
-    assert stored["rollout"] == {
-        "automation": "Automatic",
-        "capacity": "Auto",
-        "progressDeadlineSeconds": 1800,
-        "watchSeconds": 300,
-        "scaleDownDelaySeconds": 300,
-        "revisionHistoryLimit": 3,
-        "rollbackWindowSeconds": 86400,
-    }
-    assert stored["analysis"]["undecided"] == {"afterSeconds": 3600, "action": "Pause"}
+    assert stored["rollout"] == stored["analysis"] == {}
 
 
 @pytest.mark.parametrize("bad", BAD_SPECS, ids=lambda bad: bad.title)

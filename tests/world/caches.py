@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_ROLE, MODEL_DEPLOYMENT, ROLE_REVISION, Kind
+from serinus.api.kinds import (
+    CLUSTER_ROLLOUT_POLICY,
+    LABEL_DEPLOYMENT,
+    LABEL_ROLE,
+    MODEL_DEPLOYMENT,
+    ROLE_REVISION,
+    ROLLOUT_POLICY,
+    Kind,
+)
+from serinus.api.policy import Policy
 from serinus.core.addresses import TakenAddress
 from serinus.core.configuration import (
     NOT_ALLOWED,
@@ -26,6 +35,7 @@ from serinus.core.configuration import (
 )
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
+from serinus.kube.policies import holds_in, labels_of
 from serinus.shell.addresses import Addresses
 from serinus.shell.configuration import digests
 from serinus.shell.reconciler import Key
@@ -37,6 +47,8 @@ BESIDE_KINDS = ("PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler
 """What stands beside it."""
 WATCHED = ("ModelDeployment", *CHILD_KINDS, "Pod", "EndpointSlice")
 ALL_WATCHED = (*WATCHED, *BESIDE_KINDS)
+POLICIES = (CLUSTER_ROLLOUT_POLICY.kind, ROLLOUT_POLICY.kind)
+"""What a platform team asks for. Seen as soon as it is there: what they do late, they do as if it came late."""
 
 Address = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -146,6 +158,12 @@ class Caches:
             return Content(digests(found, b"the operator's own")) if found else Absent()
 
         return configuration(references(manifest), look_up) if self.reads_configurations() else NOT_ALLOWED
+
+    def policies(self, namespace: str) -> tuple[Policy, ...]:
+        """The platform's policies that hold in a namespace, which has no labels but its name."""
+        held = [each for kind in POLICIES for each in self.past.copy(kind).values()]
+        labels = labels_of(namespace, None)
+        return tuple(Policy.parse(each) for each in held if holds_in(each, namespace, labels))
 
     def learn(self, kind: Kind, manifest: Any) -> None:
         """An object as the API server has just answered it; see `serinus.shell.caches.Caches.learn`."""

@@ -312,3 +312,6 @@ class _Frozen:
 
     def configuration(self, _: object) -> None:
         return None
+
+    def policies(self, _: str) -> tuple[()]:
+        return ()

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from serinus.api.gateways import GatewayFeature
-from serinus.api.kinds import LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE, ROLE_REVISION
+from serinus.api.kinds import CLUSTER_ROLLOUT_POLICY, LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE, ROLE_REVISION
 from serinus.api.status import ModelDeploymentStatus, format_instant
 from serinus.core.due import EvidenceRequest
 from serinus.core.gateways import GatewayState
@@ -211,6 +211,24 @@ class World:
             metadata["managedFields"] = [entry | {"time": format_instant(self.now)}]
 
         self.api.edit("ModelDeployment", NAMESPACE, NAME, change)
+
+    def govern(self, spec: dict[str, Any] | None, name: str = "house") -> None:
+        """The platform team applies a ClusterRolloutPolicy, or deletes it (None)."""
+        kind = CLUSTER_ROLLOUT_POLICY.kind
+        existing = self.api.find(kind, "", name)
+        if spec is None:
+            self.api.remove(kind, "", name)
+        elif existing is None:
+            api_version = CLUSTER_ROLLOUT_POLICY.api_version
+            manifest = {
+                "apiVersion": api_version,
+                "kind": kind,
+                "metadata": {"name": name},
+                "spec": copy.deepcopy(spec),
+            }
+            self.api.put(kind, "", manifest)
+        else:
+            self.api.edit(kind, "", name, lambda m: m.update(spec=copy.deepcopy(spec)))
 
     def lose_status(self) -> None:
         """The status is removed, as by a restore from a backup."""

@@ -26,6 +26,10 @@ MAX_SLICES: Final = 20
 MAX_SLICE_VALUE: Final = 64
 """Characters of a value that can have a slice of its own: status keeps it."""
 
+SharedMetricNames = Annotated[
+    tuple[DnsLabel, ...],
+    Field(min_length=1, max_length=MAX_METRICS, json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
 ErrorBudget = Annotated[Percent, Above("0", "50")]
 SharePoints = Annotated[Percent, Above("0", "100")]
 
@@ -62,6 +66,8 @@ class AbsentBad(StrEnum):
 class Undecided(ApiModel):
     """What to do when the evidence does not suffice in time."""
 
+    operator_defaults = True
+
     after_seconds: PositiveSeconds = 3600
     """Seconds a step may stay undecided after its hold has passed, counted while its evidence is present. Default
     3600."""
@@ -73,6 +79,8 @@ class Undecided(ApiModel):
 
 class Missing(ApiModel):
     """What to do when evidence stays away, as in an outage of Prometheus. The hold stands still meanwhile."""
+
+    operator_defaults = True
 
     after_seconds: PositiveSeconds = 600
     """Seconds evidence may be missing. Default 600."""
@@ -211,9 +219,11 @@ class Metric(ApiModel):
 class Analysis(ApiModel):
     """How a candidate is judged."""
 
+    operator_defaults = True
+
     disabled: Flag = False
     """True: promote without evidence, on readiness and holds alone; the history then says so. Default false. Not
-    together with metrics."""
+    together with metrics or sharedMetrics."""
 
     interval_seconds: Annotated[Integer, Field(ge=5, le=3600)] = 15
     """Seconds between two looks at the metrics. Default 15. Looking more often costs queries, never certainty."""
@@ -233,23 +243,39 @@ class Analysis(ApiModel):
     """What to do when evidence stays away."""
 
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=MAX_METRICS), KeyedBy()] | None = None
-    """What is measured, with its limits. When unset: errors (at most 1 %, at most 0.5 points over stable) and latency
-    (at most 5 points more requests over 1 s than stable). To go without evidence, set disabled."""
+    """What is measured, with its limits. When neither metrics nor sharedMetrics is set: errors (at most 1 %, at most
+    0.5 points over stable) and latency (at most 5 points more requests over 1 s than stable). To go without evidence,
+    set disabled."""
+
+    shared_metrics: SharedMetricNames | None = None
+    """Names of metrics that a RolloutPolicy of the namespace or a ClusterRolloutPolicy defines, measured beside those
+    of metrics. A change of the definition is a change for all who name it. Where several policies define one name, the
+    namespace's own counts, and of several of one kind the first by name."""
 
     @rule(
-        "!(self.disabled && has(self.metrics))",
-        "metrics and disabled: true exclude each other; remove the metrics to promote without evidence, or disabled to "
-        "be judged by them",
+        "!(has(self.disabled) && self.disabled && (has(self.metrics) || has(self.sharedMetrics)))",
+        "metrics and disabled: true exclude each other; remove metrics and sharedMetrics to promote without evidence, "
+        "or disabled to be judged by them",
         field_path=".disabled",
     )
     def _disabled_has_no_metrics(self) -> bool:
-        return not (self.disabled and self.metrics is not None)
+        return not (self.disabled and count_set(self.metrics, self.shared_metrics))
 
     @rule(
-        "!has(self.metrics) || self.metrics.exists(m, m.mode == 'Enforce')",
+        "!has(self.metrics) || has(self.sharedMetrics) || self.metrics.exists(m, m.mode == 'Enforce')",
         "metrics needs at least one with mode: Enforce, or nothing would decide; set disabled: true to promote without "
         "evidence",
         field_path=".metrics",
     )
     def _something_decides(self) -> bool:
-        return self.metrics is None or any(metric.mode is MetricMode.ENFORCE for metric in self.metrics)
+        if self.metrics is None or self.shared_metrics is not None:
+            return True
+        return any(metric.mode is MetricMode.ENFORCE for metric in self.metrics)
+
+    @rule(
+        "!has(self.metrics) || !has(self.sharedMetrics) || self.metrics.all(m, !(m.name in self.sharedMetrics))",
+        "metrics and sharedMetrics must not give one name twice; rename the metric, or remove one of the two",
+        field_path=".sharedMetrics",
+    )
+    def _names_differ(self) -> bool:
+        return not {metric.name for metric in self.metrics or ()} & {*(self.shared_metrics or ())}

@@ -1,6 +1,6 @@
-"""The CustomResourceDefinition, generated from the pydantic models.
+"""The CustomResourceDefinitions, generated from the pydantic models.
 
-``python -m serinus.api.crd`` writes it into ``crds/``; a contract test compares the committed file with what this
+``python -m serinus.api.crd`` writes them into ``crds/``; a contract test compares the committed files with what this
 module generates, so the models are the only source. The output is deterministic: fields stand in the models' order.
 """
 
@@ -8,25 +8,28 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel
 
-from serinus.api.kinds import GROUP, MODEL_DEPLOYMENT, VERSION
+from serinus.api.kinds import CLUSTER_ROLLOUT_POLICY, GROUP, MODEL_DEPLOYMENT, ROLLOUT_POLICY, VERSION, Kind
 from serinus.api.names import SCHEMA_VERSION, SCHEMA_VERSION_ANNOTATION
+from serinus.api.policy import ClusterRolloutPolicySpec, RolloutPolicySpec
 from serinus.api.revision import DEPLOYMENT_NAME_PATTERN, MAX_NAME_LENGTH, without_nulls
+from serinus.api.schema import OPERATOR_DEFAULTS
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
 from serinus.api.values import cel_string
 
 CRD_NAME: Final = f"{MODEL_DEPLOYMENT.plural}.{GROUP}"
-FILE_NAME: Final = f"{GROUP}_{MODEL_DEPLOYMENT.plural}.yaml"
 
-_DROPPED: Final = frozenset({"title", "$defs", "format"})
+_DROPPED: Final = frozenset({"title", "$defs", "format", OPERATOR_DEFAULTS})
 
-_PRINTER_COLUMNS: Final = (
+_Column = tuple[str, str, str, str, int]
+_PRINTER_COLUMNS: Final[tuple[_Column, ...]] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the spec's revision serves.", 0),
     ("Phase", "string", ".status.rollout.phase", "Phase of the rollout.", 0),
     ("Step", "string", ".status.rollout.step", "Current step of the rollout.", 0),
@@ -47,40 +50,101 @@ _NAME_RULE: Final = {
 }
 
 
-def custom_resource_definition() -> dict[str, Any]:
-    """The CRD as a JSON object: structural, with rules, defaults, printer columns and subresources."""
+_POLICY_COLUMNS: Final[tuple[_Column, ...]] = (
+    ("Bounds", "string", ".spec.bounds.mode", "What becomes of a resource outside the bounds.", 0),
+    ("Automation", "string", ".spec.bounds.rollout.allowedAutomation", "Values that automation may have.", 0),
+    ("Strategies", "string", ".spec.bounds.rollout.allowedStrategies", "Strategies that may be used.", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """A kind, and what its CRD says beside the schema of its spec."""
+
+    kind: Kind
+    short_name: str
+    description: str
+    spec: type[BaseModel]
+    columns: tuple[_Column, ...]
+    namespaced: bool = True
+
+
+_RESOURCES: Final = {
+    each.kind: each
+    for each in (
+        _Resource(
+            MODEL_DEPLOYMENT,
+            "mdep",
+            "A machine-learning model in production: Serinus runs its container, rolls out new versions by evidence "
+            "and puts bad ones back.",
+            ModelDeploymentSpec,
+            _PRINTER_COLUMNS,
+        ),
+        _Resource(
+            CLUSTER_ROLLOUT_POLICY,
+            "crpol",
+            "What a platform team asks of the ModelDeployments of many namespaces: defaults, bounds, and metrics that "
+            "they share.",
+            ClusterRolloutPolicySpec,
+            _POLICY_COLUMNS,
+            namespaced=False,
+        ),
+        _Resource(
+            ROLLOUT_POLICY,
+            "rpol",
+            "What a platform team asks of the ModelDeployments of its namespace: defaults, bounds, and metrics that "
+            "they share.",
+            RolloutPolicySpec,
+            _POLICY_COLUMNS,
+        ),
+    )
+}
+KINDS: Final = tuple(_RESOURCES)
+"""The kinds that have a CRD of ours."""
+
+
+def custom_resource_definition(kind: Kind = MODEL_DEPLOYMENT) -> dict[str, Any]:
+    """The CRD of a kind as a JSON object: structural, with rules, defaults, printer columns and subresources."""
+    resource = _RESOURCES[kind]
     names = {
         "categories": ["serinus"],
-        "kind": MODEL_DEPLOYMENT.kind,
-        "listKind": f"{MODEL_DEPLOYMENT.kind}List",
-        "plural": MODEL_DEPLOYMENT.plural,
-        "shortNames": ["mdep"],
-        "singular": MODEL_DEPLOYMENT.kind.lower(),
+        "kind": kind.kind,
+        "listKind": f"{kind.kind}List",
+        "plural": kind.plural,
+        "shortNames": [resource.short_name],
+        "singular": kind.kind.lower(),
     }
+    scope = "Namespaced" if resource.namespaced else "Cluster"
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": CRD_NAME, "annotations": {SCHEMA_VERSION_ANNOTATION: str(SCHEMA_VERSION)}},
-        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [_version()]},
+        "metadata": {
+            "name": f"{kind.plural}.{GROUP}",
+            "annotations": {SCHEMA_VERSION_ANNOTATION: str(SCHEMA_VERSION)},
+        },
+        "spec": {"group": GROUP, "names": names, "scope": scope, "versions": [_version(resource)]},
     }
 
 
-def _version() -> dict[str, Any]:
-    return {
+def _version(resource: _Resource) -> dict[str, Any]:
+    version: dict[str, Any] = {
         "name": VERSION,
         "served": True,
         "storage": True,
-        "additionalPrinterColumns": [_printer_column(*column) for column in _PRINTER_COLUMNS],
-        "schema": {"openAPIV3Schema": _resource_schema()},
-        "subresources": {
+        "additionalPrinterColumns": [_printer_column(*column) for column in resource.columns],
+        "schema": {"openAPIV3Schema": _resource_schema(resource)},
+    }
+    if resource.kind == MODEL_DEPLOYMENT:
+        version["subresources"] = {
             "scale": {
                 "labelSelectorPath": ".status.selector",
                 "specReplicasPath": ".spec.scaling.replicas",
                 "statusReplicasPath": ".status.replicas",
             },
             "status": {},
-        },
-    }
+        }
+    return version
 
 
 def _printer_column(name: str, kind: str, path: str, description: str, priority: int) -> dict[str, Any]:
@@ -88,31 +152,27 @@ def _printer_column(name: str, kind: str, path: str, description: str, priority:
     return column | ({"priority": priority} if priority else {})
 
 
-def _resource_schema() -> dict[str, Any]:
-    status = _without_defaults(structural_schema(ModelDeploymentStatus))
-    return {
-        "description": "A machine-learning model in production: Serinus runs its container, rolls out new versions by "
-        "evidence and puts bad ones back.",
+def _resource_schema(resource: _Resource) -> dict[str, Any]:
+    kind, metadata = resource.kind.kind, {"type": "object"}
+    schema: dict[str, Any] = {
+        "description": resource.description,
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
-            "kind": {"type": "string", "description": f"{MODEL_DEPLOYMENT.kind}."},
-            "metadata": {
-                "type": "object",
-                "properties": {"name": {"type": "string", "maxLength": MAX_NAME_LENGTH}},
-            },
-            "spec": structural_schema(ModelDeploymentSpec) | {"description": "What the user wants."},
-            "status": _ordered(
-                status
-                | {
-                    "description": "What Serinus has observed and decided. Written by Serinus alone.",
-                    "default": _NOT_SEEN,
-                }
-            ),
+            "kind": {"type": "string", "description": f"{kind}."},
+            "metadata": metadata,
+            "spec": structural_schema(resource.spec) | {"description": "What the user wants."},
         },
-        "x-kubernetes-validations": [_NAME_RULE],
     }
+    if resource.kind == MODEL_DEPLOYMENT:
+        status = _without_defaults(structural_schema(ModelDeploymentStatus))
+        named = metadata | {"properties": {"name": {"type": "string", "maxLength": MAX_NAME_LENGTH}}}
+        told = "What Serinus has observed and decided. Written by Serinus alone."
+        status = _ordered(status | {"description": told, "default": _NOT_SEEN})
+        schema["properties"] |= {"metadata": named, "status": status}
+        schema["x-kubernetes-validations"] = [_NAME_RULE]
+    return schema
 
 
 def structural_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -127,18 +187,20 @@ def structural_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     resolved = _resolve(node, definitions)
+    operators = bool(resolved.get(OPERATOR_DEFAULTS))
     schema: dict[str, Any] = {}
     for key, value in resolved.items():
         match key:
             case "properties":
-                schema[key] = {name: _structural(field, definitions) for name, field in value.items()}
+                fields = {name: _structural(field, definitions) for name, field in value.items()}
+                schema[key] = {name: _without_default(each) for name, each in fields.items()} if operators else fields
             case "items":
                 schema[key] = _structural(value, definitions)
             case "additionalProperties":
                 schema[key] = _structural(value, definitions)
             case "default":
                 if value not in (None, [], {}):
-                    schema[key] = _default(value, has_rules="x-kubernetes-validations" in resolved)
+                    schema[key] = _default(value, has_rules="x-kubernetes-validations" in resolved and not operators)
             case "description":
                 schema[key] = " ".join(value.split())
             case key if key not in _DROPPED:
@@ -156,6 +218,10 @@ def _default(value: object, *, has_rules: bool) -> object:
     if not isinstance(value, dict):
         return value
     return without_nulls(value) if has_rules else {}
+
+
+def _without_default(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key != "default"}
 
 
 def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +246,7 @@ def _ordered(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of what a status says: what the operator did not write must not be made up by the API server."""
-    bare: dict[str, Any] = {key: value for key, value in schema.items() if key != "default"}
+    bare = _without_default(schema)
     if "properties" in bare:
         bare["properties"] = {name: _without_defaults(field) for name, field in bare["properties"].items()}
     if "items" in bare:
@@ -195,24 +261,30 @@ class _PlainDumper(yaml.SafeDumper):
         return True
 
 
-def generated_file() -> str:
-    """The text of the file in ``crds/``."""
-    plain = json.loads(json.dumps(custom_resource_definition()))
+def file_name(kind: Kind) -> str:
+    """Name of the file of a kind in ``crds/``."""
+    return f"{GROUP}_{kind.plural}.yaml"
+
+
+def generated_file(kind: Kind) -> str:
+    """The text of the file of a kind in ``crds/``."""
+    plain = json.loads(json.dumps(custom_resource_definition(kind)))
     text = yaml.dump(plain, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
     return f"# Generated from the models of serinus.api by `python -m serinus.api.crd`. Don't edit.\n{text}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the CRD into a folder, or with ``-`` to standard output."""
-    parser = argparse.ArgumentParser(prog="python -m serinus.api.crd", description="Generate the CRD from the models.")
+    """Write the CRDs into a folder, or with ``-`` to standard output."""
+    parser = argparse.ArgumentParser(prog="python -m serinus.api.crd", description="Generate the CRDs from the models.")
     parser.add_argument("folder", nargs="?", default="crds", help="folder to write into; - for standard output")
     folder = parser.parse_args(arguments).folder
     if folder == "-":
-        sys.stdout.write(generated_file())
+        sys.stdout.write("---\n".join(generated_file(kind) for kind in KINDS))
         return 0
-    target = Path(folder) / FILE_NAME
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(generated_file(), encoding="utf-8")
+    for kind in KINDS:
+        target = Path(folder) / file_name(kind)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(generated_file(kind), encoding="utf-8")
     return 0
 
 

@@ -96,10 +96,14 @@ class ModelDeployment:
         Raises ``InvalidSpec`` with every problem in metadata, spec and status at once; unknown fields are ignored.
         """
         problems: list[Problem] = []
-        metadata = _read(ObjectMeta, resource.get("metadata"), "metadata", problems)
+        metadata = read_model(ObjectMeta, resource.get("metadata"), "metadata", problems)
         same = known if known is not None and _has_same_spec(known, metadata, resource) else None
-        spec = same.spec if same else _read(ModelDeploymentSpec, without_nulls(resource.get("spec")), "spec", problems)
-        status = _read(ModelDeploymentStatus, resource.get("status") or {}, "status", problems)
+        spec = (
+            same.spec
+            if same
+            else read_model(ModelDeploymentSpec, without_nulls(resource.get("spec")), "spec", problems)
+        )
+        status = read_model(ModelDeploymentStatus, resource.get("status") or {}, "status", problems)
         if metadata is None or spec is None or status is None:
             raise InvalidSpec(*_address(resource), tuple(problems))
         raw = resource["spec"]
@@ -116,7 +120,8 @@ def _has_same_spec(known: ModelDeployment, metadata: ObjectMeta | None, resource
     return (known.metadata.uid, known.metadata.generation) == (metadata.uid, metadata.generation)
 
 
-def _read(model: type[_Model], value: object, path: str, problems: list[Problem]) -> _Model | None:
+def read_model(model: type[_Model], value: object, path: str, problems: list[Problem]) -> _Model | None:
+    """The value as a model; None where it is none, and what is wrong with it is added to `problems`."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

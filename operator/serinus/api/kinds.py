@@ -50,6 +50,12 @@ class Kind:
 
 
 MODEL_DEPLOYMENT = Kind(GROUP, VERSION, "ModelDeployment", "modeldeployments")
+CLUSTER_ROLLOUT_POLICY = Kind(GROUP, VERSION, "ClusterRolloutPolicy", "clusterrolloutpolicies")
+ROLLOUT_POLICY = Kind(GROUP, VERSION, "RolloutPolicy", "rolloutpolicies")
+POLICY_KINDS = (CLUSTER_ROLLOUT_POLICY, ROLLOUT_POLICY)
+NAMESPACE = Kind("", "v1", "Namespace", "namespaces")
+LABEL_NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""Kubernetes puts it on every Namespace, with its name."""
 CONTROLLER_REVISION = Kind("apps", "v1", "ControllerRevision", "controllerrevisions")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
 SERVICE = Kind("", "v1", "Service", "services")

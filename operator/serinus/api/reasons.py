@@ -146,6 +146,12 @@ class Reason(StrEnum):
     """The spec asks for what this version does not carry out; the message names the field."""
     RESERVED_FIELD = "ReservedField"
     """`podTemplate` sets a field that Serinus sets itself; the message names it."""
+    POLICY_VIOLATED = "PolicyViolated"
+    """The spec is outside the bounds of a policy of the platform; the message names the policy, the field and the bound."""
+    POLICY_GONE = "PolicyGone"
+    """A rollout under way has steps or an approval of a policy that gives them no more: it keeps them, and waits."""
+    METRIC_UNDEFINED = "MetricUndefined"
+    """No policy defines a name in `analysis.sharedMetrics`."""
     METRIC_FAILED = "MetricFailed"
     """Rolled back: a metric was shown to be worse than allowed."""
     PREFLIGHT_FAILED = "PreflightFailed"
@@ -224,6 +230,9 @@ REASONS: Final[Mapping[ConditionType, Mapping[Reason, bool | None]]] = {
         Reason.INVALID_SPEC: True,
         Reason.UNSUPPORTED: True,
         Reason.RESERVED_FIELD: True,
+        Reason.POLICY_VIOLATED: True,
+        Reason.POLICY_GONE: True,
+        Reason.METRIC_UNDEFINED: True,
         Reason.NO_METRIC_SOURCE: True,
         Reason.NO_CUSTOM_METRICS: True,
         Reason.GATEWAY_FEATURE_UNKNOWN: True,
@@ -334,6 +343,8 @@ class Happening(StrEnum):
     """A person asked to try the rejected revision again."""
     ACTION_IGNORED = "ActionIgnored"
     """An action by annotation did nothing; the message says why."""
+    POLICY_GONE = "PolicyGone"
+    """A policy does not hold for it any more; the message says what it gave. An Event only."""
     STATUS_RECOVERED = "StatusRecovered"
     """The status was lost or out of date, and was put right from what the objects say."""
     STALLED = "Stalled"

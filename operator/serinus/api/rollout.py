@@ -149,6 +149,8 @@ class Preflight(ApiModel):
 class Rollout(ApiModel):
     """How a new revision takes over."""
 
+    operator_defaults = True
+
     automation: Automation = Automation.AUTOMATIC
     """Who decides. `Automatic` (default) promotes and rolls back. `Supervised` rolls back, and waits for an approval
     before the candidate takes all requests. `Manual` only recommends: it waits for an approval before every change of

@@ -14,6 +14,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError
 
 _RULE_MARK = "__serinus_rule__"
+OPERATOR_DEFAULTS = "x-serinus-operator-defaults"
+"""Marks a model's JSON Schema for ``serinus.api.crd``; it never gets into a CRD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class ApiModel(BaseModel):
 
     rules: ClassVar[tuple[tuple[Rule, Callable[[Any], bool]], ...]] = ()
 
+    operator_defaults: ClassVar[bool] = False
+    """Whether the operator fills in what is not set, and not the API server: so that it is known what a user has set,
+    and a policy's default can stand before the operator's."""
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         super().__pydantic_init_subclass__(**kwargs)
@@ -74,7 +80,7 @@ class ApiModel(BaseModel):
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        broken = [rule.message for rule, holds in self.rules if not holds(self)]
+        broken = broken_rules(self)
         if broken:
             raise PydanticCustomError("rule", "{broken}", {"broken": "; ".join(broken)})
         return self
@@ -82,9 +88,16 @@ class ApiModel(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler.resolve_ref_schema(handler(core_schema))
+        if cls.operator_defaults:
+            schema[OPERATOR_DEFAULTS] = True
         if cls.rules:
             schema["x-kubernetes-validations"] = [rule.as_validation() for rule, _ in cls.rules]
         return schema
+
+
+def broken_rules(model: ApiModel) -> list[str]:
+    """What the rules say that do not hold of a model which was put together without being validated."""
+    return [rule.message for rule, holds in model.rules if not holds(model)]
 
 
 def count_set(*variants: object) -> int:

@@ -79,7 +79,8 @@ class ModelDeploymentSpec(ApiModel):
 
     @rule(
         "(has(self.serving.startupSeconds) ? self.serving.startupSeconds : "
-        f"{defaults.STARTUP_SECONDS}) < self.rollout.progressDeadlineSeconds",
+        f"{defaults.STARTUP_SECONDS}) < (has(self.rollout.progressDeadlineSeconds) ? "
+        f"self.rollout.progressDeadlineSeconds : {Rollout().progress_deadline_seconds})",
         "rollout.progressDeadlineSeconds must be longer than serving.startupSeconds "
         f"({defaults.STARTUP_SECONDS} when unset); lengthen the one or shorten the other",
         field_path=".rollout.progressDeadlineSeconds",

@@ -291,6 +291,32 @@ class HandledAction(StatusModel):
     at: Instant | None = Field(default=None, description="When it was handled.")
 
 
+class PolicyField(StatusModel):
+    """A field of the spec that is not set, and has the value that a policy gives it."""
+
+    field: str = Field(description="Path of the field.", max_length=256)
+    value: str = Field(default="", description="Its value as JSON, cut where it is long.", max_length=4096)
+
+
+class PolicyStatus(StatusModel):
+    """A policy of the platform that holds for the resource, and what it did to it."""
+
+    kind: str = Field(description="RolloutPolicy or ClusterRolloutPolicy.")
+    name: str = Field(description="Name of the policy.")
+    fields: tuple[PolicyField, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Fields that it gave.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["field"]},
+    )
+    metrics: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Shared metrics that are judged as it defines them."
+    )
+    violations: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(
+        default=(), max_length=32, description="What is outside its bounds, and what to do."
+    )
+
+
 class ModelDeploymentStatus(StatusModel):
     """What Serinus has observed and decided."""
 
@@ -335,6 +361,12 @@ class ModelDeploymentStatus(StatusModel):
         default=(),
         description="Action annotations that have been handled.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["action"]},
+    )
+    policies: tuple[PolicyStatus, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Policies of the platform that hold for the resource, and what each did to it.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["kind", "name"]},
     )
     replicas: int = Field(default=0, description="Pods of the stable revision, for the scale subresource.")
     selector: str = Field(default="", description="Label selector of the stable revision's pods.")

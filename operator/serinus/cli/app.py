@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from serinus import __version__
-from serinus.cli import actions, compare, estimate, fleet, gateways, history, offline, simulate, status, support, tune
+from serinus.cli import (
+    actions,
+    compare,
+    estimate,
+    fleet,
+    gateways,
+    governing,
+    history,
+    offline,
+    simulate,
+    status,
+    support,
+    tune,
+)
 
 app = typer.Typer(
     name="kubectl-serinus",
@@ -37,6 +50,7 @@ def root(
 
 app.command("status")(status.status)
 app.command("list")(fleet.list_)
+app.command("policies")(governing.policies)
 app.command("history")(history.history)
 app.command("diff")(compare.diff)
 app.command("validate")(offline.validate)

@@ -1,4 +1,4 @@
-"""What is wrong with a ModelDeployment, as far as can be told without a cluster. Pure.
+"""What is wrong with a ModelDeployment or a policy, as far as can be told without a cluster. Pure.
 
 Called by `kubectl serinus validate`. The models carry every rule of the CRD in Python beside its CEL, so what is wrong
 here is what the API server refuses; unknown fields, which the models ignore when they read a cluster, are looked up in
@@ -8,17 +8,19 @@ the CRD's schema; what the operator would refuse is asked of the operator's own 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
 from serinus.api.crd import custom_resource_definition
 from serinus.api.deployment import InvalidSpec, ModelDeployment
-from serinus.api.kinds import MODEL_DEPLOYMENT
+from serinus.api.kinds import MODEL_DEPLOYMENT, POLICY_KINDS, Kind
+from serinus.api.policy import Policy
 from serinus.api.support import unsupported
 from serinus.cli.children import Stalled, children_of_first
+from serinus.cli.policies import governed
 
 _METADATA: Final = frozenset(
     {"annotations", "creationTimestamp", "finalizers", "generateName", "generation", "labels", "managedFields", "name"}
@@ -36,63 +38,80 @@ class Finding:
     message: str
 
 
-def findings(resource: Mapping[str, Any], now: datetime) -> list[Finding]:
-    """All that is wrong with a manifest; empty: the API server takes it, and the operator carries it out."""
-    found = [*_wrong_kind(resource), *_unknown_fields(resource)]
+def findings(resource: Mapping[str, Any], now: datetime, beside: Sequence[Mapping[str, Any]] = ()) -> list[Finding]:
+    """All that is wrong with a manifest; empty: the API server takes it, and the operator carries it out.
+
+    `beside`: policies and Namespaces that it is held against. Without any, names of shared metrics are taken on trust.
+    """
+    found = [*_wrong_kind(resource, MODEL_DEPLOYMENT), *_unknown_fields(resource, MODEL_DEPLOYMENT)]
     try:
         deployment = ModelDeployment.parse(_without_status(resource))
     except InvalidSpec as error:
         return [*found, *(Finding(problem.field, problem.message) for problem in error.problems)]
     refused = [Finding(each.field, each.message) for each in unsupported(deployment.spec)]
+    result = governed(deployment, beside)
+    if beside:
+        refused += [Finding(each.field, each.message) for each in result.in_the_way]
     if refused or found:
         return [*found, *refused]
     try:
-        children_of_first(deployment, now)
+        children_of_first(replace(deployment, spec=result.spec), now)
     except Stalled as error:
         return [Finding("spec", str(error))]
     return []
 
 
-def _wrong_kind(resource: Mapping[str, Any]) -> Iterator[Finding]:
-    wanted = {"apiVersion": MODEL_DEPLOYMENT.api_version, "kind": MODEL_DEPLOYMENT.kind}
+def findings_of_policy(resource: Mapping[str, Any]) -> list[Finding]:
+    """All that is wrong with the manifest of a RolloutPolicy or ClusterRolloutPolicy."""
+    kind = next(kind for kind in POLICY_KINDS if kind.kind == resource.get("kind"))
+    found = [*_wrong_kind(resource, kind), *_unknown_fields(resource, kind)]
+    metadata = resource.get("metadata")
+    if not isinstance(metadata, Mapping) or not metadata.get("name"):
+        return [*found, Finding("metadata.name", "it has to have a name")]
+    problems = Policy.parse(_without_status(resource)).problems
+    return [*found, *(Finding(problem.field, problem.message) for problem in problems)]
+
+
+def _wrong_kind(resource: Mapping[str, Any], kind: Kind) -> Iterator[Finding]:
+    wanted = {"apiVersion": kind.api_version, "kind": kind.kind}
     for field, value in wanted.items():
         if resource.get(field) != value:
             yield Finding(field, f"it is {resource.get(field)!r}; write {field}: {value}")
 
 
-def _unknown_fields(resource: Mapping[str, Any]) -> Iterator[Finding]:
+def _unknown_fields(resource: Mapping[str, Any], kind: Kind) -> Iterator[Finding]:
     for name in resource:
         if name not in _TOP:
-            yield _unknown(name, name, _TOP)
+            yield _unknown(name, name, _TOP, kind)
     metadata = resource.get("metadata")
     if isinstance(metadata, Mapping):
         for name in metadata:
             if name not in _METADATA:
-                yield _unknown(f"metadata.{name}", name, _METADATA)
-    yield from _unknown_below(resource.get("spec"), _schema()["properties"]["spec"], "spec")
+                yield _unknown(f"metadata.{name}", name, _METADATA, kind)
+    yield from _unknown_below(resource.get("spec"), _schema(kind)["properties"]["spec"], "spec", kind)
 
 
-def _unknown_below(value: object, schema: Mapping[str, Any], path: str) -> Iterator[Finding]:
+def _unknown_below(value: object, schema: Mapping[str, Any], path: str, kind: Kind) -> Iterator[Finding]:
     if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _unknown_below(item, schema.get("items", {}), f"{path}[{index}]")
+            yield from _unknown_below(item, schema.get("items", {}), f"{path}[{index}]", kind)
         return
     if not isinstance(value, Mapping) or schema.get("x-kubernetes-preserve-unknown-fields"):
         return
     known, more = schema.get("properties"), schema.get("additionalProperties")
     for name, inner in value.items():
         if isinstance(known, Mapping) and name in known:
-            yield from _unknown_below(inner, known[name], f"{path}.{name}")
+            yield from _unknown_below(inner, known[name], f"{path}.{name}", kind)
         elif isinstance(more, Mapping):
-            yield from _unknown_below(inner, more, f"{path}.{name}")
+            yield from _unknown_below(inner, more, f"{path}.{name}", kind)
         elif isinstance(known, Mapping):
-            yield _unknown(f"{path}.{name}", str(name), known)
+            yield _unknown(f"{path}.{name}", str(name), known, kind)
 
 
-def _unknown(path: str, name: str, known: Mapping[str, Any] | frozenset[str]) -> Finding:
+def _unknown(path: str, name: str, known: Mapping[str, Any] | frozenset[str], kind: Kind) -> Finding:
     by_case = {each.lower(): each for each in known}
     alike = difflib.get_close_matches(name.lower(), by_case, n=1)
-    elsewhere = _elsewhere().get(name, ())
+    elsewhere = _elsewhere(kind).get(name, ())
     if alike:
         hint = f"did you mean {by_case[alike[0]]}?"
     elif elsewhere:
@@ -103,13 +122,13 @@ def _unknown(path: str, name: str, known: Mapping[str, Any] | frozenset[str]) ->
 
 
 @cache
-def _schema() -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+def _schema(kind: Kind) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
 
 
 @cache
-def _elsewhere() -> Mapping[str, tuple[str, ...]]:
+def _elsewhere(kind: Kind) -> Mapping[str, tuple[str, ...]]:
     """Where in the spec each field may stand: many are known and only put into the wrong place."""
     found: dict[str, tuple[str, ...]] = {}
 
@@ -120,7 +139,7 @@ def _elsewhere() -> Mapping[str, tuple[str, ...]]:
         if "items" in schema:
             walk(schema["items"], f"{path}[]")
 
-    walk(_schema()["properties"]["spec"], "spec")
+    walk(_schema(kind)["properties"]["spec"], "spec")
     return found
 
 

@@ -29,6 +29,7 @@ from serinus.core.observation import (
     RouteState,
 )
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Move, Realise, Scale
+from serinus.core.platform import Governed
 from serinus.kube.observation import route_state
 
 NO_UID: Final = "00000000-0000-0000-0000-000000000000"
@@ -43,10 +44,12 @@ class Stalled(Exception):  # noqa: N818 -- the condition
     """The operator would make nothing of the resource; the message is its condition's."""
 
 
-def children_of_first(deployment: ModelDeployment, now: datetime, *, pod_monitor: bool = False) -> list[Manifest]:
+def children_of_first(
+    deployment: ModelDeployment, now: datetime, *, pod_monitor: bool = False, governed: Governed | None = None
+) -> list[Manifest]:
     """The children when the first revision serves, in the order in which they are made.
 
-    `pod_monitor`: whether the cluster knows that kind. Raises `Stalled`.
+    `pod_monitor`: whether the cluster knows that kind; `governed`: what policies did to the spec. Raises `Stalled`.
     """
     metadata = deployment.metadata.model_copy(update={"uid": deployment.metadata.uid or NO_UID})
     objects: _Objects = {}
@@ -60,6 +63,7 @@ def children_of_first(deployment: ModelDeployment, now: datetime, *, pod_monitor
             children=_observed(present.metadata.name, objects, now),
             previous_pass_at=at - timedelta(seconds=_PASS_SECONDS),
             capabilities=capabilities,
+            governed=governed,
         )
         plan = decide(observation)
         match plan.action:

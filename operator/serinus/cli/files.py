@@ -1,19 +1,20 @@
 """Manifests in files: read one by one, with the lines that their fields stand in.
 
-Called by `validate`, `render` and `estimate`. A file may hold several YAML documents; a folder stands for its files.
+Called by every command that reads files. A file may hold several YAML documents; a folder stands for its files.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from serinus.api.kinds import MODEL_DEPLOYMENT
+from serinus.api.kinds import MODEL_DEPLOYMENT, NAMESPACE
+from serinus.cli import policies
 from serinus.cli.outcome import CommandFailed
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
@@ -27,12 +28,20 @@ class Document:
     file: str
     data: dict[str, Any]
     node: yaml.Node
+    beside: tuple[dict[str, Any], ...] = ()
+    """Policies and Namespaces in the same files."""
 
     @property
     def is_model_deployment(self) -> bool:
         """Whether it is meant as one, whatever its version."""
         group = str(self.data.get("apiVersion", "")).split("/")[0]
-        return self.data.get("kind") == MODEL_DEPLOYMENT.kind or group == MODEL_DEPLOYMENT.group
+        kind = self.data.get("kind")
+        return kind == MODEL_DEPLOYMENT.kind or (group == MODEL_DEPLOYMENT.group and not self.is_policy)
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is a RolloutPolicy or a ClusterRolloutPolicy."""
+        return str(self.data.get("kind")) in policies.KINDS
 
     @property
     def name(self) -> str:
@@ -60,11 +69,11 @@ class Document:
         return line + 1
 
 
-def documents(paths: Sequence[str]) -> Iterator[Document]:
+def documents(paths: Sequence[str]) -> list[Document]:
     """All manifests in these files and folders, `-` being standard input. Raises `CommandFailed` with the line."""
-    for path in paths:
-        for file, text in _texts(path):
-            yield from _documents(file, text)
+    found = [each for path in paths for file, text in _texts(path) for each in _documents(file, text)]
+    beside = tuple(each.data for each in found if each.is_policy or each.data.get("kind") == NAMESPACE.kind)
+    return [replace(each, beside=beside) for each in found] if beside else found
 
 
 def model_deployments(paths: Sequence[str]) -> list[Document]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment
-from serinus.cli.checking import findings
+from serinus.cli.checking import Finding, findings, findings_of_policy
 from serinus.cli.children import Stalled, children_of_first
 from serinus.cli.files import Document, documents, model_deployments
 from serinus.cli.options import DataOutput, Output
 from serinus.cli.outcome import CommandFailed, ExitCode
-from serinus.cli.terminal import harmless, show_data, show_documents
+from serinus.cli.policies import effects, governed
+from serinus.cli.terminal import complain, harmless, show_data, show_documents
+from serinus.core.platform import Governed
 
 Files = Annotated[
     list[str], typer.Option("--filename", "-f", help="A file, a folder, or - for standard input; may be repeated.")
@@ -25,16 +28,17 @@ def validate(
     filename: Files,
     output: Annotated[Output, typer.Option("--output", "-o", help="As text, or as data.")] = Output.TEXT,
 ) -> None:
-    """Check ModelDeployments in files: schema, rules, unknown fields, and what the operator does not carry out.
+    """Check ModelDeployments and policies in files: schema, rules, unknown fields, and what is not carried out.
 
-    Needs no cluster. Other kinds are passed over. Ends with 1 where something is wrong.
+    ModelDeployments are held against the policies in the same files. Needs no cluster; other kinds are passed over.
+    Ends with 1 where something is wrong.
     """
     now = datetime.now(UTC)
-    checked = [each for each in documents(filename) if each.is_model_deployment]
+    checked = [each for each in documents(filename) if each.is_model_deployment or each.is_policy]
     found = [
         (each, wrong)
         for each in checked
-        for wrong in sorted(findings(each.data, now), key=lambda wrong: each.line_of(wrong.field))
+        for wrong in sorted(_findings(each, now), key=lambda wrong: each.line_of(wrong.field))
     ]
     if output in {Output.JSON, Output.YAML}:
         show_data(
@@ -51,7 +55,7 @@ def validate(
         broken = {id(each) for each, _ in found}
         for each in checked:
             if id(each) not in broken:
-                _say(f"{each.file}: ModelDeployment {each.name} is valid")
+                _say(f"{each.file}: {each.data.get('kind')} {each.name} is valid")
     if found:
         raise typer.Exit(ExitCode.ERROR)
     if not checked:
@@ -71,30 +75,53 @@ def render(
 ) -> None:
     """Show the objects that the operator would make of the ModelDeployments in files, when their first revision serves.
 
-    Needs no cluster. They are to be looked at, not to be applied: their owner is not there yet.
+    Needs no cluster. They are to be looked at, not to be applied: their owner is not there yet. Policies in the same
+    files are heeded, and standard error says what they did.
     """
     made: list[Any] = []
     for each in model_deployments(filename):
-        deployment = parsed(each, namespace or "default")
+        deployment, result = in_force(each, namespace or "default")
+        audited = (f"{each.name}: {wrong}" for wrong in result.violations if not wrong.enforced)
+        for line in (*effects(each.name, result), *audited):
+            complain(line)
         if deployment.spec.suspend:
             raise CommandFailed(f"{_where(each, 'spec.suspend')}: nothing is made of {each.name} while it is suspended")
         try:
-            made += children_of_first(deployment, datetime.now(UTC), pod_monitor=pod_monitor)
+            made += children_of_first(deployment, datetime.now(UTC), pod_monitor=pod_monitor, governed=result)
         except Stalled as error:
             raise CommandFailed(f"{_where(each, 'spec')}: nothing is made of {each.name}: {error}") from error
     show_documents(made, output.value)
 
 
+def _findings(document: Document, now: datetime) -> list[Finding]:
+    if document.is_policy:
+        return findings_of_policy(document.data)
+    return findings(document.data, now, document.beside)
+
+
 def parsed(document: Document, namespace: str) -> ModelDeployment:
-    """The ModelDeployment, in `namespace` where it names none. Raises `CommandFailed` with all that is wrong."""
+    """The ModelDeployment, in `namespace` where it names none, as the policies in the same files have it.
+
+    Raises `CommandFailed` with all that is wrong.
+    """
+    deployment, result = in_force(document, namespace)
+    if result.in_the_way:
+        raise CommandFailed("\n".join(f"{_where(document, each.field)}: {each}" for each in result.in_the_way))
+    return deployment
+
+
+def in_force(document: Document, namespace: str) -> tuple[ModelDeployment, Governed]:
+    """The same, whatever the policies forbid, and what they did. Raises `CommandFailed` where it can't be read."""
     metadata = document.data.get("metadata")
     fields = metadata if isinstance(metadata, dict) else {}
     named = {**fields, "namespace": fields.get("namespace") or namespace}
     try:
-        return ModelDeployment.parse({"metadata": named, "spec": document.data.get("spec")})
+        deployment = ModelDeployment.parse({"metadata": named, "spec": document.data.get("spec")})
     except InvalidSpec as error:
         told = "\n".join(f"{_where(document, each.field)}: {each.field}: {each.message}" for each in error.problems)
         raise CommandFailed(told) from error
+    result = governed(deployment, document.beside)
+    return replace(deployment, spec=result.spec), result
 
 
 def _where(document: Document, field: str) -> str:

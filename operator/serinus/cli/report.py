@@ -8,7 +8,7 @@ What the operator has said (conditions, verdicts) is repeated in its words; what
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -19,9 +19,11 @@ from serinus.api.status import (
     Condition,
     MetricStatus,
     ModelDeploymentStatus,
+    PolicyStatus,
     RevisionStatus,
     RolloutStatus,
     SliceStatus,
+    StatusModel,
 )
 from serinus.cli.advice import advice
 from serinus.cli.state import State, state_of
@@ -29,6 +31,7 @@ from serinus.core.conditions import conditions
 from serinus.core.configuration import resolved
 from serinus.core.observation import Children, Observation, PodState
 from serinus.core.plan import Manifest
+from serinus.core.platform import with_fields
 from serinus.core.rollout.situation import Situation
 from serinus.core.traffic import PlannedStep
 from serinus.core.verdicts import VerdictKind
@@ -160,6 +163,8 @@ class Report:
     steps: tuple[StepLine, ...] = ()
     metrics: tuple[MetricLine, ...] = ()
     until: tuple[Until, ...] = ()
+    policies: tuple[PolicyStatus, ...] = ()
+    """Policies of the platform that hold for it, and what each did, as status has it."""
     to_do: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=())
     """What else is worth knowing: rejected revisions, actions that did nothing, an operator that is silent."""
@@ -190,6 +195,7 @@ def report(resource: Manifest, objects: Iterable[Manifest], pods: Iterable[Manif
         steps=() if broken else tuple(_steps(situation)),
         metrics=tuple(_metric(each, status, now) for each in status.analysis if status.rollout.phase in JUDGED),
         until=() if broken else tuple(_moments(situation)),
+        policies=status.policies,
         to_do=advice(situation, state, told.reason if told else ""),
         remarks=tuple(_remarks(resource, situation, broken)),
     )
@@ -209,7 +215,9 @@ def _situation(resource: Manifest, children: Children, now: datetime) -> Situati
         deployment = ModelDeployment.parse(resource)
     except InvalidSpec as error:
         return error
-    present = resolved(deployment, children, None)  # what ConfigMaps and Secrets contain is not for the plugin to read
+    given = [each for policy in deployment.status.policies for each in policy.fields]
+    in_force = replace(deployment, spec=with_fields(deployment.spec, given))
+    present = resolved(in_force, children, None)  # what ConfigMaps and Secrets contain is not for the plugin to read
     return Situation(Observation(now=now, deployment=present, children=children, previous_pass_at=now))
 
 
@@ -415,6 +423,8 @@ def as_data(value: object) -> Any:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, StrEnum):
         return value.value
+    if isinstance(value, StatusModel):
+        value = value.model_dump(mode="json", by_alias=True)
     if isinstance(value, Mapping):
         return {key: as_data(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):

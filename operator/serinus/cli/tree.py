@@ -5,12 +5,14 @@ Called by `kubectl serinus status`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
 from rich.text import Text
 from rich.tree import Tree
 
+from serinus.api.status import PolicyStatus
 from serinus.cli.report import MetricLine, PodLine, Progress, Report, RevisionLine, SliceLine, StepLine
 from serinus.cli.state import State
 from serinus.cli.terminal import clock, duration, styled
@@ -25,6 +27,8 @@ STATE_STYLES: Final = {
 _VERDICT_STYLES: Final = {"Pass": "green", "Fail": "red", "Undecided": "cyan", "Missing": "yellow"}
 _STEP_SIGNS: Final = {Progress.DONE: "✔", Progress.NOW: "▶", Progress.AHEAD: "○"}
 _LABEL: Final = 10
+_VALUE: Final = 100
+"""Characters of a value that a policy gives: steps are long, and stand above."""
 
 
 def tree(report: Report, now: datetime, *, wide: bool = False) -> Tree:
@@ -42,6 +46,7 @@ def tree(report: Report, now: datetime, *, wide: bool = False) -> Tree:
         metrics = root.add("metrics")
         for metric in report.metrics:
             _add_metric(metrics, metric, wide=wide)
+    _add_policies(root, report.policies)
     root.add(_line("why", report.waits_for))
     if report.available and report.state is not State.SERVING:
         root.add(_line("users", report.available))
@@ -112,6 +117,26 @@ def _metric(line: MetricLine) -> Text:
         f"{observed}  {_numbers(line)}",
         ("; " + needed(line) if needed(line) else "", "bold"),
     )
+
+
+def _add_policies(root: Tree, policies: Sequence[PolicyStatus]) -> None:
+    if not policies:
+        return
+    all_of_them = root.add("policies")
+    for policy in policies:
+        branch = all_of_them.add(styled(f"{policy.kind} {policy.name}"))
+        for line in _policy(policy):
+            branch.add(line)
+
+
+def _policy(policy: PolicyStatus) -> Iterator[Text]:
+    for each in policy.fields:
+        shown = each.value if len(each.value) <= _VALUE else f"{each.value[:_VALUE]}…"
+        yield styled(f"gives {each.field}: {shown}")
+    if policy.metrics:
+        yield styled(f"defines {', '.join(policy.metrics)}")
+    for violation in policy.violations:
+        yield styled((violation, "yellow"))
 
 
 def _numbers(line: MetricLine) -> str:

@@ -24,6 +24,7 @@ from serinus.core.gateways import unknown_feature
 from serinus.core.notifications import brought_forward
 from serinus.core.observation import Observation
 from serinus.core.plan import Move, Note, Plan, Realise
+from serinus.core.platform.standing import standing, taken_back
 from serinus.core.realise import KeptRevision, intents, kept_revisions
 from serinus.core.recommendation import recommendation
 from serinus.core.rollout import next_move
@@ -62,11 +63,11 @@ def decide(observation: Observation) -> Plan:
             after = _with_status(s, move.status)
             return Plan(_told(s, move, after, obstacle), wake_at=s.now, urgent=is_urgent(after))
     hands_off = s.spec.suspend or lost
-    status, recommended = _recommending(s, _seen(s, obstacle))
+    status, besides = _told_besides(s, _seen(s, obstacle))
     worth_it = _worth_writing(s, status)
     later = _details_may_wait_until(s, status) if worth_it else None
     changed = status if worth_it and later is None else None
-    notes = (*_news_of(s, obstacle), *recommended) if changed is not None else ()
+    notes = (*_news_of(s, obstacle), *besides) if changed is not None else ()
     urgent = not hands_off and is_urgent(s)
     if changed is not None and observation.refusal is not None:
         # Told first: the refused write would stand before it again.
@@ -82,6 +83,14 @@ def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:
         return ()
     told = any(c.type == ConditionType.STALLED and c.reason == stall.reason for c in s.status.conditions)
     return () if told else (Note(Happening.STALLED, f"{stall.reason}: {stall.message}", "Warning"),)
+
+
+def _told_besides(s: Situation, status: ModelDeploymentStatus) -> tuple[ModelDeploymentStatus, tuple[Note, ...]]:
+    """The status, and Events, for what is told in the same write and follows from no decision."""
+    gone = taken_back(s.status.policies, status.policies)
+    of_policies = (Note(Happening.POLICY_GONE, gone[:1000], "Warning"),) if gone is not None else ()
+    told, recommended = _recommending(s, status)
+    return told, (*of_policies, *recommended)
 
 
 def _recommending(s: Situation, status: ModelDeploymentStatus) -> tuple[ModelDeploymentStatus, tuple[Note, ...]]:
@@ -112,8 +121,8 @@ def _told(s: Situation, move: Move, after: Situation, obstacle: Stall | None) ->
     if s.evidence is not None and move.status.rollout.phase is not Phase.STARTING:  # a new attempt begins without
         judged = move.status.model_copy(update={"analysis": _analysis(s)})
         after = _with_status(s, judged)
-    status, recommended = _recommending(s, _seen(after, obstacle))
-    return replace(move, status=status, notes=(*move.notes, *recommended))
+    status, besides = _told_besides(s, _seen(after, obstacle))
+    return replace(move, status=status, notes=(*move.notes, *besides))
 
 
 def _obstacle(s: Situation) -> Stall | None:
@@ -126,6 +135,9 @@ def _obstacle(s: Situation) -> Stall | None:
         return Stall(Reason.INVALID_SPEC, unreadable)
     if gaps:
         return Stall(Reason.UNSUPPORTED, "; ".join(str(gap) for gap in gaps))
+    outside = _outside_policies(s)
+    if outside is not None:
+        return outside
     if refusal is not None:
         return Stall(refusal.reason, refusal.message)
     return _unknown_content(s) or _taken_address(s) or _missing_capability(s) or _unknown_feature(s) or _reserved(s)
@@ -151,6 +163,26 @@ def _status_lost(s: Situation) -> Stall | None:
             f"selector serinus.dev/revision, with one of {', '.join(sorted(s.children.replica_sets))}"
         )
         return Stall(Reason.STATUS_LOST, message)
+    return None
+
+
+def _outside_policies(s: Situation) -> Stall | None:
+    """The policies of the platform forbid what the spec says, or took back in a rollout what that began with."""
+    governed = s.observation.governed
+    if governed is None:
+        return None
+    if governed.in_the_way:
+        undefined = all(each.policy is None for each in governed.in_the_way)
+        reason = Reason.METRIC_UNDEFINED if undefined else Reason.POLICY_VIOLATED
+        return Stall(reason, "; ".join(str(each) for each in governed.in_the_way))
+    if governed.gone:
+        message = (
+            f"the rollout began with {', '.join(str(each) for each in governed.gone)}, which no policy gives any more: "
+            "it waits, judged as before, and a failing metric rolls it back; put the policy back, set "
+            f"{', '.join(each.field for each in governed.gone)} in the resource, or take the candidate back with "
+            f"{GROUP}/abort: {s.candidate}"
+        )
+        return Stall(Reason.POLICY_GONE, message)
     return None
 
 
@@ -239,6 +271,7 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
         "previous": _revision_status(s, status.previous, kept),
         "analysis": analysis,
         "notified": brought_forward(status.notified, s.observation.notified),
+        "policies": standing(s.observation.governed, status.policies),
         "replicas": s.children.replica_sets[s.stable].current
         if s.stable and s.stable in s.children.replica_sets
         else 0,

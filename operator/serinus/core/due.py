@@ -53,6 +53,8 @@ class EvidenceRequest:
     baseline_pods: tuple[PodState, ...] = ()
     generation: int = 0
     """`metadata.generation` at the time of asking."""
+    policies: str = ""
+    """`Governed.version` at the time of asking."""
     comparable: bool = True
     """Whether the requests of the two are alike: not where only those with certain headers go to the candidate."""
     compared_later: bool = False
@@ -101,6 +103,7 @@ def evidence_request(s: Situation) -> EvidenceRequest | None:
     return EvidenceRequest(
         moves=s.status.moves,
         generation=s.observation.deployment.metadata.generation,
+        policies=s.policies_version,
         judged=judged,
         judged_pods=s.children.pods_of(judged),
         window=window,

@@ -17,6 +17,7 @@ from serinus.api.status import MetricSlices
 from serinus.core.addresses import TakenAddress
 from serinus.core.gateways import GatewayKey, GatewayState
 from serinus.core.plan import Manifest
+from serinus.core.platform import Governed
 from serinus.core.verdicts import MetricVerdict
 
 
@@ -176,6 +177,8 @@ class Evidence:
     verdicts: tuple[MetricVerdict, ...]
     slices: tuple[MetricSlices, ...] = ()
     """Of metrics whose slices are not fixed yet: what to fix. Their verdicts say nothing until then."""
+    policies: str = ""
+    """`Governed.version` of the policies that made that spec: the same goes for what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,7 @@ class Observation:
 
     now: datetime
     deployment: ModelDeployment
+    """With the spec in force: as the policies of the platform have it."""
     children: Children
     evidence: Evidence | None = None
     """A fresh evaluation, or None when none was due since the last pass."""
@@ -263,5 +267,7 @@ class Observation:
     notified: Mapping[str, int] = field(default_factory=dict)
     """By receiver, the number of the newest entry of the history that it has been told of, where status may not know
     it yet."""
+    governed: Governed | None = None
+    """What those policies did to the spec; None where nobody asked."""
     unreadable: str | None = None
     """Why the spec that is there now can't be read; `deployment` then has the last one that could."""

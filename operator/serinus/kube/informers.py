@@ -111,6 +111,10 @@ class Informer:
         keys = self._of_deployment.get((namespace, deployment), ())
         return tuple(found for key in sorted(keys) if (found := self._objects.get(key)) is not None)
 
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        """One object (of a kind without namespaces, in `""`), or None."""
+        return self._objects.get((namespace, name))
+
     def learn(self, manifest: Manifest) -> None:
         """Take an object as the API server has just answered it, unless the watch has got as far itself.
 

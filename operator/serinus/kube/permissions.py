@@ -88,6 +88,15 @@ PERMISSIONS: Final = (
         "See which controller that is, and what it says it can do.",
         Scope.CLUSTER,
     ),
+    Permission(GROUP, "rolloutpolicies", _LIST, "Read what the platform asks of the rollouts of a namespace."),
+    Permission(
+        GROUP,
+        "clusterrolloutpolicies",
+        _LIST,
+        "Read what the platform asks of the rollouts of many namespaces.",
+        Scope.CLUSTER,
+    ),
+    Permission("", "namespaces", _LIST, "Read their labels, by which such a policy selects them.", Scope.CLUSTER),
     Permission("events.k8s.io", "events", frozenset({"create", "patch"}), "Tell users what was decided, and why."),
     Permission(
         "coordination.k8s.io",

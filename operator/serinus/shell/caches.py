@@ -32,6 +32,7 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.notifications import Receiver
+from serinus.api.policy import Policy
 from serinus.api.reasons import Phase
 from serinus.core.addresses import TakenAddress
 from serinus.core.configuration import Configuration
@@ -54,6 +55,7 @@ from serinus.kube.store import Store, object_key
 from serinus.shell.addresses import Addresses
 from serinus.shell.configuration import Configurations
 from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
+from serinus.shell.policies import Policies
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
 
@@ -238,7 +240,8 @@ class Caches:
         self._of_gateways = tuple(
             Informer(cluster, kind, self._gateway_changed, strip=kept) for kind, kept in kept_of.items()
         )
-        self.informers: Final = (*self._of_children, *self._of_gateways)
+        self._policies = Policies(cluster, namespaces, self.deployments.names, self.deployments.get, on_change)
+        self.informers: Final = (*self._of_children, *self._of_gateways, *self._policies.informers)
         self._of_kind = {informer.kind: informer for informer in (*of_children, *self._of_gateways)}
         self._custom_metrics = CustomMetrics(
             cluster,
@@ -312,6 +315,10 @@ class Caches:
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
         return self._configurations.of(key)
+
+    def policies(self, namespace: str) -> tuple[Policy, ...]:
+        """The platform's policies that hold in a namespace."""
+        return self._policies.hold_in(namespace)
 
     def _in_need_of_custom_metrics(self) -> Iterator[Key]:
         return (key for key in self.deployments.names() if needs_custom_metrics(self.deployments.get(key) or {}))

@@ -18,6 +18,7 @@ from typing import Protocol, assert_never
 import orjson
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
+from serinus.api.policy import Policy
 from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
 from serinus.core.addresses import TakenAddress
@@ -27,6 +28,7 @@ from serinus.core.decide import decide
 from serinus.core.due import EvidenceRequest, evidence_request
 from serinus.core.observation import Capabilities, Children, Evidence, Margins, Observation, Refusal
 from serinus.core.plan import Manifest, Move, Note, Plan
+from serinus.core.platform import govern, keeping
 from serinus.core.rollout.situation import Situation
 from serinus.core.verdicts import Fail
 from serinus.kube.cluster import ApiError, Cluster, Unavailable
@@ -80,6 +82,9 @@ class View(Protocol):
 
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
+
+    def policies(self, namespace: str) -> tuple[Policy, ...]:
+        """The platform's policies that hold in a namespace."""
 
 
 class Notifications(Protocol):
@@ -153,6 +158,10 @@ class _Memory:
     """As the last write of ours returned it, while nothing later was seen."""
     deployment: ModelDeployment | None = None
     """As the last pass took it: with the last spec that could be read. None while nothing goes on."""
+    in_force: ModelDeployment | None = None
+    """The same, as the policies of the platform have it: what evidence is read for."""
+    policies: str = ""
+    """The version of those policies."""
     at_rest: bytes = b""
     """The same as JSON, in a small part of the memory, while nothing goes on."""
     passed_at: datetime | None = None
@@ -165,8 +174,8 @@ class _Memory:
     reading: bool = False
     read_at: float | None = None
     """When the newest reading was asked for, on a clock that nobody sets."""
-    read_for: tuple[int, int] | None = None
-    """Moves and generation of the newest reading."""
+    read_for: tuple[int, int, str] | None = None
+    """Moves, generation and policies of the newest reading."""
     refusal: Refusal | None = None
     untold: Untold | None = None
     """What is to be told of a status write that has got no answer."""
@@ -183,7 +192,7 @@ class _Memory:
 
     def rest(self, manifest: Manifest) -> None:
         """Nothing goes on until the resource or its children change: most resources are so most of the time."""
-        self.deployment, self.at_rest = None, orjson.dumps(manifest)
+        self.deployment, self.in_force, self.at_rest = None, None, orjson.dumps(manifest)
 
 
 @dataclass(slots=True)
@@ -221,6 +230,9 @@ class Reconciler:
                 return await self._report_invalid(key, manifest, invalid, now)
             deployment, unreadable = readable, str(invalid)
         memory.deployment, memory.at_rest = deployment, b""
+        governed = keeping(govern(deployment.spec, self.view.policies(key[0])), deployment.status)
+        deployment = deployment if governed.spec is deployment.spec else replace(deployment, spec=governed.spec)
+        memory.in_force, memory.policies = deployment, governed.version
         self._tell_late(deployment, memory)
         children = self.view.children(key, deployment.metadata.uid)
         configuration = self.view.configuration(key) if unreadable is None else None
@@ -235,6 +247,7 @@ class Reconciler:
             capabilities=self.view.capabilities(),
             margins=self.margins,
             refusal=memory.refusal,
+            governed=governed,
             frozen_by=frozen_by(deployment, configuration),
             taken=self.view.taken_address(key),
             notified=self.notifications.offer(deployment),
@@ -262,10 +275,12 @@ class Reconciler:
     async def read(self, key: Key, request: EvidenceRequest) -> bool:
         """Read the evidence that a pass asked for; the next pass over the resource uses it, urgently if it fails."""
         memory = self._memories.get(key)
-        if memory is None or memory.deployment is None:
+        if memory is None or memory.in_force is None:
             return False
+        policies = memory.policies
         try:
-            memory.evidence = await self.read_evidence(memory.deployment, request)
+            evidence = await self.read_evidence(memory.in_force, request)
+            memory.evidence = replace(evidence, policies=policies)
         finally:
             memory.reading = False
         return _fails(memory.evidence)
@@ -296,10 +311,10 @@ class Reconciler:
             return None
         now, interval = self.monotonic(), observation.deployment.spec.analysis.interval_seconds
         recent = memory.read_at is not None and now < memory.read_at + interval
-        if recent and memory.read_for == (request.moves, request.generation):
+        asked = request.moves, request.generation, request.policies
+        if recent and memory.read_for == asked:
             return None
-        memory.reading, memory.read_at = True, now
-        memory.read_for = request.moves, request.generation
+        memory.reading, memory.read_at, memory.read_for = True, now, asked
         return request
 
     def _settle(

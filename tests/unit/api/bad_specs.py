@@ -258,6 +258,29 @@ _RULES = [
         "at least one with mode: Enforce",
     ),
     (
+        "shared metrics that are disabled",
+        _with(analysis={"disabled": True, "sharedMetrics": ["nulls"]}),
+        "spec.analysis.disabled",
+        "remove metrics and sharedMetrics",
+    ),
+    (
+        "a metric of one's own with the name of a shared one",
+        _with(
+            analysis={
+                "metrics": [{"name": "nulls", "errors": {}, "limit": {"maxPercent": "1"}}],
+                "sharedMetrics": ["nulls"],
+            }
+        ),
+        "spec.analysis.sharedMetrics",
+        "must not give one name twice",
+    ),
+    (
+        "a start-up longer than the deadline that holds by default",
+        _serving(startupSeconds=1800),
+        "spec.rollout.progressDeadlineSeconds",
+        "progressDeadlineSeconds must be longer than serving.startupSeconds",
+    ),
+    (
         "no error budget at all",
         _with(analysis={"falseRollbackPercent": "0.0"}),
         "spec.analysis.falseRollbackPercent",

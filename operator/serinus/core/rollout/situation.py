@@ -307,9 +307,14 @@ class Situation:
     def evidence(self) -> Evidence | None:
         """A fresh evaluation that was asked for after the last move, by the metrics of the present spec."""
         evidence = self.observation.evidence
-        if evidence is None or evidence.moves != self.status.moves:
+        if evidence is None or evidence.moves != self.status.moves or evidence.policies != self.policies_version:
             return None
         return evidence if evidence.generation == self.observation.deployment.metadata.generation else None
+
+    @property
+    def policies_version(self) -> str:
+        """Changes with every policy of the platform that holds for the resource."""
+        return self.observation.governed.version if self.observation.governed is not None else ""
 
     @cached_property
     def verdict(self) -> Verdict | None:
