@@ -39,6 +39,7 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
     decisions_are_sound(world.moments, hold_seconds)
     for before, after in pairwise(world.moments):
         no_step_ends_before_its_hold(before, after, hold_seconds)
+        policies_are_heeded(before, after)
         assert not a_rejected_revision_came_back(after), a_rejected_revision_came_back(after)
         assert not the_candidate_has_more_than_it_may(after), the_candidate_has_more_than_it_may(after)
         assert not the_candidate_has_more_pods_than_it_may(after), the_candidate_has_more_pods_than_it_may(after)
@@ -58,6 +59,7 @@ def check_walk(walk: Walk) -> None:
     every_action_takes_effect_once(moments)
     for before, after in pairwise(moments):
         verdicts_are_true(before, after)
+        policies_are_heeded(before, after)
         person = after.status.rollout.judged_by is JudgedBy.PERSON and after.status.rollout.phase is Phase.WATCHING
         if person and after.status.stable:
             assert after.status.stable.revision in walk.promoted_by_hand, f"{after.at}: nobody asked for it"
@@ -140,6 +142,22 @@ def no_approval_is_passed_without_a_person(before: Moment, after: Moment) -> Non
     told = [entry for entry in after.status.history if entry not in before.status.history]
     by_people = any(entry.by == "person" or entry.event is Happening.STEPS_CHANGED for entry in told)
     assert not onward or by_people, f"{after.at}: {rollout.step} was passed, and nobody approved it"
+
+
+def policies_are_heeded(before: Moment, after: Moment) -> None:
+    """While the platform's policies forbid what the spec asks for, nothing begins, and no step is passed."""
+    able = before.able and after.able and not after.suspended and before.life == after.life
+    if not (able and before.held and after.held):
+        return
+    rollout, following = before.status.rollout, after.status.rollout
+    begins = before.status.candidate is None and after.status.candidate is not None
+    assert not begins, f"{after.at}: a rollout begins that a policy forbids"
+    same = rollout.started_at == following.started_at and rollout.step != following.step
+    onward = same and (following.step_index or 0) > (rollout.step_index or 0)
+    assert not onward, f"{after.at}: step {rollout.step} was passed, and a policy forbids it"
+    promotes = (Phase.PROMOTING, Phase.WATCHING)
+    further = following.phase in promotes and rollout.phase is not following.phase
+    assert not further, f"{after.at}: {rollout.phase} became {following.phase}, and a policy forbids it"
 
 
 def no_step_ends_before_its_hold(before: Moment, after: Moment, hold_seconds: float) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serinus.api.reasons import Phase
-from tests.world import people, trouble
+from tests.world import governing, people, trouble
 from tests.world.api_server import Faults
 from tests.world.caches import ALL_WATCHED, CHILD_KINDS
 from tests.world.people import LAST, settled_spec
@@ -67,8 +67,11 @@ MEDDLING = Kind("meddling", people.DEPLOYS | people.MEDDLES, 0.3, (40, 90))
 PLAIN = Kind("plain", people.DEPLOYS | people.MEDDLES | trouble.ALL, 0.3, (40, 120), gateway=False)
 PLAIN_MACHINERY = replace(MACHINERY, name="plain machinery", gateway=False)
 TESTERS = replace(MACHINERY, name="testers", testers=True)
+GOVERNED = Kind("governed", people.DEPLOYS | people.MEDDLES | governing.GOVERNS | trouble.ALL, 0.35, (40, 120))
 KINDS = (EVERYTHING, MACHINERY, STORM, MEDDLING, PLAIN, PLAIN_MACHINERY, TESTERS)
-ACTS = {act.__name__: act for act in people.DEPLOYS | people.MEDDLES | trouble.ALL}
+"""Of walks by seed."""
+ALL_KINDS = (*KINDS, GOVERNED)
+ACTS = {act.__name__: act for act in people.DEPLOYS | people.MEDDLES | governing.GOVERNS | trouble.ALL}
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Walk:
     """Trouble ends, by the second in which it does."""
 
     def __post_init__(self) -> None:
-        by_name = {kind.name: kind for kind in KINDS}
+        by_name = {kind.name: kind for kind in ALL_KINDS}
         self.kind = by_name[self.kind_name] if self.kind_name else KINDS[self.seed % len(KINDS)]
         self.random = random.Random(self.seed)  # a walk, not a secret
         self.seconds = self.random.randint(*self.kind.seconds)
@@ -146,6 +149,7 @@ class Walk:
             world.caches.list_again(kind)
         self.spec = settled_spec(gateway=self.kind.gateway)
         world.deploy(self.spec)
+        governing.nobody_governs(self)
         names = ("pause", "abort", "promote", "retry", "approve", "skip_step", "return_to")
         world.annotate(**dict.fromkeys(names))
         self.told.append(f"{world.now:%H:%M:%S} settles")
@@ -173,6 +177,8 @@ class Walk:
         stalled = world.condition("Stalled")[1]
         if stalled == "NameTaken":
             people.hand_over_orphans(self)
+        if stalled == "PolicyGone":
+            governing.set_what_is_gone(self)
         if stalled == "StatusLost":
             people.name_the_stable_revision(self)
 

@@ -16,7 +16,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from tests.world.many_walks import walked
-from tests.world.random_walk import ACTS, KINDS, Kind
+from tests.world.random_walk import ACTS, ALL_KINDS, Kind
 
 FEW = 12
 MANY = int(os.environ.get("TOLD_WALKS", "0"))
@@ -37,7 +37,7 @@ def keeps_every_promise(kind: Kind, data: st.DataObject) -> None:
     walked(seed, acts, kind.name)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=FEW, derandomize=True)
 @given(data=st.data())
 def test_a_walk_that_is_made_up_keeps_every_promise_and_comes_to_rest(kind: Kind, data: st.DataObject) -> None:
@@ -45,7 +45,7 @@ def test_a_walk_that_is_made_up_keeps_every_promise_and_comes_to_rest(kind: Kind
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=MANY or 100, derandomize=not MANY)
 @given(data=st.data())
 def test_many_walks_that_are_made_up_keep_every_promise_and_come_to_rest(kind: Kind, data: st.DataObject) -> None:

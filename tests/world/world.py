@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import copy
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from serinus.api.deployment import InvalidSpec, ModelDeployment
 from serinus.api.gateways import GatewayFeature
 from serinus.api.kinds import CLUSTER_ROLLOUT_POLICY, LABEL_DEPLOYMENT, LABEL_REVISION, LABEL_ROLE, ROLE_REVISION
 from serinus.api.status import ModelDeploymentStatus, format_instant
@@ -23,6 +25,7 @@ from serinus.core.due import EvidenceRequest
 from serinus.core.gateways import GatewayState
 from serinus.core.observation import Capabilities
 from serinus.core.plan import Note
+from serinus.core.platform import govern
 from serinus.shell.notifications import Notifier
 from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
@@ -90,6 +93,8 @@ class Moment:
     life: tuple[str, int]
     """Changes with the resource's uid, and when its status is lost: what was promised before is forgotten."""
     suspended: bool
+    held: bool = False
+    """Whether the platform's policies forbid what the spec asks for."""
 
 
 @dataclass
@@ -442,8 +447,19 @@ class World:
                 ),
                 life=(_uid(resource) if resource else "", self.losses_of_status),
                 suspended=bool(resource and resource["spec"].get("suspend")),
+                held=self._is_held(resource),
             )
         )
+
+    def _is_held(self, resource: dict[str, Any] | None) -> bool:
+        """Asked anew when something has changed."""
+        if self._quiet.get("held", (None,))[0] != self.api.version:
+            policies, held = self.caches.policies(NAMESPACE), False
+            if resource is not None and policies:
+                with contextlib.suppress(InvalidSpec):
+                    held = bool(govern(ModelDeployment.parse(resource).spec, policies).in_the_way)
+            self._quiet["held"] = self.api.version, held
+        return bool(self._quiet["held"][1])
 
     def _shape(self) -> Shape:
         """Weights, ready, found and wanted pods by revision, what is recorded; the same as long as nothing changes."""

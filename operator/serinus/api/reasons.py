@@ -147,7 +147,7 @@ class Reason(StrEnum):
     RESERVED_FIELD = "ReservedField"
     """`podTemplate` sets a field that Serinus sets itself; the message names it."""
     POLICY_VIOLATED = "PolicyViolated"
-    """The spec is outside the bounds of a policy of the platform; the message names the policy, the field and the bound."""
+    """The spec is outside the bounds of a policy; the message names the policy, the field and the bound."""
     POLICY_GONE = "PolicyGone"
     """A rollout under way has steps or an approval of a policy that gives them no more: it keeps them, and waits."""
     METRIC_UNDEFINED = "MetricUndefined"
