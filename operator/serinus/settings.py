@@ -129,6 +129,16 @@ class Settings:
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces whose ModelDeployments are served. Empty: all of them."""
 
+    namespaced: bool = False
+    """Whether the operator has rights in namespaces only, and none on what has no namespace: then GatewayClasses and
+    its own CRD are not read, and Gateways in `watch_namespaces` and `gateway_namespaces`."""
+
+    gateway_namespaces: tuple[str, ...] = ()
+    """Namespaces whose Gateways are looked up beside those in `watch_namespaces`, where `namespaced`."""
+
+    gateway_classes: Mapping[str, str] = field(default_factory=dict)
+    """The controllerName of each GatewayClass, by its name, where `namespaced`: it can't be looked up then."""
+
     selector: str = ""
     """Label selector of the ModelDeployments that are served. Empty: all of them. Those it leaves out are another
     operator's, or nobody's."""
@@ -224,6 +234,13 @@ class Settings:
         if self.receivers and not self.receiver_hosts:
             raise SettingsError(
                 f"{PREFIX}RECEIVERS need {PREFIX}RECEIVER_HOSTS: name the hosts that notifications may be sent to"
+            )
+        if self.namespaced and not self.watch_namespaces:
+            raise SettingsError(f"{PREFIX}NAMESPACED=true needs {PREFIX}WATCH_NAMESPACES: name the namespaces to serve")
+        if not self.namespaced and (self.gateway_namespaces or self.gateway_classes):
+            raise SettingsError(
+                f"{PREFIX}GATEWAY_NAMESPACES and {PREFIX}GATEWAY_CLASSES are for {PREFIX}NAMESPACED=true only: "
+                "otherwise Gateways and their classes are looked up in the whole cluster"
             )
         if self.profile_port == self.http_port:
             raise SettingsError(
@@ -384,6 +401,24 @@ def _cluster_name(text: str) -> str:
     return text
 
 
+def _gateway_classes(text: str) -> dict[str, str]:
+    try:
+        told = json.loads(text)
+        found = {_class_name(name): _controller(controller) for name, controller in told.items()}
+    except (ValueError, AttributeError, TypeError):  # no JSON, no object, no texts
+        raise _UnreadableError(
+            "write JSON of GatewayClasses and their controllerNames, such as "
+            '{"traefik": "traefik.io/gateway-controller"}'
+        ) from None
+    return found
+
+
+def _class_name(name: str) -> str:
+    if len(name) > 253 or not matches(DNS_SUBDOMAIN_PATTERN, name):
+        raise ValueError(name)
+    return name
+
+
 def _controller(name: str) -> str:
     if not matches(CONTROLLER_NAME_PATTERN, name):
         raise ValueError(name)
@@ -424,6 +459,9 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "metrics_namespace_label": _pattern(PROMETHEUS_LABEL_PATTERN, "namespace", 128),
     "metrics_pod_label": _pattern(PROMETHEUS_LABEL_PATTERN, "pod", 128),
     "watch_namespaces": _namespaces,
+    "namespaced": _switch,
+    "gateway_namespaces": _namespaces,
+    "gateway_classes": _gateway_classes,
     "selector": _selector,
     "gateway_features": _gateway_features,
     "config_key_file": _path,

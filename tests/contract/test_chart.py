@@ -19,13 +19,13 @@ from serinus.api.admission import BOUNDS, admission, file_name, generated_file
 from serinus.api.gateways import Gateway, GatewayFeature
 from serinus.api.kinds import POLICY_KINDS, Kind
 from serinus.api.policy import AnalysisBounds, RolloutBounds
-from serinus.kube.permissions import PERMISSIONS, Scope
+from serinus.api.values import DNS_SUBDOMAIN_PATTERN
+from serinus.kube.permissions import PERMISSIONS, Scope, permissions
 from serinus.settings import CONTROLLER_NAME_PATTERN, SELECTOR_PATTERN, VARIABLES, Settings, from_environment
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "serinus"
 CRDS = sorted(path.name for path in (ROOT / "crds").glob("*.yaml"))
-_OF_THE_CLUSTER = {"customresourcedefinitions", "gateways", "gatewayclasses", "clusterrolloutpolicies", "namespaces"}
 
 Manifest = dict[str, Any]
 
@@ -72,23 +72,30 @@ def settings_of(manifests: list[Manifest]) -> Settings:
 
 
 Grant = tuple[Scope, str, str, bool]
+CLUSTER_WIDE = {"customresourcedefinitions", "gateways", "gatewayclasses", "clusterrolloutpolicies", "namespaces"}
 
 
 def grants(manifests: list[Manifest], account: str) -> dict[Grant, set[str]]:
     """Verbs that the service account has, by (where, group, resource, narrowed to names)."""
-    roles = {(m["kind"], m["metadata"]["name"]): m["rules"] for m in manifests if m["kind"] in {"Role", "ClusterRole"}}
+    roles = {
+        (m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]): m["rules"]
+        for m in manifests
+        if m["kind"] in {"Role", "ClusterRole"}
+    }
     granted: dict[Grant, set[str]] = {}
     for binding in (m for m in manifests if m["kind"] in {"RoleBinding", "ClusterRoleBinding"}):
         if account not in {subject["name"] for subject in binding["subjects"]}:
             continue
-        reference = binding["roleRef"]
-        for rule in roles[reference["kind"], reference["name"]]:
+        reference, namespace = binding["roleRef"], binding["metadata"].get("namespace")
+        for rule in roles[reference["kind"], namespace if reference["kind"] == "Role" else None, reference["name"]]:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
-                    if reference["kind"] == "Role":
-                        assert binding["metadata"]["namespace"] == "ops"
+                    everywhere = resource in CLUSTER_WIDE or (resource == "leases" and namespace is None)
+                    if namespace == "ops":
                         scope = Scope.OWN_NAMESPACE
-                    elif resource in _OF_THE_CLUSTER:
+                    elif namespace is not None and resource == "gateways":
+                        scope = Scope.GATEWAY_NAMESPACES
+                    elif everywhere:
                         assert binding["kind"] == "ClusterRoleBinding"
                         scope = Scope.CLUSTER
                     else:
@@ -101,23 +108,38 @@ def grants(manifests: list[Manifest], account: str) -> dict[Grant, set[str]]:
 CONFIG_KEY = {"keySecretName": "serinus-config-key", "key": "key"}
 
 
-@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a", "team-b"]}], ids=["all", "two namespaces"])
+def declared(*, namespaced: bool, switched_on: set[str]) -> dict[Grant, set[str]]:
+    found: dict[Grant, set[str]] = {}
+    for each in permissions(namespaced=namespaced, switched_on=switched_on):
+        found.setdefault((each.scope, each.group, each.resource, each.own_names_only), set()).update(each.verbs)
+    return found
+
+
+TWO_NAMESPACES: dict[str, Any] = {"watchNamespaces": ["team-a", "team-b"]}
+NAMESPACED: dict[str, Any] = {
+    **TWO_NAMESPACES,
+    "rbac": {"namespaced": True},
+    "crds": {"install": False},
+    "gatewayNamespaces": ["edge", "team-b"],
+    "gatewayClasses": {"traefik": "traefik.io/gateway-controller"},
+}
+
+
+@pytest.mark.parametrize("values", [{}, TWO_NAMESPACES, NAMESPACED], ids=["all", "two namespaces", "namespaced rights"])
 @pytest.mark.parametrize(
     ("config_checksum", "switched_on"),
     [
-        (None, {""}),
-        ({**CONFIG_KEY, "secrets": False}, {"", "configChecksum.keySecretName"}),
-        ({**CONFIG_KEY, "secrets": True}, {"", "configChecksum.keySecretName", "configChecksum.secrets"}),
+        (None, set()),
+        ({**CONFIG_KEY, "secrets": False}, {"configChecksum.keySecretName"}),
+        ({**CONFIG_KEY, "secrets": True}, {"configChecksum.keySecretName", "configChecksum.secrets"}),
     ],
     ids=["by default", "ConfigMaps", "ConfigMaps and Secrets"],
 )
 def test_roles_grant_exactly_what_the_operator_uses(
     values: dict[str, Any], config_checksum: dict[str, Any] | None, switched_on: set[str]
 ) -> None:
-    used = [permission for permission in PERMISSIONS if permission.switched_on_by in switched_on]
-    declared = {(p.scope, p.group, p.resource, p.own_names_only): set(p.verbs) for p in used}
     given = values | ({"configChecksum": config_checksum} if config_checksum else {})
-    assert grants(rendered(given), "serinus") == declared
+    assert grants(rendered(given), "serinus") == declared(namespaced=values is NAMESPACED, switched_on=switched_on)
 
 
 def test_the_key_of_configurations_is_mounted_for_the_operator_alone() -> None:
@@ -130,6 +152,61 @@ def test_the_key_of_configurations_is_mounted_for_the_operator_alone() -> None:
     (volume,) = only(manifests, "Deployment")["spec"]["template"]["spec"]["volumes"]
     assert volume["secret"]["secretName"] == "serinus-config-key"
     assert volume["secret"]["defaultMode"] == 0o440
+
+
+def test_all_secrets_of_an_installation_are_mounted_beside_each_other() -> None:
+    manifests = rendered(
+        {
+            "prometheus": {"url": "https://prometheus", "auth": {"bearerToken": {"secretName": "token"}}},
+            "configChecksum": CONFIG_KEY,
+            "notifications": {"receivers": {"chat": {"secretName": "chat"}}, "allowedHosts": ["chat.example"]},
+        }
+    )
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    names = ["prometheus-credentials", "config-key", "receivers"]
+    assert [each["name"] for each in operator_container(manifests)["volumeMounts"]] == names
+    assert [each["name"] for each in pod["volumes"]] == names
+    assert pod["securityContext"]["fsGroup"] == 65532, "else the operator's user could not read them"
+
+
+def test_rights_in_namespaces_only_need_nothing_of_the_cluster() -> None:
+    manifests = rendered(NAMESPACED)
+    places = {each["metadata"].get("namespace") for each in manifests}
+    assert places == {"ops", "team-a", "team-b", "edge"}, "an object without a namespace needs an administrator"
+    assert not [each for each in manifests if each["kind"].startswith("Cluster")]
+    settings = settings_of(manifests)
+    assert settings.namespaced
+    assert settings.watch_namespaces == ("team-a", "team-b")
+    assert settings.gateway_namespaces == ("edge", "team-b")
+    assert settings.gateway_classes == {"traefik": "traefik.io/gateway-controller"}
+
+
+def test_each_namespace_of_such_an_installation_has_the_same_rights_and_roles_for_its_people() -> None:
+    manifests = rendered(NAMESPACED)
+    rules = {
+        (each["metadata"]["namespace"], each["metadata"]["name"]): each["rules"]
+        for each in manifests
+        if each["kind"] == "Role"
+    }
+    for name in ("serinus", "serinus-view", "serinus-operate", "serinus-edit"):
+        assert rules["team-a", name] == rules["team-b", name]
+    everywhere = {each["metadata"]["name"]: each["rules"] for each in rendered() if each["kind"] == "ClusterRole"}
+    for role in ("view", "operate", "edit"):
+        assert rules["team-a", f"serinus-{role}"] == of_namespaces(everywhere[f"serinus-{role}"])
+    of_gateways = {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["gateways"], "verbs": ["list", "watch"]}
+    assert rules["edge", "serinus-gateways"] == [of_gateways]
+    assert rules["team-a", "serinus"] == [*everywhere["serinus"], of_gateways]
+    assert ("team-b", "serinus-gateways") not in rules, "it is watched, and has that right as it is"
+    assert ("team-a", "serinus-govern") not in rules, (
+        "who is bound by policies does not hand out the right to write them"
+    )
+
+
+def of_namespaces(rules: list[Manifest]) -> list[Manifest]:
+    """The rules without what has no namespace, which a Role can't grant."""
+    return [
+        rule | {"resources": [each for each in rule["resources"] if each != "clusterrolloutpolicies"]} for rule in rules
+    ]
 
 
 def test_every_right_has_one_line_and_a_reason() -> None:
@@ -152,6 +229,7 @@ def test_rights_stay_within_the_watched_namespaces() -> None:
         (None, "serinus-crd"),
         (None, "serinus-gateways"),
         (None, "serinus-policies"),
+        (None, "serinus-leases"),
     }
     assert settings_of(manifests).watch_namespaces == ("team-a", "team-b")
 
@@ -480,6 +558,20 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"notifications": {"receivers": {"chat": {"url": "https://a"}}}}, "Additional property url is not allowed"),
     ({"notifications": {"receivers": {"Chat": {"secretName": "a"}}}}, "notifications.receivers"),
     ({"notifications": {"receivers": {"chat": {"secretName": "a", "events": ["Stalled"]}}}}, "events.0 must be one of"),
+    ({"rbac": {"namespaced": True}}, "rbac.namespaced: name the namespaces in watchNamespaces"),
+    ({"rbac": {"namespaced": True}, "watchNamespaces": ["a"]}, "and set crds.install=false"),
+    (
+        NAMESPACED | {"approvalPolicy": {"enabled": True}},
+        "have an administrator apply the policy (docs/install-in-namespaces.md)",
+    ),
+    (
+        NAMESPACED | {"rolloutPolicies": {"admission": True}},
+        "have an administrator apply the policies (docs/install-in-namespaces.md)",
+    ),
+    ({"gatewayNamespaces": ["edge"]}, "gatewayNamespaces and gatewayClasses are for rbac.namespaced=true only"),
+    ({"gatewayNamespaces": ["Edge"]}, "gatewayNamespaces.0: Does not match pattern"),
+    ({"gatewayClasses": {"traefik": "traefik"}}, "gatewayClasses.traefik: Does not match pattern"),
+    ({"refuseOverlap": "no"}, "refuseOverlap: Invalid type. Expected: boolean, given: string"),
     ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
     ({"nodeSelector": {"gpu": True}}, "nodeSelector.gpu: Invalid type. Expected: string, given: boolean"),
 ]
@@ -525,6 +617,12 @@ def test_features_of_gateways_are_those_that_the_operator_knows() -> None:
     ((pattern, features),) = schema["patternProperties"].items()
     assert pattern == CONTROLLER_NAME_PATTERN
     assert set(features["properties"]) == set(GatewayFeature)
+
+
+def test_classes_of_gateways_are_checked_by_the_operators_own_patterns() -> None:
+    classes = json.loads((CHART / "values.schema.json").read_text())["properties"]["gatewayClasses"]
+    assert classes["propertyNames"]["pattern"] == DNS_SUBDOMAIN_PATTERN
+    assert classes["additionalProperties"]["pattern"] == CONTROLLER_NAME_PATTERN
 
 
 @pytest.mark.parametrize("others", [{}, {"selector": "shard=b"}, {"watchNamespaces": ["team-a"]}])

@@ -24,6 +24,7 @@ from serinus.kube.client import open_cluster
 from serinus.kube.credentials import Credentials
 from serinus.settings import Settings
 from serinus.shell import app
+from serinus.shell.metric_source import NoSource
 from serinus.shell.reconciler import PassOutcome
 from serinus.shell.telemetry import Telemetry
 from serinus.webhooks.sending import open_sender
@@ -143,7 +144,7 @@ async def test_the_operators_own_metrics_are_told_as_they_are() -> None:
     """Name, type, labels and meaning, in a table's row for each."""
     credentials, telemetry = Credentials("http://127.0.0.1:1"), Telemetry("test")
     async with open_cluster(credentials) as cluster:
-        source, stopping = app._NoSource(), app._StopSignal()
+        source, stopping = NoSource(), app._StopSignal()
         async with open_sender(Path(), ()) as post:
             app._Operator(Settings(), credentials, cluster, source, telemetry=telemetry, stopping=stopping, post=post)
         there = {row for collector in telemetry._registry._collector_to_names for row in described(collector)}

@@ -58,7 +58,8 @@ def people(
 ) -> Iterator[People]:
     helm, namespace = helm_for(plane, tmp_path_factory.mktemp("helm")), f"test-{uuid.uuid4().hex[:10]}"
     done(kubectl("create", "namespace", namespace))
-    values = {"crds": {"install": False}, "approvalPolicy": {"enabled": True}, "watchNamespaces": [namespace]}
+    beside_others = {"crds": {"install": False}, "refuseOverlap": False}
+    values = {**beside_others, "approvalPolicy": {"enabled": True}, "watchNamespaces": [namespace]}
     done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=values))
     for user, roles in {"editor": ("view", "edit"), "approver": ("view", "edit", "approve")}.items():
         for role in roles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -16,7 +17,7 @@ import yaml
 
 from e2e.cluster import tools
 from e2e.cluster.controlplane import ControlPlane, control_plane
-from serinus.kube.permissions import PERMISSIONS, Scope
+from serinus.kube.permissions import Scope, permissions
 from tests.integration.established import wait_until_established
 
 ROOT = Path(__file__).parents[2]
@@ -146,21 +147,27 @@ def wait_for(heard: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.2)
 
 
-def declared(own: str, watched: str, name: str) -> set[Right]:
+def declared(own: str, watched: str, name: str, *, namespaced: bool = False) -> set[Right]:
     """Every right of the table, with the operator's namespace, one it watches, and the chart's full name filled in."""
+    places = {Scope.OWN_NAMESPACE: own, Scope.WATCHED_NAMESPACES: watched, Scope.CLUSTER: ""}
+    places[Scope.GATEWAY_NAMESPACES] = watched
     rights: set[Right] = set()
-    for permission in (each for each in PERMISSIONS if not each.switched_on_by):
-        where = {Scope.OWN_NAMESPACE: own, Scope.WATCHED_NAMESPACES: watched, Scope.CLUSTER: ""}[permission.scope]
+    for permission in permissions(namespaced=namespaced):
+        where = places[permission.scope]
         narrowed = (CRD if permission.scope is Scope.CLUSTER else name) if permission.own_names_only else ""
         rights |= {(verb, permission.group, permission.resource, where, narrowed) for verb in permission.verbs}
     return rights
+
+
+BESIDE_OTHERS: Values = {"crds": {"install": False}, "refuseOverlap": False}
+"""Several tests at once install into one cluster."""
 
 
 def test_operator_may_do_what_it_needs_and_nothing_beside(
     helm: Run, kubectl: Callable[..., Any], crd: str, namespace: str
 ) -> None:
     name = f"{namespace}-serinus"
-    done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values={"crds": {"install": False}}))
+    done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=BESIDE_OTHERS))
     user = f"system:serviceaccount:{namespace}:{name}"
 
     needed = declared(namespace, "default", name)
@@ -197,7 +204,7 @@ def test_operator_of_some_namespaces_may_do_nothing_in_others(
 ) -> None:
     watched = f"{namespace}-team"
     done(kubectl("create", "namespace", watched))
-    values: Values = {"crds": {"install": False}, "watchNamespaces": [watched]}
+    values = BESIDE_OTHERS | {"watchNamespaces": [watched]}
     done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=values))
     name = f"{namespace}-serinus"
     user = f"system:serviceaccount:{namespace}:{name}"
@@ -208,10 +215,70 @@ def test_operator_of_some_namespaces_may_do_nothing_in_others(
     done(helm("uninstall", namespace, f"--namespace={namespace}"))
 
 
+def test_with_rights_in_namespaces_only_it_needs_no_administrator_and_may_do_nothing_elsewhere(
+    helm: Run, kubectl: Callable[..., Any], crd: str, namespace: str
+) -> None:
+    watched, edge = f"{namespace}-team", f"{namespace}-edge"
+    for each in (watched, edge):
+        done(kubectl("create", "namespace", each))
+    values = BESIDE_OTHERS | {
+        "watchNamespaces": [watched],
+        "gatewayNamespaces": [edge],
+        "gatewayClasses": {"traefik": "traefik.io/gateway-controller"},
+        "rbac": {"namespaced": True},
+    }
+    done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=values))
+    made = json.loads(done(kubectl("get", "clusterroles,clusterrolebindings", "-o", "json")))["items"]
+    release = {"app.kubernetes.io/instance": namespace}.items()
+    assert [each["metadata"]["name"] for each in made if release <= each["metadata"].get("labels", {}).items()] == []
+
+    name = f"{namespace}-serinus"
+    user = f"system:serviceaccount:{namespace}:{name}"
+    needed = declared(namespace, watched, name, namespaced=True)
+    needed |= {(verb, "gateway.networking.k8s.io", "gateways", edge, "") for verb in ("list", "watch")}
+    wait_for(lambda: all(allowed(kubectl, user, needed).values()))
+    assert {right for right, yes in allowed(kubectl, user, needed).items() if not yes} == set()
+    beside = {right for right in declared(namespace, "default", name) if right[3] in {"default", ""}}
+    assert {right for right, yes in allowed(kubectl, user, beside).items() if yes} == set()
+    done(helm("uninstall", namespace, f"--namespace={namespace}"))
+
+
+def test_admins_of_the_namespaces_can_install_it_with_what_the_page_gives_them(
+    helm: Run, kubectl: Callable[..., Any], crd: str, namespace: str
+) -> None:
+    page = (ROOT / "docs" / "install-in-namespaces.md").read_text()
+    (role,) = (
+        each
+        for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+        if (each := yaml.safe_load(block)).get("kind") == "ClusterRole"
+    )
+    name, installer = f"{namespace}-installers", f"--user={namespace}-installer"
+    role["metadata"]["name"] = name
+    done(kubectl("create", "-f", "-", stdin=json.dumps(role)))
+    watched, edge = f"{namespace}-team", f"{namespace}-edge"
+    for each in (watched, edge):
+        done(kubectl("create", "namespace", each))
+    for each in (namespace, watched, edge):
+        for of in ("admin", name):
+            done(kubectl("create", "rolebinding", of, f"--clusterrole={of}", installer, "-n", each))
+    values: Values = {
+        "crds": {"install": False},
+        "watchNamespaces": [watched],
+        "gatewayNamespaces": [edge],
+        "rbac": {"namespaced": True},
+    }
+    release = (f"--namespace={namespace}", f"--kube-as-user={namespace}-installer")
+    wait_for(lambda: helm("install", "mine", str(CHART), *release, "--dry-run=server", values=values).returncode == 0)
+    done(helm("install", "mine", str(CHART), *release, values=values))
+    done(helm("upgrade", "mine", str(CHART), *release, values=values | {"logLevel": "debug"}))
+    done(helm("uninstall", "mine", *release))
+    done(kubectl("delete", "clusterrole", name))
+
+
 def test_viewers_read_and_editors_write_but_neither_touches_the_status(
     helm: Run, kubectl: Callable[..., Any], crd: str, namespace: str
 ) -> None:
-    done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values={"crds": {"install": False}}))
+    done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=BESIDE_OTHERS))
     for role in ("view", "edit"):
         bind = ("create", "rolebinding", role, f"--clusterrole={namespace}-serinus-{role}", f"--user={role}er")
         done(kubectl(*bind, "-n", namespace))
@@ -258,6 +325,35 @@ def test_refused_values_install_nothing(helm: Run, kubectl: Callable[..., Any], 
         "",
         "serviceaccount/default",
     }
+
+
+def test_a_second_release_is_refused_unless_the_two_share_nothing(tmp_path: Path) -> None:
+    with control_plane(tmp_path / "plane") as plane:
+        helm = helm_for(plane, tmp_path / "helm")
+        first = ("serinus", str(CHART), "--namespace=ops", "--create-namespace")
+        shard_a: Values = {"selector": "shard=a"}
+        done(helm("install", *first, values=shard_a))
+        done(helm("upgrade", *first, values=shard_a))
+
+        def refused(release: str, values: Values) -> str:
+            place = (f"--namespace={release}", "--create-namespace")
+            result = helm("install", release, str(CHART), *place, values={"crds": {"install": False}} | values)
+            return "" if result.returncode == 0 else result.stderr
+
+        message = "release ops/serinus serves ModelDeployments in all namespaces that match shard=a already"
+        assert message in refused("second", {})
+        assert message in refused("second", {"selector": "shard=a"})
+        assert message in refused("second", {"watchNamespaces": ["default"]})
+        assert refused("second", {"selector": "shard=b"}) == ""
+
+        widened = helm("upgrade", *first, values={"watchNamespaces": ["default"]})
+        assert "release second/second serves ModelDeployments in all namespaces that match shard=b" in widened.stderr
+        done(helm("uninstall", "second", "--namespace=second"))
+        done(helm("upgrade", *first, values={"watchNamespaces": ["default"]}))
+        namespaced = {"rbac": {"namespaced": True}, "watchNamespaces": ["kube-public"]}
+        assert refused("third", namespaced) == ""
+        assert "release third/third serves" in refused("fourth", namespaced)
+        assert refused("fifth", {"watchNamespaces": ["default"], "refuseOverlap": False}) == ""
 
 
 def test_release_brings_upgrades_and_keeps_the_crd(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_every_setting_has_a_variable() -> None:
         ("SERINUS_SELECTOR", "shard=a", "selector", "shard=a"),
         ("SERINUS_SELECTOR", "!example.com/shard,team == x", "selector", "!example.com/shard,team == x"),
         ("SERINUS_SELECTOR", "shard notin (a, b), team, x!=", "selector", "shard notin (a, b), team, x!="),
+        ("SERINUS_GATEWAY_CLASSES", "{}", "gateway_classes", {}),
         ("SERINUS_CONCURRENCY", "4", "concurrency", 4),
         ("SERINUS_GATEWAY_FEATURES", "{}", "gateway_features", {}),
         (
@@ -86,6 +87,11 @@ def test_variable_fills_its_field(variable: str, text: str, field: str, value: o
         ),
         ("SERINUS_GATEWAY_FEATURES", '{"a.b/c": {"HTTPRoute": "yes"}}', "write JSON of controllerNames and features"),
         ("SERINUS_GATEWAY_FEATURES", '{"traefik": {"HTTPRoute": true}}', 'such as {"example.com/gateway-controller"'),
+        ("SERINUS_GATEWAY_CLASSES", "traefik", "write JSON of GatewayClasses"),
+        ("SERINUS_GATEWAY_CLASSES", '["traefik"]', "write JSON of GatewayClasses"),
+        ("SERINUS_GATEWAY_CLASSES", '{"traefik": true}', "write JSON of GatewayClasses"),
+        ("SERINUS_GATEWAY_CLASSES", '{"traefik": "traefik"}', 'such as {"traefik": "traefik.io/gateway-controller"}'),
+        ("SERINUS_GATEWAY_CLASSES", '{"My Class": "a.b/c"}', "write JSON of GatewayClasses"),
         ("SERINUS_PROMETHEUS_URL", "prometheus:9090", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://", "such as http://prometheus.monitoring:9090"),
         ("SERINUS_PROMETHEUS_URL", "http://prometheus:port", "such as http://prometheus.monitoring:9090"),
@@ -202,3 +208,27 @@ def test_receivers_that_nothing_may_be_sent_to_are_refused() -> None:
         from_environment({"SERINUS_RECEIVERS": '{"slack": {}}'})
     told = from_environment({"SERINUS_RECEIVERS": '{"slack": {}}', "SERINUS_RECEIVER_HOSTS": "a.example"})
     assert told.receivers == {"slack": Receiver()}
+
+
+NAMESPACED = {"SERINUS_NAMESPACED": "true", "SERINUS_WATCH_NAMESPACES": "team-a"}
+
+
+def test_an_operator_with_rights_in_namespaces_only_is_told_which_and_what_it_cannot_look_up() -> None:
+    classes = '{"traefik": "traefik.io/gateway-controller"}'
+    settings = from_environment(NAMESPACED | {"SERINUS_GATEWAY_NAMESPACES": "edge", "SERINUS_GATEWAY_CLASSES": classes})
+    assert settings.namespaced
+    assert settings.gateway_namespaces == ("edge",)
+    assert settings.gateway_classes == {"traefik": "traefik.io/gateway-controller"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "advice"),
+    [
+        ({"SERINUS_NAMESPACED": "true"}, "needs SERINUS_WATCH_NAMESPACES"),
+        ({"SERINUS_GATEWAY_NAMESPACES": "edge"}, "are for SERINUS_NAMESPACED=true only"),
+        ({"SERINUS_GATEWAY_CLASSES": '{"a": "b.c/d"}'}, "are for SERINUS_NAMESPACED=true only"),
+    ],
+)
+def test_settings_that_do_not_fit_the_rights_are_refused(environment: dict[str, str], advice: str) -> None:
+    with pytest.raises(SettingsError, match=advice):
+        from_environment(environment)

@@ -98,6 +98,40 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
+{{/* What this release serves, for other releases to look at. */}}
+{{- define "serinus.installation" -}}
+{{- dict "release" (printf "%s/%s" .Release.Namespace .Release.Name) "namespaces" .Values.watchNamespaces "selector" .Values.selector | toJson -}}
+{{- end -}}
+
+{{/*
+Refuse to stand beside a release that serves the same. Helm sees the cluster in `install` and `upgrade` only, not in
+`template` or under Argo CD, and of two selectors it knows no more than whether they are the same: what passes here is
+looked at again by the operators, of which the younger does not lead.
+*/}}
+{{- define "serinus.others" -}}
+{{- $own := include "serinus.installation" . | fromJson -}}
+{{- $roles := list -}}
+{{- if .Values.rbac.namespaced -}}
+{{- range .Values.watchNamespaces -}}
+{{- $roles = concat $roles ((lookup "rbac.authorization.k8s.io/v1" "Role" . "").items | default list) -}}
+{{- end -}}
+{{- else -}}
+{{- $roles = concat ((lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items | default list) ((lookup "rbac.authorization.k8s.io/v1" "Role" "" "").items | default list) -}}
+{{- end -}}
+{{- range $roles -}}
+{{- $other := dig "metadata" "annotations" "serinus.dev/installation" "{}" . | fromJson -}}
+{{- if and $other.release (ne $other.release $own.release) -}}
+{{- $together := or (not $own.namespaces) (not $other.namespaces) -}}
+{{- range $own.namespaces -}}
+{{- $together = or $together (has . ($other.namespaces | default list)) -}}
+{{- end -}}
+{{- if and $together (or (not $own.selector) (not $other.selector) (eq $own.selector $other.selector)) -}}
+{{- fail (printf "release %s serves ModelDeployments in %s%s already, and this one would serve the same: upgrade that release instead, or give the two watchNamespaces or selectors that have nothing in common (docs/shard.md)" $other.release (empty $other.namespaces | ternary "all namespaces" ($other.namespaces | default list | join ", ")) (empty $other.selector | ternary "" (printf " that match %s" $other.selector))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What a schema can't say, or not readably. Called once, from the Deployment. */}}
 {{- define "serinus.check" -}}
 {{- if and .Values.notifications.receivers (not .Values.notifications.allowedHosts) -}}
@@ -120,5 +154,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not (and (lt (float64 .retryPeriodSeconds) (float64 .renewDeadlineSeconds)) (lt (float64 .renewDeadlineSeconds) (float64 .leaseDurationSeconds))) -}}
 {{- fail (printf "leaderElection: retryPeriodSeconds (%v) has to be below renewDeadlineSeconds (%v), and that below leaseDurationSeconds (%v); otherwise two replicas could lead at once, or none could keep the lease" .retryPeriodSeconds .renewDeadlineSeconds .leaseDurationSeconds) -}}
 {{- end -}}
+{{- end -}}
+{{- if .Values.rbac.namespaced -}}
+{{- if not .Values.watchNamespaces -}}
+{{- fail "rbac.namespaced: name the namespaces in watchNamespaces" -}}
+{{- end -}}
+{{- if .Values.crds.install -}}
+{{- fail "rbac.namespaced: the CRD is the cluster's, so that this release can't bring it: have an administrator apply crds/serinus.dev_modeldeployments.yaml of this version with `kubectl apply --server-side`, and set crds.install=false" -}}
+{{- end -}}
+{{- if .Values.approvalPolicy.enabled -}}
+{{- fail "rbac.namespaced: an admission policy is the cluster's, so that this release can't bring it: set approvalPolicy.enabled=false, and have an administrator apply the policy (docs/install-in-namespaces.md)" -}}
+{{- end -}}
+{{- if .Values.rolloutPolicies.admission -}}
+{{- fail "rbac.namespaced: an admission policy is the cluster's, so that this release can't bring it: set rolloutPolicies.admission=false, and have an administrator apply the policies (docs/install-in-namespaces.md)" -}}
+{{- end -}}
+{{- else if or .Values.gatewayNamespaces .Values.gatewayClasses -}}
+{{- fail "gatewayNamespaces and gatewayClasses are for rbac.namespaced=true only: otherwise the operator looks gateways and their classes up in the whole cluster" -}}
+{{- end -}}
+{{- if .Values.refuseOverlap -}}
+{{- include "serinus.others" . -}}
 {{- end -}}
 {{- end -}}

@@ -39,11 +39,12 @@ _TRIED: Final[Overrules] = {
     },
 }
 
-_DOES: Final = {
+DOES: Final = {
     GatewayFeature.HEADERS: "lead requests by their headers",
     GatewayFeature.MIRROR: "copy requests",
     GatewayFeature.PERCENTAGE_MIRROR: "copy a part of the requests",
 }
+"""What each feature is, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,19 @@ def unknown_feature(
         if not features:
             return None
         if gateway is None:
-            return f"{name} is not there, so that nothing is known of what it can do: create it, or correct parentRefs"
+            return (
+                f"{name} is not there, so that nothing is known of what it can do: create it, or correct parentRefs; "
+                "an operator with rights in namespaces only has to be told its namespace (gatewayNamespaces)"
+            )
         if gateway.controller is None:
-            return f"{name} is of GatewayClass {gateway.class_name}, which is not there: install its controller"
+            return (
+                f"{name} is of GatewayClass {gateway.class_name}, which is not there: install its controller; an "
+                "operator with rights in namespaces only has to be told its controllerName (gatewayClasses)"
+            )
         lacking = next((feature for feature in features if feature not in gateway.features), None)
         if lacking is not None:
             return (
-                f"{name} ({gateway.controller}) is not known to {_DOES[lacking]} ({lacking}): take the step out; or, "
+                f"{name} ({gateway.controller}) is not known to {DOES[lacking]} ({lacking}): take the step out; or, "
                 f"if you have tried that it does, say so in gatewayFeatures of the operator's Helm values"
             )
     return None

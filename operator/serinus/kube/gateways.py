@@ -5,7 +5,7 @@ Called by the caches of the shell, whose informers keep of both kinds only what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from serinus.api.kinds import GATEWAY, GATEWAY_CLASS
@@ -42,6 +42,14 @@ def only_its_features(gateway_class: dict[str, Any]) -> Manifest:
         "spec": {"controllerName": str(spec.get("controllerName", ""))},
         "status": {"supportedFeatures": sorted(str(feature) for feature in features if feature)},
     }
+
+
+def named_classes(controllers: Mapping[str, str]) -> tuple[Manifest, ...]:
+    """GatewayClasses of which nothing is known but the controllerName, by name, as `only_its_features` keeps them."""
+    return tuple(
+        only_its_features({"metadata": {"name": name}, "spec": {"controllerName": controller}})
+        for name, controller in controllers.items()
+    )
 
 
 def gateway_states(

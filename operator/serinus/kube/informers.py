@@ -2,7 +2,9 @@
 
 An `Informer` lists one kind page by page and then follows its watch with bookmarks. It survives broken connections and
 API servers that restart, lists again when its version is forgotten (410) and sweeps out what vanished in the gap, and
-waits for a kind that is not installed. Started by the shell, which reads the cache when it builds an observation.
+waits for a kind that is not installed. Of several namespaces, one in which the rights are missing (none were given, or
+the namespace is gone with them) keeps the others from nothing. Started by the shell, which reads the cache when it
+builds an observation.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, Final
 from serinus.api.kinds import LABEL_DEPLOYMENT, Kind
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster, Page, WatchEvent
-from serinus.kube.cluster import ApiError, Expired, NotFound, Rejected, Unavailable
+from serinus.kube.cluster import ApiError, Expired, Forbidden, NotFound, Rejected, Unavailable
 from serinus.kube.ownership import without_managed_fields
 from serinus.kube.store import ObjectKey, Store, object_key, object_version
 
@@ -53,6 +55,8 @@ class _Scope:
     """How often all was listed, to the end."""
     contact_at: float | None = None
     failures: int = 0
+    refused: str | None = None
+    """Why the API server does not let us look, as long as that is so; None while it does."""
 
 
 class Informer:
@@ -74,6 +78,7 @@ class Informer:
         page_size: int = 500,
         recheck_seconds: float = 60.0,
         on_installed: Callable[[bool], None] | None = None,
+        on_refused: Callable[[str, str | None], None] | None = None,
     ) -> None:
         """Follow `kind` in `namespaces` (none: in all of them) where `label_selector` matches.
 
@@ -83,7 +88,9 @@ class Informer:
         Objects of ModelDeployments for which `holds` says no are let go (None: all are kept); when it begins to say yes
         of one, its objects have to be fetched, and when it ends, to be released. `strip` keeps of an object what is
         used. `on_change` is called in the event loop and must not block; what it raises ends `run`. A kind that is not
-        installed is looked for again every `recheck_seconds`; `on_installed` hears when that changes.
+        installed is looked for again every `recheck_seconds`; `on_installed` hears when that changes. `on_refused`
+        hears of each of the `namespaces` that may not be looked into, and why, or None when it may again: what is
+        cached of it meanwhile is out of date.
         """
         self.kind = kind
         self.name = name or kind.plural
@@ -93,6 +100,7 @@ class Informer:
         self._cluster = cluster
         self._on_change = on_change
         self._on_installed = on_installed
+        self._on_refused = on_refused
         self._label_selector = label_selector
         self._deployment_label = deployment_label
         self._metadata_only = metadata_only
@@ -193,6 +201,8 @@ class Informer:
                 scope.version = None
                 scope.failures += 1
                 pause = _pause_seconds(scope.failures)
+            except Forbidden as error:
+                pause = self._failed(scope, error) if scope.namespace is None else self._refused(scope, error)
             except ApiError as error:
                 pause = self._failed(scope, error)
             await asyncio.sleep(pause)
@@ -212,6 +222,7 @@ class Informer:
         scope.lists += 1
         self._set_installed(True)
         self._listed(scope)
+        self._set_refused(scope, None)
 
     def _pages(self, namespace: str | None, label_selector: str | None) -> AsyncIterator[Page]:
         return self._cluster.list_pages(
@@ -267,6 +278,15 @@ class Informer:
         asked_for = error.retry_after_seconds if isinstance(error, Unavailable) else None
         return max(pause, asked_for or 0.0)
 
+    def _refused(self, scope: _Scope, error: Forbidden) -> float:
+        """One namespace of several: it is listed anew when the right is there, and nobody waits for it."""
+        scope.version = None
+        scope.failures += 1
+        self._set_refused(scope, str(error))
+        self._touch(scope)
+        self._listed(scope)
+        return _pause_seconds(scope.failures)
+
     def _not_installed(self, scope: _Scope, error: NotFound) -> None:
         if self.installed:
             kind, version, pause = self.kind.kind, self.kind.api_version, self._recheck_seconds
@@ -277,6 +297,12 @@ class Informer:
             self._drop(key)
         self._touch(scope)
         self._listed(scope)
+        self._set_refused(scope, None)
+
+    def _set_refused(self, scope: _Scope, why: str | None) -> None:
+        changed, scope.refused = (why is None) != (scope.refused is None), why
+        if changed and self._on_refused is not None and scope.namespace is not None:
+            self._on_refused(scope.namespace, why)
 
     def _set_installed(self, installed: bool) -> None:
         changed, self.installed = installed != self.installed, installed

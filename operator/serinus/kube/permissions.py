@@ -6,7 +6,8 @@ new call to the API server is a new line here, a rule in the chart, and a reason
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +21,8 @@ class Scope(StrEnum):
     """In every namespace whose ModelDeployments are served; by default in all."""
     OWN_NAMESPACE = "OwnNamespace"
     """In the namespace the operator itself runs in."""
+    GATEWAY_NAMESPACES = "GatewayNamespaces"
+    """In the watched namespaces and those of the gateways, of an installation that has rights in namespaces only."""
     CLUSTER = "Cluster"
     """On objects that have no namespace, or that are looked up in whichever they are."""
 
@@ -39,6 +42,9 @@ class Permission:
     """Whether the right is narrowed to the names the operator knows beforehand: its own Lease, its own CRD."""
     switched_on_by: str = ""
     """The chart's value without which it is not granted, and the operator does without. Empty: always granted."""
+    namespaced: Scope | None = None
+    """Where a right in the cluster is granted in an installation that has rights in namespaces only. None: nowhere, and
+    the operator goes without."""
 
 
 _LIST: Final = frozenset({"list", "watch"})
@@ -80,6 +86,7 @@ PERMISSIONS: Final = (
         _LIST,
         "See which class a route's gateway is of; it is often in a namespace of its own.",
         Scope.CLUSTER,
+        namespaced=Scope.GATEWAY_NAMESPACES,
     ),
     Permission(
         "gateway.networking.k8s.io",
@@ -114,6 +121,14 @@ PERMISSIONS: Final = (
         own_names_only=True,
     ),
     Permission(
+        "coordination.k8s.io",
+        "leases",
+        frozenset({"list"}),
+        "Find other operators, and not lead where an older one serves the same ModelDeployments.",
+        Scope.CLUSTER,
+        namespaced=Scope.OWN_NAMESPACE,
+    ),
+    Permission(
         "apiextensions.k8s.io",
         "customresourcedefinitions",
         frozenset({"get"}),
@@ -122,3 +137,18 @@ PERMISSIONS: Final = (
         own_names_only=True,
     ),
 )
+
+
+def permissions(*, namespaced: bool, switched_on: Collection[str] = ()) -> tuple[Permission, ...]:
+    """The rights of an installation for the cluster, or of one that has rights in namespaces only.
+
+    `switched_on` are the values of the chart by which more is granted; see `Permission.switched_on_by`.
+    """
+    granted = (each for each in PERMISSIONS if not each.switched_on_by or each.switched_on_by in switched_on)
+    if not namespaced:
+        return tuple(granted)
+    return tuple(
+        replace(permission, scope=scope)
+        for permission in granted
+        if (scope := permission.namespaced if permission.scope is Scope.CLUSTER else permission.scope) is not None
+    )

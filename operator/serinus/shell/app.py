@@ -3,7 +3,7 @@
     caches ──mark──▶ loop ──pass──▶ reconciler ──▶ cluster (only while leading)
       ▲                ▲                └──offer──▶ notifier ──▶ receivers (the same)
       │                └─ start, halt: leadership, once caches are filled and the CRD is new enough
-    kopf (ModelDeployments), informers (children)
+    kopf (ModelDeployments), informers (children); nobody older that serves the same (neighbours)
 
 Called by `serinus.__main__`.
 """
@@ -14,22 +14,19 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import serinus
 from serinus.api.kinds import MODEL_DEPLOYMENT
 from serinus.core.observation import Margins, Safeguards
-from serinus.core.readings import Missing, MissingReason
+from serinus.core.shards import Shard
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import Credentials
 from serinus.kube.informers import Informer
-from serinus.metrics.credentials import CredentialFiles
-from serinus.metrics.prometheus import PrometheusSource
-from serinus.metrics.source import MetricSource, ReadingRequest
+from serinus.metrics.source import MetricSource
 from serinus.settings import Settings
 from serinus.shell import profiling, schema
 from serinus.shell.caches import Caches
@@ -38,6 +35,8 @@ from serinus.shell.events import EVENT_CALLS, EventRecorder
 from serinus.shell.health import ContactAt, Health, serve
 from serinus.shell.leadership import LeaderOnly, Leadership, LeaseTerms
 from serinus.shell.loop import ReconcileLoop
+from serinus.shell.metric_source import open_metric_source
+from serinus.shell.neighbours import Neighbours, claim
 from serinus.shell.notifications import DROPPED, FAILED, SENT, Notifier, Post
 from serinus.shell.own_writes import ToldCluster
 from serinus.shell.readings import EvidenceReader
@@ -64,7 +63,7 @@ async def run(settings: Settings, credentials: Credentials) -> None:
     telemetry = Telemetry(settings.identity)
     async with (
         open_cluster(credentials, on_call=telemetry.count_call) as cluster,
-        _metric_source(settings, telemetry) as source,
+        open_metric_source(settings, telemetry.count_question) as source,
         open_sender(settings.receiver_directory, settings.receiver_hosts) as sender,
     ):
         operator = _Operator(
@@ -123,6 +122,7 @@ class _Operator:
         self._source = source
         self._stopping = stopping
         self._loop = ReconcileLoop(settings.concurrency, telemetry)
+        self._working = False
         self._caches = Caches(
             cluster,
             self._loop.mark,
@@ -135,6 +135,9 @@ class _Operator:
                 scraper_namespace=settings.scraper_namespace,
             ),
             gateway_features=settings.gateway_features,
+            gateways_in=gateway_namespaces(settings),
+            gateway_classes=settings.gateway_classes if settings.namespaced else None,
+            cluster_policies=not settings.namespaced,
             config_key=read_key(settings.config_key_file) if settings.config_key_file is not None else None,
             config_secrets=settings.config_secrets,
             receivers=settings.receivers,
@@ -157,6 +160,13 @@ class _Operator:
             settings.identity,
             on_gained=self._work,
             on_lost=self._stand_by,
+            marks=claim(shard_of(settings)),
+        )
+        self._neighbours = Neighbours(
+            cluster.beside(_LEASE_CALLS),
+            shard_of(settings),
+            (settings.lease_namespace, settings.lease_name),
+            look_in=settings.lease_namespace if settings.namespaced else None,
         )
         self._notifier = Notifier(
             settings.receivers,
@@ -199,8 +209,24 @@ class _Operator:
         await self._watch.synced.wait()
         logger.info("caches are filled", extra={"deployments": len(self._caches.deployments)})
         _keep_what_is_there()
-        await schema.wait_for_new_enough(self._cluster)
-        await self._leadership.run()
+        if not self._settings.namespaced:  # else it can't be read; a field that it lacks is refused when it is written
+            await schema.wait_for_new_enough(self._cluster)
+        while True:
+            await self._neighbours.until_none()
+            await self._lead_while_nobody_is_in_the_way()
+
+    async def _lead_while_nobody_is_in_the_way(self) -> None:
+        """Take part in the election until an older operator is found that serves the same."""
+        taking_part = asyncio.create_task(self._leadership.run(), name="election")
+        looking = asyncio.create_task(self._neighbours.until_one(), name="neighbours")
+        try:
+            ended, _ = await asyncio.wait({taking_part, looking}, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()  # raises what nobody expected
+            if self._working:
+                self._stand_by(looking.result())
+        finally:
+            await _cancelled(taking_part, looking)
 
     async def _end(self, leading: asyncio.Task[None], watching: list[asyncio.Task[None]]) -> None:
         """First what is told, and recorded by the work; then the work, then the Lease, then the rest."""
@@ -234,19 +260,21 @@ class _Operator:
         )
         self._notifier.start()
         deployments = self._caches.deployments
+        self._working = True
         self._loop.start(reconciler, deployments.names(), urgent=deployments.under_way())
 
     def _stand_by(self, why: str) -> None:
         """Another process may lead by now: not one write more."""
         self._loop.halt()
         self._notifier.halt()
+        self._working = False
         self.telemetry.lease_changes.labels("Lost").inc()
         logger.warning("standing by", extra={"because": why})
 
     def _unready(self) -> str | None:
         if not self._watch.synced.is_set():
             return "the ModelDeployments are not listed yet"
-        return None if self._caches.synced else "the children are not listed yet"
+        return self._neighbours.obstacle if self._caches.synced else "the children are not listed yet"
 
     def _measure(self) -> None:
         """What is looked up when Prometheus asks."""
@@ -260,6 +288,11 @@ class _Operator:
             lambda: leadership.renewal_age_seconds,
         )
         gauge("serinus_deployments", "ModelDeployments in the cache.", lambda: len(deployments))
+        gauge(
+            "serinus_refused_namespaces",
+            "Namespaces of watchNamespaces that are left alone since rights are missing there.",
+            lambda: len({*self._caches.refused, *self._watch.refused}),
+        )
         gauge("serinus_queue_length", "ModelDeployments that wait for a worker.", lambda: loop.waiting)
         gauge(
             "serinus_queue_oldest_seconds",
@@ -291,50 +324,15 @@ class _Operator:
         )
 
 
-class _NoSource:
-    """In place of a metric source where none is configured. Nothing is ever asked of it, since nothing is judged."""
-
-    async def read(self, _: ReadingRequest) -> Missing:
-        return Missing(MissingReason.SOURCE_UNAVAILABLE, "no metric source is configured (prometheus.url)")
-
-    async def slices(self, request: ReadingRequest, *, most: int) -> Missing:  # noqa: ARG002 -- as in its protocol
-        return await self.read(request)
-
-    def query(self, _: ReadingRequest) -> str:
-        return ""
+def shard_of(settings: Settings) -> Shard:
+    """What an operator with these settings serves."""
+    return Shard(frozenset(settings.watch_namespaces), settings.selector)
 
 
-@asynccontextmanager
-async def _metric_source(settings: Settings, telemetry: Telemetry) -> AsyncIterator[MetricSource]:
-    if settings.prometheus_url is None:
-        logger.info("no metric source is configured: canaries are refused unless their analysis is disabled")
-        yield _NoSource()
-        return
-    files = CredentialFiles(
-        token=settings.prometheus_token_file,
-        username=settings.prometheus_username_file,
-        password=settings.prometheus_password_file,
-        ca=settings.prometheus_ca_file,
-        certificate=settings.prometheus_certificate_file,
-        key=settings.prometheus_key_file,
-    )
-    source = PrometheusSource(
-        settings.prometheus_url,
-        timeout_seconds=settings.prometheus_timeout_seconds,
-        headers=settings.prometheus_headers,
-        credentials=files,
-        pod_label=settings.metrics_pod_label,
-        namespace_label=settings.metrics_namespace_label,
-        gateway=settings.prometheus_gateway,
-        on_call=telemetry.count_question,
-    )
-    logger.info("metric source", extra={"url": source.public_url, "headers": ",".join(settings.prometheus_headers)})
-    if files.authorize and source.public_url.startswith("http://"):
-        logger.warning("credentials for Prometheus go over the network unencrypted: use an https:// prometheus.url")
-    try:
-        yield source
-    finally:
-        await source.close()
+def gateway_namespaces(settings: Settings) -> tuple[str, ...]:
+    """Where Gateways are looked up; empty: everywhere."""
+    both = (*settings.watch_namespaces, *settings.gateway_namespaces)
+    return tuple(dict.fromkeys(both)) if settings.namespaced else ()
 
 
 def _lease_terms(settings: Settings) -> LeaseTerms:
@@ -360,7 +358,7 @@ def _contact_at(informer: Informer) -> ContactAt:
     return lambda: informer.last_contact_at
 
 
-async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait for their end, whatever it is."""
     for task in tasks:
         task.cancel()

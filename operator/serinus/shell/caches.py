@@ -2,12 +2,16 @@
 
 The ModelDeployments are put in by `serinus.shell.watching`, the children by informers of our own. Whatever changes is
 reported as the key of the ModelDeployment it belongs to. `serinus.shell.reconciler` reads it as its `View`.
+
+Of the namespaces that the operator is told to serve, one in which a right is missing is left alone as a whole, until
+it is there: a pass that saw a ModelDeployment and not its pods would take them for lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -28,6 +32,7 @@ from serinus.api.kinds import (
     POD_MONITOR,
     REPLICA_SET,
     ROLE_REVISION,
+    ROLLOUT_POLICY,
     SERVICE,
     Kind,
 )
@@ -40,7 +45,7 @@ from serinus.core.gateways import GatewayKey, GatewayState, Overrules
 from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
-from serinus.kube.gateways import gateway_states, only_its_features, only_what_is_known
+from serinus.kube.gateways import gateway_states, named_classes, only_its_features, only_what_is_known
 from serinus.kube.informers import Informer
 from serinus.kube.observation import (
     has_lost_pods,
@@ -58,6 +63,8 @@ from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
 from serinus.shell.policies import Policies
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
+
+logger = logging.getLogger(__name__)
 
 
 class OnChange(Protocol):
@@ -182,15 +189,20 @@ class Caches:
         sharded: bool = False,
         safeguards: Safeguards | None = None,
         gateway_features: Overrules | None = None,
+        gateways_in: Sequence[str] = (),
+        gateway_classes: Mapping[str, str] | None = None,
+        cluster_policies: bool = True,
         config_key: bytes | None = None,
         config_secrets: bool = True,
         receivers: Mapping[str, Receiver] | None = None,
     ) -> None:
         """Follow these namespaces (none: all of them); `metric_source` says whether one is configured.
 
-        `gateway_features` is what is known of gateways beyond what the operator knows itself. `config_key` is the key
-        of digests of ConfigMaps and, with `config_secrets`, of Secrets; None: neither is read. `receivers` are those of
-        notifications.
+        `gateway_features` is what is known of gateways beyond what the operator knows itself. Gateways are looked up in
+        the namespaces `gateways_in` (none: in all of them), their classes in the cluster, unless `gateway_classes` says
+        the controllerName of each; policies of the cluster and labels of namespaces are, unless `cluster_policies` says
+        that they can't be. `config_key` is the key of digests of ConfigMaps and, with `config_secrets`, of Secrets; None:
+        neither is read. `receivers` are those of notifications.
 
         `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
         """
@@ -206,6 +218,8 @@ class Caches:
             cluster, on_change, key=config_key, secrets=config_secrets, namespaces=namespaces
         )
         self._shard = Shard(on_change) if sharded else None
+        self._refusals: dict[str, dict[str, str]] = {}
+        """By namespace, what may not be looked at, and why."""
         self.deployments = DeploymentCache(self._deployment_changed)
         holds = None if self._shard is None else self._shard.holds
         of_children = tuple(
@@ -218,6 +232,7 @@ class Caches:
                 holds=holds,
                 strip=_KEPT.get(kind, without_managed_fields),
                 on_installed=self._capabilities_changed,
+                on_refused=partial(self._rights_changed, kind.plural),
             )
             for kind in (*CHILD_KINDS, POD, ENDPOINT_SLICE)
         )
@@ -231,18 +246,31 @@ class Caches:
             namespaces=namespaces,
             holds=holds,
             strip=only_what_is_observed,
+            on_refused=partial(self._rights_changed, "preflight pods"),
         )
         self._of_children = (*of_children, self._preflight_pods)
-        kept_of = {
-            GATEWAY: only_what_is_known,
-            GATEWAY_CLASS: only_its_features,
-        }  # in all namespaces, whoever they are for
-        self._of_gateways = tuple(
-            Informer(cluster, kind, self._gateway_changed, strip=kept) for kind, kept in kept_of.items()
+        gateways = Informer(
+            cluster,
+            GATEWAY,
+            self._gateway_changed,
+            namespaces=gateways_in,
+            strip=only_what_is_known,
+            on_refused=_tell_of_unseen_gateways,
         )
-        self._policies = Policies(cluster, namespaces, self.deployments.names, self.deployments.get, on_change)
-        self.informers: Final = (*self._of_children, *self._of_gateways, *self._policies.informers)
-        self._of_kind = {informer.kind: informer for informer in (*of_children, *self._of_gateways)}
+        classes = Informer(cluster, GATEWAY_CLASS, self._gateway_changed, strip=only_its_features)
+        self._classes: Iterable[Manifest] = classes if gateway_classes is None else named_classes(gateway_classes)
+        of_gateways = (gateways, classes) if gateway_classes is None else (gateways,)
+        self._policies = Policies(
+            cluster,
+            namespaces,
+            self.deployments.names,
+            self.deployments.get,
+            on_change,
+            of_the_cluster=cluster_policies,
+            on_refused=partial(self._rights_changed, ROLLOUT_POLICY.plural),
+        )
+        self.informers: Final = (*self._of_children, *of_gateways, *self._policies.informers)
+        self._of_kind = {informer.kind: informer for informer in (*of_children, *of_gateways)}
         self._custom_metrics = CustomMetrics(
             cluster,
             is_needed=lambda: any(self._in_need_of_custom_metrics()),
@@ -278,16 +306,22 @@ class Caches:
         else:
             self._of_kind[kind].learn(manifest)
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Namespaces that are left alone since a right is missing there, and what the API server said."""
+        return {namespace: next(iter(refused.values())) for namespace, refused in self._refusals.items()}
+
     def deployment(self, key: Key) -> Manifest | None:
         """The ModelDeployment as last told; None while its children are not known."""
-        if self._shard is not None and not self._shard.complete(key):
-            return None
-        return self.deployments.get(key)
+        return self.deployments.get(key) if self._knows(key) else None
+
+    def _knows(self, key: Key) -> bool:
+        """Whether all children of a ModelDeployment are known as they are now."""
+        return key[0] not in self._refusals and (self._shard is None or self._shard.complete(key))
 
     def is_overtaken(self, manifest: Manifest) -> bool:
         """Whether `deployment` would give another ModelDeployment than this, and no earlier one of it."""
-        known = self._shard is None or self._shard.complete(object_key(manifest))
-        return not known or self.deployments.is_overtaken(manifest)
+        return not self._knows(object_key(manifest)) or self.deployments.is_overtaken(manifest)
 
     def children(self, key: Key, uid: str) -> Children:
         """The children of the ModelDeployment with this uid, as last told."""
@@ -329,9 +363,7 @@ class Caches:
 
     def _known_gateways(self) -> dict[GatewayKey, GatewayState]:
         if self._gateways is None:
-            self._gateways = gateway_states(
-                self._of_kind[GATEWAY], self._of_kind[GATEWAY_CLASS], self._gateway_features
-            )
+            self._gateways = gateway_states(self._of_kind[GATEWAY], self._classes, self._gateway_features)
         return self._gateways
 
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
@@ -371,6 +403,23 @@ class Caches:
             if route is not None and (key := _route_of(route)) is not None:
                 self._addresses.put_route(key, now)
 
+    def _rights_changed(self, what: str, namespace: str, why: str | None) -> None:
+        """Something may not be looked at in a namespace any more, or again; the namespace counts as a whole."""
+        served = namespace not in self._refusals
+        if why is not None:
+            self._refusals.setdefault(namespace, {})[what] = why
+            if served:
+                logger.warning("a namespace is left alone", extra={"namespace": namespace, "because": why})
+        elif not served:
+            self._refusals[namespace].pop(what, None)
+            if not self._refusals[namespace]:
+                del self._refusals[namespace]
+                logger.info("the rights in a namespace are there; it is served", extra={"namespace": namespace})
+        if served != (namespace not in self._refusals):
+            for key in self.deployments.names():
+                if key[0] == namespace:
+                    self._on_change(key)
+
     def _gateway_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Of what is kept of a Gateway or its class, mostly nothing changes but its version."""
         if old is None or new is None or not _differ_in_version_only(old, new):
@@ -381,6 +430,11 @@ class Caches:
     def _capabilities_changed(self, _: bool) -> None:
         for key in self.deployments.names():
             self._on_change(key)
+
+
+def _tell_of_unseen_gateways(namespace: str, why: str | None) -> None:
+    if why is not None:
+        logger.warning("gateways in a namespace can't be seen", extra={"namespace": namespace, "because": why})
 
 
 def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:

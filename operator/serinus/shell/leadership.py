@@ -74,17 +74,20 @@ class Leadership:
         *,
         on_gained: Callable[[], None],
         on_lost: Callable[[str], None],
+        marks: Manifest | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`identity` is unique to the process. The callbacks run in the event loop and must not block.
 
-        `on_lost` hears why, as soon as it is known; it is not called at an orderly stop.
+        `marks` are labels and annotations that the Lease has from then on when this process takes it. `on_lost` hears
+        why, as soon as it is known; it is not called at an orderly stop.
         """
         self._store = store
         self._terms = terms
         self._identity = identity
         self._on_gained = on_gained
         self._on_lost = on_lost
+        self._marks = marks or {}
         self._clock = clock
         self._lease: dict[str, Any] | None = None
         self._seen_at = 0.0
@@ -214,16 +217,19 @@ class Leadership:
     def _claim(self, lease: Manifest) -> dict[str, Any]:
         """The Lease with us as its holder from now on."""
         old, now = _spec(lease), format_instant(datetime.now(UTC))
-        ours = old.get("holderIdentity") == self._identity
+        renewed = old.get("holderIdentity") == self._identity
         spec = {
             **old,
             "holderIdentity": self._identity,
             "leaseDurationSeconds": max(1, round(self._terms.duration_seconds)),
-            "acquireTime": old.get("acquireTime", now) if ours else now,
+            "acquireTime": old.get("acquireTime", now) if renewed else now,
             "renewTime": now,
-            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (0 if ours or not old else 1),
+            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (0 if renewed or not old else 1),
         }
-        return {**lease, "spec": spec}
+        metadata = dict(lease["metadata"])
+        for kind, ours in self._marks.items():
+            metadata[kind] = {**(metadata.get(kind) or {}), **ours}
+        return {**lease, "metadata": metadata, "spec": spec}
 
     def _see(self, lease: dict[str, Any]) -> None:
         changed = self._lease is None or _version(lease) != _version(self._lease)

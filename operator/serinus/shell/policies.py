@@ -39,10 +39,15 @@ class Policies:
         deployments: Callable[[], Iterable[Key]],
         deployment: Callable[[Key], Manifest | None],
         wake: Wake,
+        *,
+        of_the_cluster: bool = True,
+        on_refused: Callable[[str, str | None], None] | None = None,
     ) -> None:
         """Follow the policies of the cluster and of these namespaces (none: of all).
 
-        `deployments` lists the ModelDeployments that there are, `deployment` gives one of them.
+        `deployments` lists the ModelDeployments that there are, `deployment` gives one of them. Without rights in the
+        cluster (`of_the_cluster`) there are the policies of namespaces alone. `on_refused` hears of a namespace whose
+        policies may not be looked at, and why, or None when they may again.
         """
         self._deployments = deployments
         self._deployment = deployment
@@ -61,9 +66,11 @@ class Policies:
             self.policy_changed,
             namespaces=namespaces,
             strip=partial(only_what_it_asks, ROLLOUT_POLICY),
+            on_refused=on_refused,
         )
         self._namespaces = Informer(cluster, NAMESPACE, self.namespace_changed, strip=only_its_labels)
-        self.informers: Final = (self._cluster_wide, self._of_namespaces, self._namespaces)
+        of_cluster = (self._cluster_wide, self._namespaces) if of_the_cluster else ()
+        self.informers: Final = (self._of_namespaces, *of_cluster)
 
     def hold_in(self, namespace: str) -> tuple[Policy, ...]:
         """The policies that hold in a namespace."""

@@ -101,6 +101,7 @@ class Shard:
                 await self._fetch(batch)
             except ApiError as error:
                 failures += 1
+                self._put_behind_others(batch)
                 logger.warning("children of resources that joined could not be listed; trying on: %s", error)
                 await asyncio.sleep(min(_FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10), _LONGEST_PAUSE_SECONDS))
                 continue
@@ -118,6 +119,12 @@ class Shard:
         namespace = next(iter(self._joining))[0]
         together = [(key, member) for key, member in self._joining.items() if key[0] == namespace]
         return dict(together[:_BATCH])
+
+    def _put_behind_others(self, batch: dict[Key, _Member]) -> None:
+        """Those of a namespace in which a right is missing must not keep others waiting."""
+        for key, member in batch.items():
+            if self._joining.get(key) is member:
+                self._joining[key] = self._joining.pop(key)
 
     async def _fetch(self, batch: dict[Key, _Member]) -> None:
         if not batch:

@@ -3,7 +3,8 @@
 kopf logs in, lists, watches and reconnects; its one handler puts the raw object into the cache, and it writes nothing.
 Two things that it leaves undone are done here. When it fails it is started again. And after each of its lists (at the
 start, and when its version is forgotten) the cache is compared with a list of our own, since kopf takes no notice of
-what has vanished from a list. Run by `serinus.shell.app`.
+what has vanished from a list. And of several namespaces, one that may not be looked into is left out, since kopf would
+end for all of them, and looked at again until it may. Run by `serinus.shell.app`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -20,7 +21,7 @@ import kopf
 
 from serinus.api.kinds import FIELD_MANAGER, GROUP, MODEL_DEPLOYMENT, VERSION
 from serinus.kube.client import HttpCluster
-from serinus.kube.cluster import ApiError, NotFound
+from serinus.kube.cluster import ApiError, Forbidden, NotFound
 from serinus.kube.credentials import Credentials, open_session
 from serinus.shell.caches import DeploymentCache
 from serinus.shell.telemetry import Telemetry
@@ -68,6 +69,15 @@ class DeploymentWatch:
         self._contacts: dict[str, float] = {}
         """By path, when the API server last granted a list or a watch; by the monotonic clock."""
         self._unreachable = False
+        self._refused: dict[str, str] = {}
+        """Namespaces that may not be looked into, and why."""
+        self._rights_changed = asyncio.Event()
+        """Set when kopf has to be started again with other namespaces."""
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Namespaces whose ModelDeployments may not be watched, and why."""
+        return dict(self._refused)
 
     @property
     def contact_at(self) -> float | None:
@@ -80,6 +90,7 @@ class DeploymentWatch:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._audit_again_and_again(), name="audit")
             group.create_task(self._watch_again_and_again(), name="kopf")
+            group.create_task(self._look_at_refused_again_and_again(), name="refused namespaces")
 
     # kopf --------------------------------------------------------------------------------------------------------
 
@@ -87,9 +98,16 @@ class DeploymentWatch:
         failures = 0
         while True:
             await self._wait_for_the_kind()
+            self._rights_changed.clear()
+            if self._namespaces and not self._granted():
+                await self._rights_changed.wait()
+                continue
             started_at = time.monotonic()
             try:
                 await self._run_kopf()
+                if self._rights_changed.is_set():
+                    failures = 0
+                    continue
                 logger.warning("kopf ended by itself; it is started again")
             except Exception as error:  # it fails when its kind vanishes, or an outage outlasts its retries
                 because = f"{type(error).__name__}: {error}"
@@ -125,7 +143,8 @@ class DeploymentWatch:
             standalone=True,
             identity=identity,
             clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
+            namespaces=self._granted(),
+            stop_flag=self._rights_changed,
         )
         self._on_kopf_started()
         await kopf.run_tasks(tasks, ignored=_AllTasks())
@@ -151,6 +170,10 @@ class DeploymentWatch:
         path = answer.url.path
         if path not in self._paths():
             return
+        namespace = self._paths()[path]
+        if answer.response.status == 403 and namespace is not None:
+            self._refuse(namespace, f"the API server answered 403 {answer.response.reason} to GET {path}")
+            return
         if answer.response.status != 200:
             self._lost_touch(f"the API server answered {answer.response.status} {answer.response.reason}")
             return
@@ -165,9 +188,47 @@ class DeploymentWatch:
         if not isinstance(question.exception, asyncio.CancelledError):
             self._lost_touch(str(question.exception) or type(question.exception).__name__)
 
-    def _paths(self) -> tuple[str, ...]:
-        root, plural = f"/apis/{GROUP}/{VERSION}", MODEL_DEPLOYMENT.plural
-        return tuple(f"{root}/namespaces/{each}/{plural}" for each in self._namespaces) or (f"{root}/{plural}",)
+    def _paths(self) -> Mapping[str, str | None]:
+        """Where ModelDeployments are listed and watched, and in which namespace; None: in all."""
+        if not self._namespaces:
+            return {f"/apis/{GROUP}/{VERSION}/{MODEL_DEPLOYMENT.plural}": None}
+        return {_path(namespace): namespace for namespace in self._namespaces}
+
+    # Namespaces that may not be looked into -----------------------------------------------------------------------
+
+    def _granted(self) -> tuple[str, ...]:
+        return tuple(each for each in self._namespaces if each not in self._refused)
+
+    def _refuse(self, namespace: str, why: str) -> None:
+        self._contacts[_path(namespace)] = time.monotonic()  # an answer, after all
+        if namespace not in self._refused:
+            logger.warning(
+                "ModelDeployments of a namespace may not be watched; trying on",
+                extra={"namespace": namespace, "because": why},
+            )
+            self._rights_changed.set()
+        self._refused[namespace] = why
+
+    async def _look_at_refused_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(_RECHECK_SECONDS)
+            for namespace in tuple(self._refused):
+                await self._look_at_refused(namespace)
+
+    async def _look_at_refused(self, namespace: str) -> None:
+        """One page of one ModelDeployment tells whether the right is there by now."""
+        try:
+            with contextlib.suppress(NotFound):  # of the kind: one may look, and it is not installed
+                await anext(self._cluster.list_pages(MODEL_DEPLOYMENT, namespace, page_size=1))
+        except Forbidden as error:
+            self._refuse(namespace, str(error))
+        except ApiError as error:
+            self._lost_touch(str(error))
+        else:
+            del self._refused[namespace]
+            logger.info("ModelDeployments of a namespace may be watched", extra={"namespace": namespace})
+            self._rights_changed.set()
+            self._audit_due.set()
 
     def _in_touch(self, path: str) -> None:
         self._contacts[path] = time.monotonic()
@@ -211,6 +272,14 @@ class DeploymentWatch:
                         yield manifest
             except NotFound:
                 continue
+            except Forbidden as error:
+                if namespace is None:
+                    raise
+                self._refuse(namespace, str(error))
+
+
+def _path(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{MODEL_DEPLOYMENT.plural}"
 
 
 def _kopf_settings(selector: str) -> kopf.OperatorSettings:

@@ -58,3 +58,20 @@ async def test_the_lease_is_given_back_even_if_the_api_server_takes_longer_than_
     await asyncio.gather(task, return_exceptions=True)
     assert leases.lease is not None
     assert leases.lease["spec"]["holderIdentity"] == ""
+
+
+async def test_what_the_lease_shall_show_stands_beside_what_others_wrote_there() -> None:
+    leases = Leases()
+    others = {"labels": {"team": "ml"}, "name": "serinus", "resourceVersion": "1"}
+    leases.lease = {"metadata": others, "spec": {"holderIdentity": ""}}
+    leading = asyncio.Event()
+    marks = {"labels": {"a": "b"}, "annotations": {"c": "d"}}
+    leadership = Leadership(leases, TERMS, "one", on_gained=leading.set, on_lost=lambda _: None, marks=marks)
+    task = asyncio.create_task(leadership.run())
+    async with asyncio.timeout(30):
+        await leading.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    metadata = leases.lease["metadata"]
+    assert metadata["labels"] == {"team": "ml", "a": "b"}
+    assert metadata["annotations"] == {"c": "d"}

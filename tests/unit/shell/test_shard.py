@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from serinus.kube.cluster import Unavailable
+from serinus.kube.cluster import Forbidden, Unavailable
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
 
@@ -143,3 +143,21 @@ async def test_list_that_fails_is_tried_again() -> None:
         shard.join(IRIS)
         await until(lambda: shard.complete(IRIS))
     assert completed.keys == [IRIS]
+
+
+async def test_those_whose_list_fails_keep_nobody_else_waiting() -> None:
+    shard = Shard(Completed())
+
+    class OneClosed(Cache):
+        async def fetch(self, namespace: str, deployments: Sequence[str]) -> None:
+            await super().fetch(namespace, deployments)
+            if namespace == "other":
+                raise Forbidden("list pods in namespace other: the right is missing")
+
+    cache = OneClosed()
+    async with running(shard, cache):
+        for key in (OTHER, IRIS, ROSE):
+            shard.join(key)
+        await until(lambda: shard.complete(IRIS) and shard.complete(ROSE))
+        assert not shard.complete(OTHER)
+        assert [namespace for namespace, _ in cache.fetched[:2]] == ["other", "team"]
