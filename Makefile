@@ -66,6 +66,16 @@ docs: $(VENV)/.docs ## the documentation as a site, in site/; links that lead no
 docs-serve: $(VENV)/.docs ## the same on http://127.0.0.1:8000, made anew whenever a page changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
+HELM ?= helm
+NAMESPACE ?= serinus-system
+MANIFESTS ?= dist/serinus.yaml
+
+.PHONY: manifests
+manifests: ## plain manifests from the chart, without the CRD: NAMESPACE=serinus-system VALUES=my-values.yaml
+	@mkdir -p $(dir $(MANIFESTS))
+	$(HELM) template serinus charts/serinus --namespace $(NAMESPACE) --skip-tests \
+	    $(if $(VALUES),--values $(VALUES)) --set crds.install=false > $(MANIFESTS)
+
 # One process more than there are processors: tests wait for some of their time, the integration tests for much of it.
 # Who is done takes over from who has most left.
 IN_PARALLEL = --numprocesses $(shell echo $$(($$(nproc) + 1))) --dist worksteal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -366,6 +367,76 @@ def test_operator_runs_restricted() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"]["limits"]["memory"]
+
+
+def check_pod(manifests: list[Manifest]) -> Manifest:
+    return only(manifests, "Pod", "serinus-check")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, NAMESPACED, {"prometheus": {"url": "https://p:9090", "auth": {"bearerToken": {"secretName": "tok"}}}}],
+    ids=["defaults", "namespaced rights", "secrets"],
+)
+def test_helm_test_looks_through_the_operators_eyes(values: dict[str, Any]) -> None:
+    """The same image, account, settings, credentials and security: what it finds is what the operator would."""
+    manifests = rendered(values)
+    pod, deployment = check_pod(manifests), only(manifests, "Deployment")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    operators, (container,) = deployment["spec"]["template"]["spec"], pod["spec"]["containers"]
+    for field in ("serviceAccountName", "securityContext", "volumes"):
+        assert pod["spec"].get(field) == operators.get(field), field
+    for field in ("image", "env", "securityContext", "volumeMounts"):
+        assert container.get(field) == operator_container(manifests).get(field), field
+    assert container["args"] == ["check"]
+    assert pod["spec"]["restartPolicy"] == "Never"
+
+
+def test_the_pod_of_helm_test_is_none_of_the_operators_own() -> None:
+    manifests = rendered({"serviceMonitor": {"enabled": True}})
+    labels = check_pod(manifests)["metadata"]["labels"].items()
+    selectors = [only(manifests, kind)["spec"]["selector"] for kind in ("Deployment", "PodDisruptionBudget", "Service")]
+    for selector in selectors:
+        assert not selector.get("matchLabels", selector).items() <= labels
+
+
+def test_plain_manifests_are_what_helm_would_install_without_the_crd_and_the_test(tmp_path: Path) -> None:
+    values, manifests = tmp_path / "values.yaml", tmp_path / "out" / "serinus.yaml"
+    values.write_text(yaml.safe_dump({"selector": "shard=a"}))
+    settings = (f"HELM={tools.packaged() / 'helm'}", f"VALUES={values}", "NAMESPACE=ops", f"MANIFESTS={manifests}")
+    made = subprocess.run(
+        ["make", "manifests", *settings],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    plain = [each for each in yaml.safe_load_all(manifests.read_text()) if each]
+    left_out = {"CustomResourceDefinition", "Pod"}
+    installed = rendered({"selector": "shard=a"})
+    assert plain == [each for each in installed if each["kind"] not in left_out]
+    assert {each["kind"] for each in installed} - {each["kind"] for each in plain} == left_out
+
+
+def test_every_value_is_documented() -> None:
+    """By a comment above or beside it; what stands deeper than two levels by that of what it stands in."""
+    path: list[str] = []
+    documented: set[str] = set()
+    values: list[str] = []
+    before = ""
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        if found := re.match(r"^( *)([A-Za-z]\w*):(.*)$", line):
+            path = [*path[: len(found[1]) // 2], found[2]]
+            name = ".".join(path)
+            of_its_own = before.strip().startswith("#") or " # " in found[3]
+            if of_its_own or (len(path) > 2 and name.rpartition(".")[0] in documented):
+                documented.add(name)
+            if found[3].strip() or len(path) > 1:
+                values.append(name)
+        before = line
+    assert len(values) > 50
+    assert [each for each in values if each not in documented] == []
 
 
 def test_services_of_the_namespace_do_not_leak_into_the_settings() -> None:

@@ -223,6 +223,21 @@ class HttpCluster:
             raise _pruned(attempt, lost)
         return held
 
+    async def may(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
+        """Whether who asks has a right; `resource` with its subresource. No namespace means all, or the cluster."""
+        plural, _, subresource = resource.partition("/")
+        attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
+        attributes |= {"namespace": namespace, "name": name}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {key: value for key, value in attributes.items() if value}},
+        }
+        attempt = f"ask whether one may {verb} {resource} {_where(namespace or None)}"
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = await self._call(attempt, "POST", path, body=review)
+        return bool((answer.get("status") or {}).get("allowed"))
+
     async def discover(self, kind: Kind) -> bool:
         """Whether the kind is installed."""
         root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"

@@ -116,6 +116,14 @@ class PrometheusSource:
         except SelectorError as error:
             return Missing(MissingReason.INVALID_QUERY, str(error))
 
+    async def number(self, query: str, at: float) -> float | Missing:
+        """What an instant query of our own gives at a time in Unix seconds; 0 where it gives no series."""
+        try:
+            found = await self._questions.ask("", (query, at), lambda connection: connection.at_instant(query, at))
+        except UnreadableError as error:
+            return error.missing
+        return found[0].points[0][1] if found else 0.0
+
     def query(self, request: ReadingRequest) -> str:
         """The PromQL of what decides: the counter that is judged, or the user's own query."""
         pods = self._pods(request)

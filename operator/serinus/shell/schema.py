@@ -1,6 +1,6 @@
 """Whether the cluster's CRD is new enough to lead on: an older one would silently drop parts of the status.
 
-Asked by `serinus.shell.app` before it takes part in the election.
+Asked by `serinus.shell.app` before it takes part in the election, and by `serinus.shell.check`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def wait_for_new_enough(store: CrdStore, recheck_seconds: float = 10.0) ->
     """Return when the CRD knows every field that this operator writes; says in the log what it waits for."""
     told = ""
     while True:
-        obstacle = await _obstacle(store)
+        obstacle = await obstacle_of(store)
         if obstacle is None:
             if told:
                 logger.info("the CRD is new enough now", extra={"crd": CRD_NAME, "schema_version": SCHEMA_VERSION})
@@ -43,7 +43,8 @@ async def wait_for_new_enough(store: CrdStore, recheck_seconds: float = 10.0) ->
         await asyncio.sleep(recheck_seconds)
 
 
-async def _obstacle(store: CrdStore) -> str | None:
+async def obstacle_of(store: CrdStore) -> str | None:
+    """Why this operator would not lead on the CRD, and what to do; None where it would."""
     try:
         crd = await store.get(CUSTOM_RESOURCE_DEFINITION, "", CRD_NAME)
     except NotFound:
