@@ -83,33 +83,42 @@ def set_up() -> Stage:
     return stage
 
 
-def install(tag: str, **values: Any) -> None:
+def install(
+    tag: str, *, chart: Path = CHART, namespace: str = OPERATOR_NAMESPACE, wait: bool = True, **values: Any
+) -> None:
     """Install or upgrade the release `serinus`; `values` are the chart's, beside those that the cluster needs."""
     needed = {
         "image": {"repository": OPERATOR_IMAGE, "tag": tag},
         "prometheus": {"url": PROMETHEUS_URL, "scrapeIntervalSeconds": 2},
     }
-    run(
-        tools.packaged() / "helm",
+    helm(
         "upgrade",
         "--install",
         "serinus",
-        CHART,
-        f"--kubeconfig={KUBECONFIG}",
-        f"--namespace={OPERATOR_NAMESPACE}",
+        str(chart),
         "--create-namespace",
         "--values=-",
-        "--wait",
-        "--timeout=180s",
+        *(("--wait", "--timeout=180s") if wait else ()),
+        namespace=namespace,
         stdin=yaml.safe_dump({**needed, **values}),
-        advice=f"kubectl --namespace={OPERATOR_NAMESPACE} describe pods, and logs deployment/serinus",
     )
 
 
-def uninstall() -> None:
+def uninstall(namespace: str = OPERATOR_NAMESPACE) -> None:
     """Uninstall the release `serinus`, and wait until its pods are gone."""
-    place = (f"--kubeconfig={KUBECONFIG}", f"--namespace={OPERATOR_NAMESPACE}")
-    run(tools.packaged() / "helm", "uninstall", "serinus", *place, "--cascade=foreground", "--wait", "--timeout=120s")
+    helm("uninstall", "serinus", "--cascade=foreground", "--wait", "--timeout=120s", namespace=namespace)
+
+
+def helm(*arguments: str, namespace: str = OPERATOR_NAMESPACE, stdin: str | None = None) -> str:
+    """What Helm says about the cluster of the tests; `CommandError` where it ends badly."""
+    return run(
+        tools.packaged() / "helm",
+        *arguments,
+        f"--kubeconfig={KUBECONFIG}",
+        f"--namespace={namespace}",
+        stdin=stdin,
+        advice=f"kubectl --namespace={namespace} describe pods, and logs deployment/serinus",
+    )
 
 
 def build_images() -> str:
