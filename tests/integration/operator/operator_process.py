@@ -151,14 +151,17 @@ class Cluster:
         watch: tuple[str, ...],
         name: str | None = None,
         server: str | None = None,
+        namespaced: bool = False,
     ) -> Path:
         """A kubeconfig for the service account of the chart, with the rights that the chart gives it.
 
         `name` is the release's and its Lease's, where that is not the one of the only operator in the namespace. It
-        leads to `server`, where one is given, which may be anything that leads to the API server.
+        leads to `server`, where one is given, which may be anything that leads to the API server. `namespaced`: with
+        rights in namespaces only.
         """
         named = f"--set=fullnameOverride={name or lease_name(namespace)}"
         values = [f"--set-json=watchNamespaces={json.dumps(watch)}", "--set=crds.install=false", named]
+        values += [f"--set=rbac.namespaced={str(namespaced).lower()}"]
         chart = subprocess.run(
             [tools.packaged() / "helm", "template", namespace, ROOT / "charts/serinus", f"-n={namespace}", *values],
             capture_output=True,
