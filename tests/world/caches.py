@@ -107,6 +107,7 @@ class Caches:
     _learned: dict[Address, Any] = field(default_factory=dict)
     """What the API server answered, and the watch has not told yet."""
     _missed: dict[Address, Any] = field(default_factory=dict)
+    _left_alone: bool = False
 
     def __post_init__(self) -> None:
         for kind in ALL_WATCHED if self.lag_seconds else ():
@@ -116,7 +117,9 @@ class Caches:
     # The port -------------------------------------------------------------------------------------------------------
 
     def deployment(self, key: Key) -> Any:
-        """The ModelDeployment as last told."""
+        """The ModelDeployment as last told; None while its namespace is left alone."""
+        if self._left_alone:
+            return None
         return self.of_kind("ModelDeployment").get(("ModelDeployment", *key))
 
     def is_overtaken(self, manifest: Any) -> bool:
@@ -206,6 +209,16 @@ class Caches:
         self._learned = {address: each for address, each in self._learned.items() if address[0] != kind}
         self.on_change()
 
+    def leave_alone(self) -> None:
+        """A right is missing in the namespace: what goes on there is not to be acted upon."""
+        self._left_alone = True
+        self.on_change()
+
+    def take_up(self) -> None:
+        """The rights are there again, and all has been listed anew."""
+        self._left_alone = False
+        self.on_change()
+
     def freeze(self) -> None:
         """The process is stopped: it sees no more."""
         for kind in ALL_WATCHED:
@@ -220,7 +233,7 @@ class Caches:
     @property
     def are_live(self) -> bool:
         """Whether they show what there is."""
-        return not (self._lags or self._gaps or self._missed)
+        return not (self._lags or self._gaps or self._missed or self._left_alone)
 
     def noticed(self) -> bool:
         """Whether a watch that lags tells of something now."""
