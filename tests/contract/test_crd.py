@@ -149,6 +149,16 @@ def test_nothing_of_the_generator_gets_into_a_crd():
     assert not any("x-serinus" in generated_file(kind) for kind in KINDS)
 
 
+def test_decimals_are_texts_but_for_counts_and_the_seconds_of_a_hold():
+    """A limit or a share that went through a float would come back as another one."""
+    floats = {path.rpartition(".")[2] for path, node in nodes(SCHEMA, "") if node.get("type") == "number"}
+
+    assert floats == {"bad", "total", "heldSeconds"}
+    fixed = STATUS["properties"]["rollout"]["properties"]["slices"]["items"]["properties"]
+    assert {fixed[name]["type"] for name in ("leastPercent", "restPercent")} == {"string"}
+    assert all("pattern" in fixed[name] for name in ("leastPercent", "restPercent"))
+
+
 def test_lists_of_named_things_are_maps():
     named = [
         path

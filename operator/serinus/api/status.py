@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from serinus.api.analysis import MAX_METRICS
 from serinus.api.reasons import Happening, JudgedBy, Phase, Recommendation
+from serinus.api.values import Percent
 
 
 def format_instant(at: datetime) -> str:
@@ -76,11 +77,11 @@ class MetricSlices(StatusModel):
         description="Values that are judged each on its own, the most frequent first; all others are one more slice. "
         "Empty: there were too few requests, and all are judged together alone.",
     )
-    least_percent: float = Field(
+    least_percent: Percent = Field(
         description="Share of the requests that a slice needs, so that a candidate gets enough of them within a step.",
     )
-    rest_percent: float = Field(
-        default=0.0, description="Share of the requests that all other values had, when this was fixed."
+    rest_percent: Percent = Field(
+        default=Percent("0"), description="Share of the requests that all other values had, when this was fixed."
     )
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict, StringConstraints
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -74,6 +74,12 @@ class Percent(DecimalText):
 
     shape = r"^[0-9]{1,3}(\.[0-9]{1,6})?$"
     max_length = 10
+
+    @classmethod
+    def of_share(cls, share: float, digits: int) -> Self:
+        """A share (0.01: one percent) as the API writes it, rounded to so many digits of a percent after the point."""
+        text = f"{100 * share:.{digits}f}"
+        return cls(text.rstrip("0").rstrip(".") if "." in text else text)
 
     @property
     def share(self) -> Fraction:

@@ -105,7 +105,7 @@ class EvidenceReader:
         fixed = next((each for each in request.slices if (each.metric, each.label) == (metric.name, label)), None)
         if fixed is None:
             return await self._slices(deployment, metric, policy, request)
-        slices = Slices(label, fixed.values, fixed.least_percent / 100)
+        slices = Slices(label, fixed.values, float(fixed.least_percent.share))
         return await self._verdict(deployment, metric, replace(policy, slices=slices), request), None
 
     async def _slices(

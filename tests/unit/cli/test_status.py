@@ -19,6 +19,7 @@ from serinus.api.status import (
     SampleCounts,
     SliceStatus,
 )
+from serinus.api.values import Percent
 from serinus.cli.fleet import Sort, ordered, row, table
 from serinus.cli.history import decisions, json_lines
 from serinus.cli.outcome import CommandFailed
@@ -283,7 +284,7 @@ def test_the_worst_slices_of_a_metric_are_shown_below_it():
         SliceStatus(value="", verdict="Undecided", decides=False, candidate=SampleCounts(bad=0, total=0)),
     )
     told = judged(slices=slices)
-    fixed = (MetricSlices(metric="errors", label="country", values=("DE", "FR"), least_percent=1.0),)
+    fixed = (MetricSlices(metric="errors", label="country", values=("DE", "FR"), least_percent=Percent("1")),)
     rollout = told.rollout.model_copy(update={"slices": fixed})
     shown = report(resource(told.model_copy(update={"rollout": rollout})), (), (), NOW + seconds(60))
     text = as_text(tree(shown, NOW))

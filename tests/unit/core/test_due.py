@@ -8,6 +8,7 @@ import pytest
 
 from serinus.api.reasons import Phase
 from serinus.api.status import MetricSlices
+from serinus.api.values import Percent
 from serinus.core.due import Window, evidence_request
 from serinus.core.observation import Capabilities
 from tests.unit.core.situations import (
@@ -91,7 +92,7 @@ SLICED = {
 
 
 def test_slices_are_surveyed_in_what_stable_served_before_the_evidence_began():
-    fixed = (MetricSlices(metric="errors", label="country", values=("DE",), least_percent=1.0),)
+    fixed = (MetricSlices(metric="errors", label="country", values=("DE",), least_percent=Percent("1")),)
     told = holding(evidence_started_at=NOW - seconds(300), slices=fixed)
     request = evidence_request(situation(told, SEEN, deployment(**SLICED)))
     assert request is not None

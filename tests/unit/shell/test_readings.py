@@ -7,6 +7,7 @@ import pytest
 
 from serinus.api.deployment import ModelDeployment
 from serinus.api.status import MetricSlices
+from serinus.api.values import Percent
 from serinus.core.due import EvidenceRequest, Survey, Window
 from serinus.core.readings import Missing, MissingReason, SliceCounts
 from serinus.core.verdicts import Undecided
@@ -26,7 +27,9 @@ REQUEST = EvidenceRequest(
     baseline_window=WINDOW,
     concurrent=True,
 )
-FIXED = MetricSlices(metric="errors", label="country", values=("DE", "FR"), least_percent=1.0, rest_percent=10.0)
+FIXED = MetricSlices(
+    metric="errors", label="country", values=("DE", "FR"), least_percent=Percent("1"), rest_percent=Percent("10")
+)
 
 
 class Listener:

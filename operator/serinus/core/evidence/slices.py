@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from serinus.api.analysis import MAX_SLICE_VALUE, MAX_SLICES
 from serinus.api.status import MetricSlices
+from serinus.api.values import Percent
 from serinus.core.evidence.comparison import Limits
 from serinus.core.evidence.increase import BelowBound
 from serinus.core.evidence.intervals import Interval, Tally, total_of
@@ -144,6 +145,6 @@ def status_of(metric: str, slices: Slices, served: SliceCounts) -> MetricSlices:
         metric=metric,
         label=slices.label,
         values=slices.values,
-        least_percent=round(100 * slices.least_share, _DIGITS - 2),
-        rest_percent=round(100 * rest, _DIGITS - 4),
+        least_percent=Percent.of_share(slices.least_share, _DIGITS - 2),
+        rest_percent=Percent.of_share(rest, _DIGITS - 4),
     )

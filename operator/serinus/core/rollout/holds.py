@@ -127,7 +127,7 @@ def _in_words(slices: MetricSlices) -> str:
     if not slices.values:
         return f"{slices.metric}: too few requests to judge any {slices.label} by itself"
     values = ", ".join(slices.values)
-    return f"{slices.metric} is judged by {slices.label}: {values}, and all others ({slices.rest_percent:g} %) as one"
+    return f"{slices.metric} is judged by {slices.label}: {values}, and all others ({slices.rest_percent} %) as one"
 
 
 def pause(s: Situation, reason: Reason, message: str) -> Move:
