@@ -198,9 +198,7 @@ def test_each_namespace_of_such_an_installation_has_the_same_rights_and_roles_fo
     assert rules["edge", "serinus-gateways"] == [of_gateways]
     assert rules["team-a", "serinus"] == [*everywhere["serinus"], of_gateways]
     assert ("team-b", "serinus-gateways") not in rules, "it is watched, and has that right as it is"
-    assert ("team-a", "serinus-govern") not in rules, (
-        "who is bound by policies does not hand out the right to write them"
-    )
+    assert ("team-a", "serinus-govern") not in rules, "who is bound does not hand out the right to unbind"
 
 
 def of_namespaces(rules: list[Manifest]) -> list[Manifest]:

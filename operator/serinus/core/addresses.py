@@ -113,7 +113,9 @@ def gateway_in_force(route: Manifest) -> GatewayTraffic:
     return GatewayTraffic.model_construct(
         parent_refs=tuple(
             GatewayReference.model_construct(
-                name=parent.get("name"), namespace=parent.get("namespace"), section_name=parent.get("sectionName")
+                name=str(parent.get("name") or ""),
+                namespace=parent.get("namespace"),
+                section_name=parent.get("sectionName"),
             )
             for parent in map(_mapping, _list(spec, "parentRefs"))
         ),

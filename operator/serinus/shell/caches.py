@@ -201,8 +201,8 @@ class Caches:
         `gateway_features` is what is known of gateways beyond what the operator knows itself. Gateways are looked up in
         the namespaces `gateways_in` (none: in all of them), their classes in the cluster, unless `gateway_classes` says
         the controllerName of each; policies of the cluster and labels of namespaces are, unless `cluster_policies` says
-        that they can't be. `config_key` is the key of digests of ConfigMaps and, with `config_secrets`, of Secrets; None:
-        neither is read. `receivers` are those of notifications.
+        that they can't be. `config_key` is the key of digests of ConfigMaps and, with `config_secrets`, of Secrets;
+        None: neither is read. `receivers` are those of notifications.
 
         `sharded`: not all ModelDeployments there are come into the cache, so only the children of those are kept.
         """

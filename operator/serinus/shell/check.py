@@ -21,7 +21,7 @@ from serinus.core.readings import Missing
 from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.cluster import ApiError, NotFound
 from serinus.kube.credentials import Credentials
-from serinus.kube.gateways import gateway_states, named_classes, only_its_class, only_its_features
+from serinus.kube.gateways import gateway_states, named_classes, only_its_features, only_what_is_known
 from serinus.kube.permissions import Permission, Scope, permissions
 from serinus.kube.refusals import without_what_next
 from serinus.metrics import gateways, promql
@@ -59,7 +59,7 @@ async def findings(settings: Settings, cluster: HttpCluster) -> tuple[Finding, .
 async def _rights(settings: Settings, cluster: HttpCluster) -> tuple[Finding, ...]:
     asked = [
         (permission, verb, namespace)
-        for permission in permissions(namespaced=settings.namespaced)
+        for permission in permissions(namespaced=settings.namespaced, switched_on=_switched_on(settings))
         for verb in sorted(permission.verbs)
         for namespace in _places(permission.scope, settings)
     ]
@@ -75,6 +75,13 @@ async def _rights(settings: Settings, cluster: HttpCluster) -> tuple[Finding, ..
         if not yes
     )
     return tuple(installation.of_rights(len(asked), missing))
+
+
+def _switched_on(settings: Settings) -> tuple[str, ...]:
+    """The values of the chart by which more rights are granted, as far as they are used with these settings."""
+    if settings.config_key_file is None:
+        return ()
+    return ("configChecksum.keySecretName", *(("configChecksum.secrets",) if settings.config_secrets else ()))
 
 
 def _places(scope: Scope, settings: Settings) -> tuple[str, ...]:
@@ -173,7 +180,7 @@ async def _gateways(settings: Settings, cluster: HttpCluster) -> tuple[Finding, 
 
 
 async def _gateway_states(settings: Settings, cluster: HttpCluster) -> dict[GatewayKey, GatewayState]:
-    there = [only_its_class(each) for each in await _listed(cluster, GATEWAY, gateway_namespaces(settings))]
+    there = [only_what_is_known(each) for each in await _listed(cluster, GATEWAY, gateway_namespaces(settings))]
     classes: tuple[Manifest, ...] = named_classes(settings.gateway_classes)
     if not settings.namespaced:
         classes = tuple(only_its_features(each) for each in await _listed(cluster, GATEWAY_CLASS))

@@ -42,9 +42,10 @@ class NamespacedServer:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Discovery, lists and watches."""
         parts = request.path.strip("/").split("/")
-        if "namespaces" not in parts and parts[-1] in {"apis", "serinus.dev", "v1alpha1", "version", "api", "v1"}:
+        within = "namespaces" in parts[:-1]
+        if not within and parts[-1] in {"apis", "serinus.dev", "v1alpha1", "version", "api", "v1"}:
             return self._discovery(parts)
-        namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
+        namespace = parts[parts.index("namespaces") + 1] if within else ""
         plural, verb = parts[-1], "watch" if "watch" in request.query else "list"
         self.asked[verb, namespace, plural] += 1
         if (namespace, plural) in self.closed:

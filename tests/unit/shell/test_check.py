@@ -132,6 +132,18 @@ async def test_an_installation_in_which_all_is_well_says_so_in_a_line_for_each_p
     assert ("patch", "replicasets/scale", "", "") in server.asked
 
 
+async def test_only_rights_that_are_switched_on_are_asked_for(server: ApiServer) -> None:
+    def resources() -> set[str]:
+        return {resource for _, resource, *_ in server.asked}
+
+    await found_by(server, SETTINGS)
+    assert not resources() & {"configmaps", "secrets"}
+    await found_by(server, replace(SETTINGS, config_key_file=Path("key"), config_secrets=False))
+    assert resources() & {"configmaps", "secrets"} == {"configmaps"}
+    await found_by(server, replace(SETTINGS, config_key_file=Path("key"), config_secrets=True))
+    assert resources() >= {"configmaps", "secrets"}
+
+
 async def test_a_right_that_is_missing_is_named(server: ApiServer) -> None:
     server.denied = {("watch", "pods", ""), ("update", "modeldeployments/status", "")}
     (told,) = about(await found_by(server, SETTINGS), "rights", Level.WRONG)

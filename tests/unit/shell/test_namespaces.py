@@ -65,13 +65,19 @@ async def caches_of(server: NamespacedServer, marked: Marked, **options: Any) ->
 
 
 async def test_there_is_one_list_and_one_watch_of_each_kind_in_each_namespace(server: NamespacedServer) -> None:
-    rights = {"gateways_in": ("team-a", "team-b", "edge"), "gateway_classes": {"traefik": TRAEFIK}}
+    rights: dict[str, Any] = {
+        "gateways_in": ("team-a", "team-b", "edge"),
+        "gateway_classes": {"traefik": TRAEFIK},
+        "cluster_policies": False,
+    }
     async with caches_of(server, Marked(), **rights) as caches:
         kinds = [informer.kind.plural for informer in caches.informers]
         await until(lambda: sum(server.asked.values()) >= 2 * (2 * len(kinds) + 1))
         await asyncio.sleep(0.2)
-    assert len(kinds) == len(set(kinds))
-    assert set(server.asked.values()) == {1}, "nobody asks twice"
+    assert sorted(kinds) == sorted([*set(kinds), "pods"]), "pods of a preflight have a label of their own, and a watch"
+    assert {asked for asked in server.asked.items() if asked[1] > 1} == {
+        ((verb, namespace, "pods"), 2) for verb in ("list", "watch") for namespace in ("team-a", "team-b")
+    }, "nobody asks twice"
     looked_at = {(namespace, plural) for _, namespace, plural in server.asked}
     assert looked_at == {(namespace, plural) for namespace in ("team-a", "team-b") for plural in kinds} | {
         ("edge", "gateways")
@@ -171,3 +177,20 @@ async def test_modeldeployments_of_one_namespace_are_watched_while_another_may_n
         server.close("team-b", plural)
         await until(lambda: cache.names() == (IRIS,))
         assert set(watch.refused) == {"team-b"}
+
+
+async def test_a_namespace_whose_policies_may_not_be_looked_at_is_left_alone(server: NamespacedServer) -> None:
+    """Its models would be rolled out without the bounds that hold for them."""
+    server.close("team-b", "rolloutpolicies")
+    async with caches_of(server, Marked()) as caches:
+        assert set(caches.refused) == {"team-b"}
+        assert caches.deployment(IRIS) is not None
+        assert caches.deployment(ROSE) is None
+        server.open("team-b")
+        await until(lambda: caches.deployment(ROSE) is not None)
+
+
+async def test_only_with_rights_in_the_cluster_are_policies_of_the_cluster_looked_at(server: NamespacedServer) -> None:
+    async with caches_of(server, Marked()):
+        asked = {(namespace, plural) for _, namespace, plural in server.asked}
+    assert {("", "clusterrolloutpolicies"), ("", "namespaces"), ("team-a", "rolloutpolicies")} <= asked
