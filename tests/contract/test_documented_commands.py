@@ -22,7 +22,7 @@ from serinus.cli.app import app as plugin
 from serinus.cli.asking import Verb
 from tests.contract.fenced import BLOCKS, PAGES, ROOT, Block, code_spans
 from tests.contract.shell import Command, commands
-from tests.contract.test_documented_manifests import CRDS, KNOWN, VALUES, VALUES_SCHEMA, merged, problems_of
+from tests.contract.test_documented_manifests import CRDS, KNOWN, VALUES, VALUES_SCHEMA, merged, paths, problems_of
 
 PLUGIN: Any = get_command(plugin)
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -30,11 +30,24 @@ TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 ANNOTATIONS = {f"{kinds.GROUP}/{action}" for action in (*Verb, "pause")} | {
     value for name, value in vars(kinds).items() if name.startswith(("ANNOTATION_", "LABEL_"))
 }
-YOURS = {"iris.yaml", "models/", "counts.csv", "canary.yaml", "model.yaml", "FILE"}
+YOURS = {"iris.yaml", "models/", "counts.csv", "canary.yaml", "model.yaml", "policies.yaml", "scoring.yaml", "FILE"}
 """Files that a reader has."""
+MADE = {"dist/serinus.yaml"}
+"""By `make manifests`."""
 
 OURS = {"mdep", "modeldeployment", "modeldeployments"}
 NAMES = [crd["spec"]["names"] for crd in CRDS]
+FIELDS = {
+    name: {
+        path
+        for version in crd["spec"]["versions"]
+        for part, schema in version["schema"]["openAPIV3Schema"]["properties"].items()
+        for path in paths(schema, part)
+    }
+    for crd, names in zip(CRDS, NAMES, strict=True)
+    for name in (names["singular"], names["plural"], *names.get("shortNames", ()))
+}
+"""Of each of our kinds, by each of its names."""
 RESOURCES = {name for names in NAMES for name in (names["singular"], names["plural"], *names.get("shortNames", ()))} | {
     *(
         "crd",
@@ -42,6 +55,7 @@ RESOURCES = {name for names in NAMES for name in (names["singular"], names["plur
         "events",
         "gateway",
         "gatewayclass",
+        "gatewayclasses",
         "hpa",
         "httproute",
         "lease",
@@ -65,16 +79,26 @@ VALUED = {
     "--set",
     "--values",
     "--replicas",
+    "--field-manager",
+    "--filename",
+    "--clusterrole",
+    "--serviceaccount",
+    "--show-only",
 }
 """Options whose value is the next word, where it does not follow after `=`."""
 KUBECTL: dict[str, set[str]] = {
-    "annotate": {"--overwrite"},
-    "apply": {"-f", "--server-side", "--dry-run"},
+    "annotate": {"--overwrite", "--field-manager"},
+    "apply": {"-f", "--filename", "--server-side", "--dry-run", "--field-manager"},
     "config": {"--current", "--namespace"},
-    "create": {"-f", "--from-file", "--from-literal", "--cert", "--key", "--clusterrole", "--group"},
+    "create": {
+        *("-f", "--from-file", "--from-literal", "--cert", "--key"),
+        *("--clusterrole", "--group", "--serviceaccount"),
+    },
     "delete": {"--ignore-not-found", "--force"},
     "describe": set(),
     "drain": set(),
+    "edit": set(),
+    "exec": set(),
     "explain": {"--recursive"},
     "get": {"-o", "-w", "-A", "-l", "-L", "--field-selector", "--selector"},
     "label": {"--overwrite"},
@@ -87,9 +111,9 @@ KUBECTL: dict[str, set[str]] = {
 HELM: dict[str, set[str]] = {
     "rollback": {"--namespace"},
     "status": {"--namespace"},
-    "template": {"--namespace", "--set", "--values", "-f"},
-    "test": {"--namespace"},
-    "install": {"--namespace", "--create-namespace", "--set", "--values", "-f"},
+    "template": {"--namespace", "--set", "--values", "-f", "--show-only"},
+    "test": {"--namespace", "--logs"},
+    "install": {"--namespace", "--create-namespace", "--set", "--values", "-f", "--wait"},
     "upgrade": {"--namespace", "--set", "--values", "-f", "--reset-then-reuse-values", "--install"},
     "uninstall": {"--namespace"},
     "show": set(),
@@ -168,7 +192,7 @@ def plain_words(words: tuple[str, ...]) -> list[str]:
 
 def there(path: str, page: Path) -> bool:
     """A file of the repository, of the reader, or one that a block of this page begins with as a comment."""
-    return path in YOURS or path == "-" or (ROOT / path).exists() or f"# {path}\n" in page.read_text()
+    return path in YOURS | MADE or path == "-" or (ROOT / path).exists() or f"# {path}\n" in page.read_text()
 
 
 def make(command: Command, page: Path) -> None:
@@ -194,11 +218,13 @@ def kubectl(command: Command, page: Path) -> None:
     if "serinus" in command.words[1:2] or command.program == "kubectl-serinus":
         own_plugin(command.words[2 if command.program == "kubectl" else 1 :], page)
         return
-    verb, *rest = plain_words(command.words[1:])
+    words, of_the_pod = cut(command.words[1:])
+    verb, *rest = plain_words(words)
     assert verb in KUBECTL, f"{command}: teach this test kubectl {verb}"
-    for option, value in options_of(command.words[1:]):
+    assert bool(of_the_pod) == (verb == "exec"), command
+    for option, value in options_of(words):
         assert option in KUBECTL[verb] | GLOBAL, f"kubectl {verb} {option}"
-        if option == "-f":
+        if option in {"-f", "--filename"}:
             assert there(value, page), value
         if option == "-o" and rest[:1] and rest[0] in OURS:
             own_paths(value)
@@ -210,12 +236,19 @@ def kubectl(command: Command, page: Path) -> None:
         for word in rest[2:]:
             assert re.split(r"[=]|-$", word)[0] in ANNOTATIONS, word
     if verb == "explain":
-        assert rest[0].replace("mdep.", "").replace(".FIELD", "") in KNOWN, rest[0]
+        name, _, field = rest[0].partition(".")
+        assert field.replace(".FIELD", "") in FIELDS[name], rest[0]
     if verb == "config":
         assert rest == ["set-context"]
     for document in yaml.safe_load_all(command.given.replace("$uid", "uid")):
         assert isinstance(document, dict)
         assert document.get("kind") == "Service" or problems_of(document) == []
+
+
+def cut(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is for kubectl itself, and what it runs in a pod."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def own_paths(output: str) -> None:
@@ -240,7 +273,9 @@ def helm(command: Command, page: Path) -> None:
             assert_value(path, given)
         if option in {"--values", "-f"}:
             assert there(value, page), value
-    if verb in {"install", "upgrade", "template"}:
+        if option == "--show-only":
+            assert (ROOT / "charts" / "serinus" / value).is_file(), value
+    if verb in {"install", "upgrade", "template"} and rest:
         assert (ROOT / rest[1] / "Chart.yaml").is_file(), rest[1]
 
 
@@ -292,7 +327,9 @@ PROGRAMS: dict[str, Callable[[Command, Path], None]] = {
     "docker": docker,
     "curl": curl,
     "pip": pip,
-    **dict.fromkeys(("cd", "echo", "export", "grep", "ln", "python3", "kind", "git"), nothing_of_ours),
+    **dict.fromkeys(
+        ("cd", "echo", "export", "grep", "ln", "python3", "kind", "git", "openssl", "argocd"), nothing_of_ours
+    ),
 }
 
 
@@ -303,9 +340,15 @@ def test_every_command_of_the_plugin_is_documented() -> None:
 
 def test_a_block_that_nothing_checks_is_rare_and_says_why() -> None:
     """Here they are all, to be looked through."""
-    assert {block.place.partition(":")[0]: block.unchecked for block in unchecked()} == {
-        "docs/scale-a-model.md": "a rule of prometheus-adapter, whose configuration is not ours",
+    assert {(block.place.partition(":")[0], block.unchecked) for block in unchecked()} == {
+        ("docs/be-told.md", "tests/contract/test_notifications.py compares it with what is sent"),
+        ("docs/be-told.md", "tests/contract/test_notifications.py runs it"),
+        ("docs/gitops.md", "for kustomize, whose schema is not ours"),
+        ("docs/gitops.md", "for Argo CD, whose schema is not ours"),
+        ("docs/gitops.md", "for Flux, whose schema is not ours"),
+        ("docs/scale-a-model.md", "a rule of prometheus-adapter, whose configuration is not ours"),
     }
+    assert len(list(unchecked())) == 6
 
 
 def unchecked() -> Iterator[Block]:

@@ -37,8 +37,11 @@ SCHEMAS = {
 }
 """Of every kind of ours."""
 MODEL = (MODEL_DEPLOYMENT.api_version, MODEL_DEPLOYMENT.kind)
+IMAGE = {"image": "registry.example.com/iris:1.0.0"}
 GATEWAY = {"gateway": {"parentRefs": [{"name": "public"}]}}
-PLAIN = re.compile(r"v1|(apps|batch|policy|autoscaling|\w+\.k8s\.io|gateway\.networking\.k8s\.io)/v\d")
+PLAIN = re.compile(
+    r"v1|(apps|batch|policy|autoscaling|\w+\.k8s\.io|(gateway\.networking|rbac\.authorization)\.k8s\.io)/v\d"
+)
 """API versions of Kubernetes' own kinds, of which only the outline is checked."""
 COMING_FROM = DOCS / "coming-from"
 """Its pages show manifests of others, which `test_coming_from.py` compares with what they are translated to."""
@@ -67,6 +70,8 @@ def is_of_others(document: Any) -> bool:
 
 
 def problems_of(document: Any) -> list[str] | None:
+    if is_metrics(document):
+        document = {"analysis": {"metrics": document}}
     if not isinstance(document, Mapping):
         return None
     if "kind" in document:
@@ -74,10 +79,16 @@ def problems_of(document: Any) -> list[str] | None:
     if document.keys() <= VALUES.keys():
         return errors_by(VALUES_SCHEMA, merged(VALUES, document))
     if document.keys() <= SCHEMAS[MODEL]["properties"]["spec"]["properties"].keys():
-        spec = {"serving": {"image": "registry.example.com/iris:1.0.0"}, "traffic": GATEWAY, **document}
-        whole = {"apiVersion": MODEL[0], "kind": MODEL[1], "metadata": {"name": "iris"}, "spec": spec}
-        return problems_of_resource(whole)
+        document = {"spec": document}
+    if document.keys() <= {"metadata", "spec"}:
+        whole = merged({"metadata": {"name": "iris"}, "spec": {"serving": IMAGE, "traffic": GATEWAY}}, document)
+        return problems_of_resource({"apiVersion": MODEL[0], "kind": MODEL[1], **whole})
     return None
+
+
+def is_metrics(document: Any) -> bool:
+    """Some of the metrics of a ModelDeployment."""
+    return isinstance(document, list) and all(isinstance(each, Mapping) and "limit" in each for each in document)
 
 
 def problems_of_resource(document: Mapping[str, Any]) -> list[str] | None:
@@ -186,18 +197,18 @@ KNOWN = value_paths(VALUES, "").union(
 )
 """Every field of our resources and every value of the chart."""
 FOREIGN = re.compile(r"(metadata|podTemplate|serving\.resources|gatewayFeatures)\.")
-OF_OTHER_KINDS = {"spec.behavior", "status.supportedFeatures"}
+OF_OTHER_KINDS = {"spec.behavior", "status.supportedFeatures", "configs.cm"}
 
 
 def test_every_field_and_value_that_a_page_names_exists() -> None:
     """Dotted names, from the root or from anywhere below it."""
     named = {
-        (page.name, found[1])
+        (page.name, found[1].replace("[]", ""))
         for page in USED
         if "coming-from" not in page.parts
         for span in code_spans(page)
         if (found := re.match(r"([a-z][A-Za-z]*(?:\.[a-z][A-Za-z]*(?:\[\])?)+)(?=$|[:=])", span))
-        and not found[1].endswith((".yaml", ".md", ".toml", ".dev", ".com"))
+        and not found[1].endswith((".yaml", ".md", ".toml", ".dev", ".com", ".csv", ".crt"))
     }
     assert len(named) > 40
     unknown = {
