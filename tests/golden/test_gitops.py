@@ -37,7 +37,7 @@ def deployed(world: World, spec: Resource, seconds: int = 3) -> World:
 
 def unsupported(image: str) -> Resource:
     spec = spec_of(image)
-    spec["rollout"]["preflight"] = {"jobTemplate": {}}
+    spec["rollout"]["capacity"] = "InPlace"
     return spec
 
 
@@ -289,7 +289,7 @@ CASES = (
     Case(rolled_back_after_a_return_that_failed, "Degraded", Kstatus.FAILED, "Aborted: revision ", "pause retry"),
     Case(unreadable_in_a_step, "Degraded", Kstatus.FAILED, "InvalidSpec: ", "abort pause"),
     Case(unreadable_from_the_start, "Degraded", Kstatus.FAILED, "InvalidSpec: ", "pause"),
-    Case(unsupported_in_a_step, "Degraded", Kstatus.FAILED, "Unsupported: spec.rollout.preflight", "abort pause"),
+    Case(unsupported_in_a_step, "Degraded", Kstatus.FAILED, "Unsupported: spec.rollout.capacity", "abort pause"),
     Case(status_of_a_newer_version, "Degraded", Kstatus.FAILED, "StatusUnreadable: ", "pause"),
     Case(refused_writes, "Degraded", Kstatus.FAILED, "WriteRejected: ", "pause"),
     Case(lost_status, "Degraded", Kstatus.FAILED, "StatusLost: the status is gone", "pause"),
