@@ -138,6 +138,7 @@ def test_the_sites_navigation_names_pages_that_exist() -> None:
     named = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert "index.md" in named
     assert [page for page in named if not (DOCS / page).is_file()] == []
+    assert {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} == set(named), "each has its place"
 
 
 async def test_the_operators_own_metrics_are_told_as_they_are() -> None:

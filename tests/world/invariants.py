@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from serinus.api.notifications import EVENTS
 from serinus.api.reasons import REASONS, ConditionType, Happening, JudgedBy, Phase, Reason
 from serinus.api.status import ModelDeploymentStatus, RolloutStatus
 from serinus.core.pod_ratio import pods_beside
@@ -88,6 +89,7 @@ def decisions_are_sound(moments: list[Moment], hold_seconds: float, slack_second
         if before.life == after.life and (before.status is not after.status or after.scaled):
             moves_only_rise(before, after)
             conditions_have_documented_reasons(after)
+            history_is_of_decisions_that_can_be_told(after)
             nothing_is_promoted_unjudged(before, after)
             pods_go_only_after_their_traffic(before, after)
             no_approval_is_passed_without_a_person(before, after)
@@ -99,6 +101,12 @@ def decisions_are_sound(moments: list[Moment], hold_seconds: float, slack_second
 
 def moves_only_rise(before: Moment, after: Moment) -> None:
     assert after.status.moves >= before.status.moves, f"{after.at}: moves fell"
+
+
+def history_is_of_decisions_that_can_be_told(after: Moment) -> None:
+    """Receivers are told of all of it, and may choose by the events that the chart knows."""
+    untold = {entry.event for entry in after.status.history} - set(EVENTS)
+    assert untold == set(), f"{after.at}: nobody can choose to be told of {untold}"
 
 
 def conditions_have_documented_reasons(after: Moment) -> None:

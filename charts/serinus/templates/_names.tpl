@@ -160,7 +160,7 @@ looked at again by the operators, of which the younger does not lead.
 {{- fail "rbac.namespaced: name the namespaces in watchNamespaces" -}}
 {{- end -}}
 {{- if .Values.crds.install -}}
-{{- fail "rbac.namespaced: the CRD is the cluster's, so that this release can't bring it: have an administrator apply crds/serinus.dev_modeldeployments.yaml of this version with `kubectl apply --server-side`, and set crds.install=false" -}}
+{{- fail "rbac.namespaced: CRDs are the cluster's, so that this release can't bring them: have an administrator apply those of this version with `kubectl apply --server-side -f crds/`, and set crds.install=false" -}}
 {{- end -}}
 {{- if .Values.approvalPolicy.enabled -}}
 {{- fail "rbac.namespaced: an admission policy is the cluster's, so that this release can't bring it: set approvalPolicy.enabled=false, and have an administrator apply the policy (docs/install-in-namespaces.md)" -}}

@@ -24,6 +24,7 @@ MOST_RECEIVERS_OF_ONE: Final = 10
 
 EVENTS: Final = (
     Happening.CANDIDATE_STARTED,
+    Happening.PREFLIGHT_PASSED,
     Happening.FIRST_DEPLOYMENT,
     Happening.STEP_ENTERED,
     Happening.STEP_PASSED,
