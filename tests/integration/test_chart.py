@@ -177,7 +177,7 @@ def test_operator_may_do_what_it_needs_and_nothing_beside(
     beside: set[Right] = {
         ("get", "", "secrets", namespace, ""),
         ("get", "", "configmaps", "default", ""),
-        ("list", "", "namespaces", "", ""),
+        ("update", "", "namespaces", "", ""),
         ("list", "", "nodes", "", ""),
         ("create", "", "pods", "default", ""),
         ("create", "", "pods/exec", "default", ""),
