@@ -190,6 +190,8 @@ def test_the_plugin_replays_a_policy_over_what_prometheus_has(
     assert names[0] == "as stable"
     assert "nulls: 5 × limit where country is FR (5 %)" in names
     assert told["candidates"][0]["wrong"] == 0
-    estimated = plugin("estimate", *words).stdout
-    assert "the last hour of revision" in estimated
-    assert "nulls[country=FR]" in estimated or "its hold" in estimated
+    (estimated,) = json.loads(plugin("estimate", *words, "-o", "json").stdout)
+    assert estimated["source"] == f"the last hour of revision {STABLE}, from Prometheus"
+    (half,) = estimated["steps"]
+    forecasts = {(each["name"], each.get("slice", "")) for each in half["metrics"]}
+    assert forecasts == {("errors", ""), ("nulls", ""), ("nulls", "country=FR")}

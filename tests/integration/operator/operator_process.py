@@ -56,6 +56,11 @@ def lease_name(namespace: str) -> str:
     return f"{namespace}-operator"
 
 
+def release_of(namespace: str, name: str) -> str:
+    """The release, and the Lease, of one of several operators in a namespace: no other test's in the whole cluster."""
+    return f"{namespace}-{name}"
+
+
 def free_port() -> int:
     """A port of loopback that nobody listened on a moment ago."""
     with socket.socket() as probe:
@@ -170,7 +175,10 @@ class Cluster:
         )
         rendered = [each for each in yaml.safe_load_all(chart.stdout) if each]
         kinds = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
-        self.apply(*(each for each in rendered if each["kind"] in kinds), namespace=namespace)
+        rights = [each for each in rendered if each["kind"] in kinds]
+        for place in {each["metadata"].get("namespace", namespace) for each in rights}:
+            there = (each for each in rights if each["metadata"].get("namespace", namespace) == place)
+            self.apply(*there, namespace=place)
         (account,) = (each["metadata"]["name"] for each in rendered if each["kind"] == "ServiceAccount")
         token = self.kubectl("create", "token", account, "-n", namespace, "--duration=1h").strip()
         kubeconfig = yaml.safe_load(self.plane.kubeconfig.read_text())

@@ -102,7 +102,7 @@ def test_its_own_metrics_tell_of_passes_requests_watches_and_leadership_and_name
     assert operator.metric(requests, verb="create", resource="replicasets", code="201") == 1
     assert operator.metric(requests, verb="update", resource="modeldeployments/status", code="200") >= 2
     assert operator.metric(requests, verb="watch", resource="modeldeployments", code="200") >= 1, "kopf's watch"
-    assert operator.metric(requests, verb="list", resource="pods", code="200") == 1
+    assert operator.metric(requests, verb="list", resource="pods", code="200") == 2, "of revisions, and of preflights"
     assert operator.metric("serinus_api_request_duration_seconds_count", verb="watch") >= 7
     assert operator.metric("serinus_cached_objects", resource="modeldeployments") == 1
     assert operator.metric("serinus_cached_objects", resource="replicasets") == 1

@@ -11,16 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.operator.operator_process import Cluster, OperatorProcess, eventually
+from tests.integration.operator.operator_process import Cluster, OperatorProcess, eventually, release_of
 from tests.integration.operator.test_operator_resources import model_deployment, revision_of
 
 Shards = dict[str, OperatorProcess]
 SELECTORS = {"a": "shard=a", "rest": "shard!=a"}
-
-
-def release_of(team: str, name: str) -> str:
-    """The release of an operator, and its Lease: no other test's, as some rights of a release are cluster-wide."""
-    return f"{team}-{name}"
 
 
 @pytest.fixture
