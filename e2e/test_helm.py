@@ -34,8 +34,9 @@ def model(stage: Stage) -> Iterator[Model]:
 
 
 def versions(model: Model) -> dict[str, str]:
-    """What is there and in which version, but for the resource's status."""
-    return {f"{each['kind']} {each['metadata']['name']}": each["metadata"]["uid"] for each in model.objects(CHILDREN)}
+    """What is there to stay, and since when."""
+    found = (each["metadata"] | {"kind": each["kind"]} for each in model.objects(CHILDREN))
+    return {f"{each['kind']} {each['name']}": each["uid"] for each in found if "deletionTimestamp" not in each}
 
 
 def short_names(stage: Stage) -> list[str]:
