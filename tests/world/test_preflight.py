@@ -274,6 +274,24 @@ def test_a_template_that_serinus_can_not_run_is_refused_before_anything_starts()
     assert world.revision_of("model:2") == ""
 
 
+def test_a_template_that_becomes_one_before_its_job_is_made_stops_nothing_else() -> None:
+    world = serving()
+    world.deploy(tried("model:2"))
+    world.run_until(lambda: world.status.rollout.preflight is not None)
+    for job in jobs(world):
+        world.api.remove("Job", NAMESPACE, job)
+    world.deploy(tried("model:2", preflight={"jobTemplate": {"spec": {**TEMPLATE["spec"], "suspend": True}}}))
+    world.run_until(lambda: world.condition("Stalled") == ("True", "ReservedField"))
+    lost = next(pod for pod in world.api.of("Pod") if world.revision_of("model:1") in pod["metadata"]["name"])
+    world.api.remove("ReplicaSet", NAMESPACE, lost["metadata"]["ownerReferences"][0]["name"])
+    world.run_until(lambda: world.condition("Available") == ("False", "NoReadyPods"))
+    world.run_until(lambda: world.condition("Available") == ("True", "Serving"))
+    assert jobs(world) == []
+    assert not ever_led_to(world, "model:2")
+    world.deploy(tried("model:2"))
+    world.run_until(lambda: stable_is(world, "model:2"))
+
+
 # The operator dies after every write, and loses every answer -------------------------------------------------------
 
 STORIES = ("passes", "fails", "first fails")

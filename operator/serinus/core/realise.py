@@ -9,6 +9,7 @@ sizes up, then sizes down, then deletions. Called by `serinus.core.decide`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from serinus.api.kinds import (
@@ -250,14 +251,18 @@ def _backends_are_there(s: Situation) -> bool:
 
 
 def _preflight(s: Situation) -> Iterable[Intent]:
-    """The Job of this attempt, as soon as it finds the candidate at its Service, and only once."""
+    """The Job of this attempt, as soon as it finds the candidate at its Service, and only once.
+
+    A template that is refused makes none, and keeps nothing else from being done: the conditions tell of it.
+    """
     deployment, preflight = s.observation.deployment, s.rollout.preflight
     if not s.awaits_preflight or preflight is None or s.preflight_job is not None or s.candidate is None:
         return
     service = _observed(s, SERVICE, candidate_service_name(deployment.metadata.name))
     leads_to = (service.manifest["spec"].get("selector") or {}).get(LABEL_REVISION) if service is not None else None
     if leads_to == s.candidate:
-        yield Create(JOB, render.preflight_job(deployment, s.candidate, preflight.job, s.status.moves))
+        with suppress(render.ReservedField):
+            yield Create(JOB, render.preflight_job(deployment, s.candidate, preflight.job, s.status.moves))
 
 
 def _kept_jobs(s: Situation) -> frozenset[str]:
