@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from serinus.api.kinds import MODEL_DEPLOYMENT
+from serinus.api.kinds import HTTP_ROUTE, MODEL_DEPLOYMENT
 from serinus.api.traffic import GatewayReference, GatewayTraffic
 from serinus.core.gateways import GatewayKey, GatewayState
 from serinus.core.plan import Manifest
@@ -72,15 +72,22 @@ class TakenAddress:
 
     claim: Claim
     by: Key
+    by_route_alone: bool = False
+    """Whether only an HTTPRoute has it still, and its ModelDeployment is gone or asks for no gateway."""
 
     def __str__(self) -> str:
         claim = self.claim
         hostname = "any hostname" if claim.hostname == ANY_HOSTNAME else f"hostname {claim.hostname}"
         listener = f", listener {claim.listener}," if claim.listener else ""
+        requests = f"requests for {hostname} and path {claim.path} at Gateway {'/'.join(claim.gateway)}{listener}"
+        if self.by_route_alone:
+            return (
+                f"{requests} go to {HTTP_ROUTE.kind} {'/'.join(self.by)}, which no {MODEL_DEPLOYMENT.kind} asks for "
+                f"any more: this one goes on when it is gone; delete it if that does not happen by itself"
+            )
         return (
-            f"requests for {hostname} and path {claim.path} at Gateway {'/'.join(claim.gateway)}{listener} go to "
-            f"{MODEL_DEPLOYMENT.kind} {'/'.join(self.by)}, which came first: give one of the two another hostname or "
-            f"pathPrefix; this one goes on as soon as nobody else has it"
+            f"{requests} go to {MODEL_DEPLOYMENT.kind} {'/'.join(self.by)}, which came first: give one of the two "
+            f"another hostname or pathPrefix; this one goes on as soon as nobody else has it"
         )
 
 

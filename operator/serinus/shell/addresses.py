@@ -67,7 +67,7 @@ class Addresses:
         for claim in sorted(entry.asks_for):
             first = min(self._entries[other].standings[claim] for other in self._claimants[claim])
             if first.key != key:
-                return TakenAddress(claim, first.key)
+                return TakenAddress(claim, first.key, by_route_alone=self._entries[first.key].asked is None)
         return None
 
     def _changed(self, key: Key, entry: _Entry) -> None:

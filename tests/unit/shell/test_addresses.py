@@ -94,6 +94,16 @@ def test_the_younger_is_woken_when_the_older_goes_and_again_when_its_route_is_go
     assert cluster.has(YOUNG) is None
 
 
+def test_a_route_that_nobody_asks_for_any_more_is_told_as_what_is_in_the_way(cluster: Cluster) -> None:
+    cluster.ask(OLD, since=1)
+    cluster.route(OLD)
+    cluster.ask(YOUNG, since=2)
+    assert "ModelDeployment models/old, which came first" in str(cluster.index.taken(YOUNG))
+    cluster.index.put(OLD, None)
+    assert "go to HTTPRoute models/old" in str(cluster.index.taken(YOUNG))
+    assert "came first" not in str(cluster.index.taken(YOUNG))
+
+
 def test_the_younger_is_woken_when_the_older_takes_another_address_and_its_route_follows(cluster: Cluster) -> None:
     cluster.ask(OLD, since=1)
     cluster.route(OLD)
