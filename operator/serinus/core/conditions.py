@@ -94,7 +94,10 @@ def _available(s: Situation) -> _Draft:
     if s.stable is None and s.awaits_preflight:
         message = f"Nobody is served before {s.candidate} has passed its preflight: no revision served before it"
         return _Draft(ConditionType.AVAILABLE, False, Reason.PREFLIGHT, message)
-    message = f"No pod that gets requests is ready; {s.trouble if s.candidate else 'see the pods of the ReplicaSet'}"
+    because = s.trouble if s.candidate else "see the pods of the ReplicaSet"
+    if s.stable is None and s.candidate is None:
+        because = "there is neither a stable revision nor a candidate"
+    message = f"No pod that gets requests is ready; {because}"
     return _Draft(ConditionType.AVAILABLE, False, Reason.NO_READY_PODS, message)
 
 
@@ -229,8 +232,11 @@ def _progress_of_phase(s: Situation) -> Stall:
             return Stall(Reason.ROLLING_BACK, f"{message}{_WAITS_FOR}{s.route_trouble}" if s.route_trouble else message)
         case Phase.WATCHING:
             return Stall(Reason.WATCHING, f"{s.stable} is watched first; then revision {s.revision} starts")
+        case _ if s.observation.frozen_by is not None:
+            told = "What the spec asks for is known as soon as the ConfigMaps and Secrets are read that serving names"
         case _:
-            return Stall(Reason.STARTING, f"Revision {s.revision} is about to start")
+            told = f"Revision {s.revision} is about to start"
+    return Stall(Reason.STARTING, told)
 
 
 def _promoting(s: Situation) -> Stall:

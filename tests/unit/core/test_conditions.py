@@ -11,7 +11,9 @@ from serinus.api.reasons import Phase, Reason
 from serinus.api.status import Condition, MetricStatus, RejectedRevision
 from serinus.core.conditions import Stall, conditions, stalled_only
 from serinus.core.decide import decide
+from serinus.core.observation import Frozen
 from serinus.core.plan import Move
+from serinus.core.rollout.situation import Situation
 from tests.unit.core.situations import (
     CANDIDATE,
     NOW,
@@ -29,6 +31,7 @@ from tests.unit.core.situations import (
 
 SPLIT = {STABLE: 95, CANDIDATE: 5}
 ALL = {STABLE: 100}
+UNREAD = Frozen(Reason.CONFIGURATION_UNREADABLE, "")
 REJECTED = (RejectedRevision(revision=CANDIDATE, reason=Reason.METRIC_FAILED, message="errors: 30 % bad", at=NOW),)
 SETTLED: dict[str, Any] = {"stable": CANDIDATE}
 
@@ -200,6 +203,23 @@ def test_available_means_that_somebody_who_gets_requests_is_ready():
     for ready, weights, expected in table:
         found = conditions(situation(status(), children(ready, weights)), None)
         assert next(c for c in found if c.type == "Available").status == expected
+
+
+def test_where_there_is_no_revision_nobody_is_sent_to_look_at_its_pods():
+    found = conditions(situation(status(Phase.REJECTED, stable=None, rejected=REJECTED), children({})), None)
+    available = next(c for c in found if c.type == "Available")
+    assert (available.status, available.reason) == ("False", "NoReadyPods")
+    assert "neither a stable revision nor a candidate" in available.message
+
+
+def test_before_the_content_is_read_that_a_revision_is_made_of_no_revision_is_named():
+    """`configChecksum: Auto`: what the spec alone would come to is a revision that there will never be."""
+    begins = situation(status(stable=None), children({}))
+    unread = Situation(replace(begins.observation, frozen_by=UNREAD))
+    for each, named in ((begins, True), (unread, False)):
+        reconciling = next(c for c in conditions(each, None) if c.type == "Reconciling")
+        assert (reconciling.status, reconciling.reason) == ("True", "Starting")
+        assert (CANDIDATE in reconciling.message) is named
 
 
 def test_suspended_is_told_as_such():
