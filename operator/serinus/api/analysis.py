@@ -279,3 +279,12 @@ class Analysis(ApiModel):
     )
     def _names_differ(self) -> bool:
         return not {metric.name for metric in self.metrics or ()} & {*(self.shared_metrics or ())}
+
+    @rule(
+        f"!has(self.metrics) || !has(self.sharedMetrics) || "
+        f"self.metrics.size() + self.sharedMetrics.size() <= {MAX_METRICS}",
+        f"metrics and sharedMetrics must be {MAX_METRICS} together at most; remove some",
+        field_path=".sharedMetrics",
+    )
+    def _are_not_too_many(self) -> bool:
+        return len(self.metrics or ()) + len(self.shared_metrics or ()) <= MAX_METRICS

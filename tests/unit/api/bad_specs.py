@@ -275,6 +275,17 @@ _RULES = [
         "must not give one name twice",
     ),
     (
+        "more metrics than are judged, of one's own and shared ones together",
+        _with(
+            analysis={
+                "metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "1"}}],
+                "sharedMetrics": [f"shared-{number}" for number in range(20)],
+            }
+        ),
+        "spec.analysis.sharedMetrics",
+        "20 together at most",
+    ),
+    (
         "a start-up longer than the deadline that holds by default",
         _serving(startupSeconds=1800),
         "spec.rollout.progressDeadlineSeconds",
