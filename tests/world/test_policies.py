@@ -8,8 +8,9 @@ import pytest
 
 from tests.world.api_server import Faults
 from tests.world.invariants import check
+from tests.world.test_preflight import PREFLIGHT
 from tests.world.test_rollouts import serving, stable_is
-from tests.world.traffic import Behaviour
+from tests.world.traffic import Behaviour, JobBehaviour
 from tests.world.world import World, spec_of
 
 STEPS: list[dict[str, Any]] = [
@@ -257,6 +258,35 @@ def test_a_rollout_that_waits_for_an_approval_does_not_lose_it_with_the_policy()
     world.run(200)
     assert stalled(world) == "PolicyGone"
     assert world.weights()[world.revision_of("model:2")] == 50
+    check(world)
+
+
+def test_a_candidate_that_a_policy_has_tried_first_gets_no_request_untried_when_the_policy_goes() -> None:
+    """Without a policy it would be switched to on readiness."""
+    policy: dict[str, Any] = {"defaults": {"rollout": PREFLIGHT}}
+    world = governed(policy, without_strategy("model:1"), jobs={"model:2": JobBehaviour(seconds=60)})
+    second = world.revision_of("model:2")
+    world.deploy(without_strategy("model:2"))
+    world.run_until(lambda: world.status.rollout.preflight is not None).run(20)
+    world.govern(None)
+    world.run(30).restart_operator()
+    world.run(200)
+    assert stalled(world) == "PolicyGone"
+    assert "spec.rollout.preflight of ClusterRolloutPolicy house" in told(world)
+    assert not any(second in moment.weights for moment in world.moments)
+    world.govern(policy)
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert len([entry for entry in world.status.history if entry.event == "PreflightPassed"]) == 2
+    check(world)
+
+
+def test_a_rollout_whose_candidate_was_tried_goes_on_when_the_policy_that_asked_for_it_goes() -> None:
+    policy: dict[str, Any] = {"defaults": {"rollout": PREFLIGHT}}
+    world = governed(policy, spec_of("model:1"))
+    world.deploy(spec_of("model:2"))
+    at_five(world)
+    world.govern(None)
+    world.run_until(lambda: stable_is(world, "model:2"))
     check(world)
 
 

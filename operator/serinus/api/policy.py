@@ -247,7 +247,7 @@ class Policy:
     version: str
     """What changes when the policy does: its uid and generation."""
     spec: RolloutPolicySpec
-    """Asks for nothing where it can't be read."""
+    """Where it can't be read it asks for nothing, in the namespaces that it selects, as far as that can be read."""
     problems: tuple[Problem, ...] = ()
     """What can't be read of it."""
 
@@ -258,8 +258,9 @@ class Policy:
         version = f"{metadata.get('uid', '')}/{metadata.get('generation', 0)}"
         model = ClusterRolloutPolicySpec if resource["kind"] == CLUSTER_ROLLOUT_POLICY.kind else RolloutPolicySpec
         problems: list[Problem] = []
-        spec = read_model(model, without_nulls(resource.get("spec") or {}), "spec", problems)
-        return cls(resource["kind"], metadata["name"], version, spec or model(), tuple(problems))
+        told = without_nulls(resource.get("spec") or {})
+        spec = read_model(model, told, "spec", problems) or _for_the_same_namespaces(model, told)
+        return cls(resource["kind"], metadata["name"], version, spec, tuple(problems))
 
     @property
     def unreadable(self) -> str:
@@ -274,3 +275,12 @@ class Policy:
         return not isinstance(self.spec, ClusterRolloutPolicySpec) or self.spec.namespace_selector.matches(
             namespace_labels
         )
+
+
+def _for_the_same_namespaces(model: type[RolloutPolicySpec], told: object) -> RolloutPolicySpec:
+    """A policy without anything but the namespaces of one that can't be read: elsewhere it is in nobody's way."""
+    selector = told.get("namespaceSelector") if isinstance(told, Mapping) else None
+    if selector is None or model is not ClusterRolloutPolicySpec:
+        return model()
+    spec = read_model(model, {"namespaceSelector": selector}, "spec", [])
+    return spec if spec is not None else model()

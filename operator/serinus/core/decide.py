@@ -178,7 +178,7 @@ def _outside_policies(s: Situation) -> Stall | None:
     if governed.gone:
         message = (
             f"the rollout began with {', '.join(str(each) for each in governed.gone)}, which no policy gives any more: "
-            "it waits, judged as before, and a failing metric rolls it back; put the policy back, set "
+            "it waits with the requests that it has, and a failing metric rolls it back; put the policy back, set "
             f"{', '.join(each.field for each in governed.gone)} in the resource, or take the candidate back with "
             f"{GROUP}/abort: {s.candidate}"
         )

@@ -21,12 +21,21 @@ def test_what_gets_past_the_api_server_is_told_with_its_field(bad: BadPolicy):
     assert read.unreadable.startswith("spec")
 
 
-def test_a_policy_that_can_not_be_read_asks_for_nothing_and_holds_everywhere():
+def test_a_policy_that_can_not_be_read_asks_for_nothing_and_is_in_nobodys_way_where_it_never_held():
     read = policy(
         {"bounds": {"rollout": {"minWatchSeconds": "long"}}, "namespaceSelector": {"matchLabels": {"a": "b"}}}
     )
 
     assert "spec.bounds.rollout.minWatchSeconds" in read.unreadable
+    assert read.spec.bounds.rollout.min_watch_seconds is None
+    assert read.holds_in({"a": "b"})
+    assert not read.holds_in({})
+
+
+def test_a_policy_whose_selector_can_not_be_read_holds_everywhere():
+    read = policy({"namespaceSelector": {"matchLabels": 3}})
+
+    assert "spec.namespaceSelector.matchLabels" in read.unreadable
     assert read.holds_in({})
 
 

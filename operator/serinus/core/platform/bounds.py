@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from serinus.api.analysis import Analysis
 from serinus.api.policy import AnalysisBounds, PolicyBounds, RolloutBounds, Strategy
@@ -50,9 +51,8 @@ def _automation(rollout: Rollout, bounds: RolloutBounds) -> Iterator[Broken]:
 def _strategy(rollout: Rollout, bounds: RolloutBounds) -> Iterator[Broken]:
     allowed, strategy = bounds.allowed_strategies, _strategy_of(rollout)
     if allowed is not None and strategy not in allowed:
-        keys = {Strategy.CANARY: "canary", Strategy.BLUE_GREEN: "blueGreen", Strategy.RECREATE: "recreate"}
-        remedy = f"set spec.rollout.{keys[allowed[0]]}"
-        yield Broken(_strategy_field(rollout), f"allows the strategy {_any_of(allowed)}", strategy, remedy)
+        remedy = f"set {_STRATEGY_FIELDS[allowed[0]]}"
+        yield Broken(_STRATEGY_FIELDS[strategy], f"allows the strategy {_any_of(allowed)}", strategy, remedy)
 
 
 def _hold(rollout: Rollout, bounds: RolloutBounds) -> Iterator[Broken]:
@@ -171,11 +171,11 @@ def _strategy_of(rollout: Rollout) -> Strategy:
     return Strategy.RECREATE if rollout.recreate is not None else Strategy.BLUE_GREEN
 
 
-def _strategy_field(rollout: Rollout) -> str:
-    fields = {Strategy.CANARY: "canary", Strategy.BLUE_GREEN: "blueGreen", Strategy.RECREATE: "recreate"}
-    return f"spec.rollout.{fields[_strategy_of(rollout)]}"
-
-
+_STRATEGY_FIELDS: Final = {
+    Strategy.CANARY: "spec.rollout.canary",
+    Strategy.BLUE_GREEN: "spec.rollout.blueGreen",
+    Strategy.RECREATE: "spec.rollout.recreate",
+}
 _ROLLOUT: tuple[Callable[[Rollout, RolloutBounds], Iterator[Broken]], ...] = (
     _automation,
     _strategy,

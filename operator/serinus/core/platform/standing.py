@@ -1,9 +1,9 @@
 """What status says of the policies, and what a rollout under way keeps of them.
 
-A rollout that a policy gave its strategy, or its approval, does not go on without: where the policy is deleted, or does
-not give it any more, the operator's defaults would let an unjudged candidate take all requests. It keeps what it had,
-is judged by it, and waits. What it had stands in status, so that a restart changes nothing. `keeping` is called with
-`govern` by who makes an observation, `standing` by `serinus.core.decide`.
+A rollout that a policy gave its strategy, its approval or its preflight does not go on without: where the policy is
+deleted, or does not give it any more, the operator's defaults would let a candidate take all requests that nobody has
+judged or tried. It keeps what it had, and waits. What it had stands in status, so that a restart changes nothing.
+`keeping` is called with `govern` by who makes an observation, `standing` by `serinus.core.decide`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from serinus.api.analysis import Analysis
 from serinus.api.reasons import Phase
 from serinus.api.spec import ModelDeploymentSpec
-from serinus.api.status import ModelDeploymentStatus, PolicyField, PolicyStatus
+from serinus.api.status import ModelDeploymentStatus, PolicyField, PolicyStatus, RolloutStatus
 from serinus.core.platform.defaults import STRATEGY
 from serinus.core.platform.govern import Governed, Kept
 from serinus.core.platform.told import with_fields
@@ -23,6 +23,7 @@ _GUARDS: Final = {
     "spec.rollout.canary": STRATEGY,
     "spec.rollout.blueGreen": STRATEGY,
     "spec.rollout.automation": frozenset({"automation"}),
+    "spec.rollout.preflight": frozenset({"preflight", "recreate"}),
 }
 """Fields that a rollout keeps, with those that stand in for each where they are set."""
 _UNGUARDED: Final = frozenset({"{}", '"Automatic"'})
@@ -32,6 +33,9 @@ _GOES_FORWARD: Final = frozenset(
 )
 _VIOLATION_LENGTH: Final = 1000
 _MOST_VIOLATIONS: Final = 32
+_MOST_POLICIES: Final = 64
+"""The API server takes no more in a status, and would refuse whatever is decided: those that did nothing are left out
+before others."""
 
 
 def keeping(governed: Governed, status: ModelDeploymentStatus) -> Governed:
@@ -55,7 +59,15 @@ def standing(governed: Governed | None, before: tuple[PolicyStatus, ...]) -> tup
         entry = entries.get((kept.kind, kept.name), PolicyStatus(kind=kept.kind, name=kept.name))
         field = PolicyField(field=kept.field, value=kept.value)
         entries[kept.kind, kept.name] = entry.model_copy(update={"fields": (*entry.fields, field)})
-    return tuple(entries.values())
+    return _as_many_as_there_is_room_for(tuple(entries.values()))
+
+
+def _as_many_as_there_is_room_for(entries: tuple[PolicyStatus, ...]) -> tuple[PolicyStatus, ...]:
+    if len(entries) <= _MOST_POLICIES:
+        return entries
+    telling = [each for each in entries if each.fields or each.metrics or each.violations]
+    shown = [*telling, *(each for each in entries if each not in telling)][:_MOST_POLICIES]
+    return tuple(each for each in entries if each in shown)
 
 
 def _holding(governed: Governed) -> tuple[PolicyStatus, ...]:
@@ -86,7 +98,14 @@ def _gone(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> tuple[Kep
         for policy in status.policies
         for each in policy.fields
         if each.field in _GUARDS and each.value not in _UNGUARDED and not _GUARDS[each.field] & there
+        if each.field != "spec.rollout.preflight" or _is_tried_first(status.rollout)
     )
+
+
+def _is_tried_first(rollout: RolloutStatus) -> bool:
+    """Whether a preflight is still to pass."""
+    passed = rollout.preflight is not None and rollout.preflight.passed_at is not None
+    return rollout.phase is Phase.STARTING and not (passed or rollout.skips_steps)
 
 
 def taken_back(before: tuple[PolicyStatus, ...], after: tuple[PolicyStatus, ...]) -> str | None:
