@@ -19,11 +19,13 @@ from serinus.core.platform.defaults import STRATEGY
 from serinus.core.platform.govern import Governed, Kept
 from serinus.core.platform.told import with_fields
 
+_AUTOMATION: Final = "spec.rollout.automation"
+_PREFLIGHT: Final = "spec.rollout.preflight"
 _GUARDS: Final = {
     "spec.rollout.canary": STRATEGY,
     "spec.rollout.blueGreen": STRATEGY,
-    "spec.rollout.automation": frozenset({"automation"}),
-    "spec.rollout.preflight": frozenset({"preflight", "recreate"}),
+    _AUTOMATION: frozenset({"automation"}),
+    _PREFLIGHT: frozenset({"preflight", "recreate"}),
 }
 """Fields that a rollout keeps, with those that stand in for each where they are set."""
 _UNGUARDED: Final = frozenset({"{}", '"Automatic"'})
@@ -98,14 +100,16 @@ def _gone(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> tuple[Kep
         for policy in status.policies
         for each in policy.fields
         if each.field in _GUARDS and each.value not in _UNGUARDED and not _GUARDS[each.field] & there
-        if each.field != "spec.rollout.preflight" or _is_tried_first(status.rollout)
+        if _is_still_to_pass(each.field, status.rollout)
     )
 
 
-def _is_tried_first(rollout: RolloutStatus) -> bool:
-    """Whether a preflight is still to pass."""
-    passed = rollout.preflight is not None and rollout.preflight.passed_at is not None
-    return rollout.phase is Phase.STARTING and not (passed or rollout.skips_steps)
+def _is_still_to_pass(field: str, rollout: RolloutStatus) -> bool:
+    """Whether the field has anything to say in what is left of the rollout: a return goes by an approval alone."""
+    if field == _PREFLIGHT:
+        passed = rollout.preflight is not None and rollout.preflight.passed_at is not None
+        return rollout.phase is Phase.STARTING and not (passed or rollout.skips_steps)
+    return field == _AUTOMATION or not rollout.skips_steps
 
 
 def taken_back(before: tuple[PolicyStatus, ...], after: tuple[PolicyStatus, ...]) -> str | None:
