@@ -17,6 +17,7 @@ from serinus.api.kinds import HTTP_ROUTE, MODEL_DEPLOYMENT
 from serinus.api.traffic import GatewayReference, GatewayTraffic
 from serinus.core.gateways import GatewayKey, GatewayState
 from serinus.core.plan import Manifest
+from serinus.core.raw import list_in, mapping
 
 ANY_HOSTNAME: Final = "*"
 _DEFAULT_PATH: Final = "/"
@@ -43,7 +44,7 @@ class Address(NamedTuple):
     references: tuple[tuple[str, str, str | None], ...]
     """Namespace and name of Gateways, and the listener (None: all of them)."""
     hostnames: tuple[str, ...]
-    """None: those of the listener."""
+    """Empty: those of the listener."""
     paths: tuple[str, ...]
 
     def claims(self, gateways: Mapping[GatewayKey, GatewayState]) -> frozenset[Claim]:
@@ -93,7 +94,7 @@ class TakenAddress:
 
 def asked_address(manifest: Mapping[str, Any]) -> Address | None:
     """What a ModelDeployment as the API server has it asks for; None where that is no gateway, or nothing readable."""
-    traffic = _mapping(_mapping(manifest.get("spec")).get("traffic"))
+    traffic = mapping(mapping(manifest.get("spec")).get("traffic"))
     gateway = traffic.get("gateway")
     if not isinstance(gateway, Mapping):
         return None
@@ -103,20 +104,20 @@ def asked_address(manifest: Mapping[str, Any]) -> Address | None:
 
 def held_address(route: Mapping[str, Any]) -> Address | None:
     """What an HTTPRoute leads to its backends."""
-    spec = _mapping(route.get("spec"))
-    matches = (_mapping(match) for rule in _list(spec, "rules") for match in _list(_mapping(rule), "matches") or [{}])
-    paths = (str(_mapping(match.get("path")).get("value") or _DEFAULT_PATH) for match in matches)
+    spec = mapping(route.get("spec"))
+    matches = (mapping(match) for rule in list_in(spec, "rules") for match in list_in(mapping(rule), "matches") or [{}])
+    paths = (str(mapping(match.get("path")).get("value") or _DEFAULT_PATH) for match in matches)
     return _address(route, spec, tuple(dict.fromkeys(paths)))
 
 
 def gateway_in_force(route: Manifest) -> GatewayTraffic:
     """The address of an HTTPRoute in the shape of `spec.traffic.gateway`, whoever wrote what there."""
-    spec = _mapping(route.get("spec"))
-    rules = [_mapping(rule) for rule in _list(spec, "rules")]
-    matches = [_mapping(match) for rule in rules for match in _list(rule, "matches")]
-    filters = [_mapping(each) for rule in rules for each in _list(rule, "filters")]
-    paths = (_mapping(match.get("path")).get("value") for match in matches)
-    rewrites = (_mapping(_mapping(each.get("urlRewrite")).get("path")).get("replacePrefixMatch") for each in filters)
+    spec = mapping(route.get("spec"))
+    rules = [mapping(rule) for rule in list_in(spec, "rules")]
+    matches = [mapping(match) for rule in rules for match in list_in(rule, "matches")]
+    filters = [mapping(each) for rule in rules for each in list_in(rule, "filters")]
+    paths = (mapping(match.get("path")).get("value") for match in matches)
+    rewrites = (mapping(mapping(each.get("urlRewrite")).get("path")).get("replacePrefixMatch") for each in filters)
     return GatewayTraffic.model_construct(
         parent_refs=tuple(
             GatewayReference.model_construct(
@@ -124,9 +125,9 @@ def gateway_in_force(route: Manifest) -> GatewayTraffic:
                 namespace=parent.get("namespace"),
                 section_name=parent.get("sectionName"),
             )
-            for parent in map(_mapping, _list(spec, "parentRefs"))
+            for parent in map(mapping, list_in(spec, "parentRefs"))
         ),
-        hostnames=tuple(_list(spec, "hostnames")),
+        hostnames=tuple(list_in(spec, "hostnames")),
         path_prefix=next((path for path in paths if path), _DEFAULT_PATH),
         rewrite_prefix=next((rewrite for rewrite in rewrites if rewrite), None),
     )
@@ -134,7 +135,7 @@ def gateway_in_force(route: Manifest) -> GatewayTraffic:
 
 def _address(manifest: Mapping[str, Any], told: Mapping[str, Any], paths: tuple[str, ...]) -> Address | None:
     metadata = manifest["metadata"]
-    parents = [_mapping(parent) for parent in _list(told, "parentRefs")]
+    parents = [mapping(parent) for parent in list_in(told, "parentRefs")]
     references = tuple(
         (
             str(parent.get("namespace") or metadata.get("namespace", "")),
@@ -146,7 +147,7 @@ def _address(manifest: Mapping[str, Any], told: Mapping[str, Any], paths: tuple[
     )
     if not references:
         return None
-    hostnames = tuple(str(hostname).lower() for hostname in _list(told, "hostnames"))
+    hostnames = tuple(str(hostname).lower() for hostname in list_in(told, "hostnames"))
     bare = tuple(path.rstrip("/") or _DEFAULT_PATH for path in paths)  # a slash at the end means nothing in a prefix
     return Address(str(metadata.get("creationTimestamp", "")), references, hostnames, bare)
 
@@ -170,12 +171,3 @@ def _effective(of_listener: str, of_route: tuple[str, ...]) -> Iterator[str]:
             yield hostname
         elif hostname.startswith("*.") and of_listener.endswith(hostname[1:]):
             yield of_listener
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(told: Mapping[str, Any], field: str) -> list[Any]:
-    value = told.get(field)
-    return value if isinstance(value, list) else []

@@ -19,6 +19,7 @@ from serinus.api.reasons import Reason
 from serinus.api.revision import revision_hash, revision_of_child
 from serinus.api.serving import ConfigChecksum
 from serinus.core.observation import Children, Frozen
+from serinus.core.raw import list_in, mapping
 
 
 class Source(NamedTuple):
@@ -85,7 +86,7 @@ NOT_ALLOWED = Configuration(
 
 def asks_for_content(manifest: Mapping[str, Any]) -> bool:
     """Whether a ModelDeployment as the API server has it wants the content to be part of its revision."""
-    serving = _mapping(_mapping(manifest.get("spec")).get("serving"))
+    serving = mapping(mapping(manifest.get("spec")).get("serving"))
     return serving.get("configChecksum") == ConfigChecksum.AUTO
 
 
@@ -94,10 +95,10 @@ def references(manifest: Mapping[str, Any]) -> tuple[Reference, ...]:
 
     Not `imagePullSecrets`, which no container sees. What has not the shape of core/v1 names nothing.
     """
-    serving = _mapping(_mapping(manifest.get("spec")).get("serving"))
-    pod = _mapping(_mapping(serving.get("podTemplate")).get("spec"))
-    containers = [serving, *map(_mapping, _list(pod, "containers")), *map(_mapping, _list(pod, "initContainers"))]
-    volumes = [*map(_mapping, _list(serving, "volumes")), *map(_mapping, _list(pod, "volumes"))]
+    serving = mapping(mapping(manifest.get("spec")).get("serving"))
+    pod = mapping(mapping(serving.get("podTemplate")).get("spec"))
+    containers = [serving, *map(mapping, list_in(pod, "containers")), *map(mapping, list_in(pod, "initContainers"))]
+    volumes = [*map(mapping, list_in(serving, "volumes")), *map(mapping, list_in(pod, "volumes"))]
     found = [reference for each in containers for reference in _of_container(each)]
     found += [reference for each in volumes for reference in _of_volume(each)]
     return tuple(dict.fromkeys(found))
@@ -170,21 +171,21 @@ def _missing(what: str) -> Configuration:
 
 
 def _of_container(container: Mapping[str, Any]) -> Iterator[Reference]:
-    for variable in map(_mapping, _list(container, "env")):
-        source = _mapping(variable.get("valueFrom"))
-        yield from _named(CONFIG_MAP.kind, _mapping(source.get("configMapKeyRef")), key="key")
-        yield from _named(SECRET.kind, _mapping(source.get("secretKeyRef")), key="key")
-    for each in map(_mapping, _list(container, "envFrom")):
-        yield from _named(CONFIG_MAP.kind, _mapping(each.get("configMapRef")))
-        yield from _named(SECRET.kind, _mapping(each.get("secretRef")))
+    for variable in map(mapping, list_in(container, "env")):
+        source = mapping(variable.get("valueFrom"))
+        yield from _named(CONFIG_MAP.kind, mapping(source.get("configMapKeyRef")), key="key")
+        yield from _named(SECRET.kind, mapping(source.get("secretKeyRef")), key="key")
+    for each in map(mapping, list_in(container, "envFrom")):
+        yield from _named(CONFIG_MAP.kind, mapping(each.get("configMapRef")))
+        yield from _named(SECRET.kind, mapping(each.get("secretRef")))
 
 
 def _of_volume(volume: Mapping[str, Any]) -> Iterator[Reference]:
-    yield from _named(CONFIG_MAP.kind, _mapping(volume.get("configMap")))
-    yield from _named(SECRET.kind, _mapping(volume.get("secret")), name="secretName")
-    for each in map(_mapping, _list(_mapping(volume.get("projected")), "sources")):
-        yield from _named(CONFIG_MAP.kind, _mapping(each.get("configMap")))
-        yield from _named(SECRET.kind, _mapping(each.get("secret")))
+    yield from _named(CONFIG_MAP.kind, mapping(volume.get("configMap")))
+    yield from _named(SECRET.kind, mapping(volume.get("secret")), name="secretName")
+    for each in map(mapping, list_in(mapping(volume.get("projected")), "sources")):
+        yield from _named(CONFIG_MAP.kind, mapping(each.get("configMap")))
+        yield from _named(SECRET.kind, mapping(each.get("secret")))
 
 
 def _named(kind: str, told: Mapping[str, Any], *, name: str = "name", key: str = "") -> Iterator[Reference]:
@@ -192,15 +193,6 @@ def _named(kind: str, told: Mapping[str, Any], *, name: str = "name", key: str =
     found = told.get(name)
     if not isinstance(found, str) or not found:
         return
-    items = tuple(sorted(str(_mapping(item).get("key", "")) for item in _list(told, "items")))
+    items = tuple(sorted(str(mapping(item).get("key", "")) for item in list_in(told, "items")))
     keys = (str(told.get(key, "")),) if key else items or None
     yield Reference(Source(kind, found), keys, optional=told.get("optional") is True)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(told: Mapping[str, Any], name: str) -> list[Any]:
-    value = told.get(name)
-    return value if isinstance(value, list) else []
