@@ -265,7 +265,6 @@ def test_a_candidate_that_a_policy_has_tried_first_gets_no_request_untried_when_
     """Without a policy it would be switched to on readiness."""
     policy: dict[str, Any] = {"defaults": {"rollout": PREFLIGHT}}
     world = governed(policy, without_strategy("model:1"), jobs={"model:2": JobBehaviour(seconds=60)})
-    second = world.revision_of("model:2")
     world.deploy(without_strategy("model:2"))
     world.run_until(lambda: world.status.rollout.preflight is not None).run(20)
     world.govern(None)
@@ -273,10 +272,27 @@ def test_a_candidate_that_a_policy_has_tried_first_gets_no_request_untried_when_
     world.run(200)
     assert stalled(world) == "PolicyGone"
     assert "spec.rollout.preflight of ClusterRolloutPolicy house" in told(world)
+    second = world.revision_of("model:2")
+    assert second
     assert not any(second in moment.weights for moment in world.moments)
     world.govern(policy)
     world.run_until(lambda: stable_is(world, "model:2"))
     assert len([entry for entry in world.status.history if entry.event == "PreflightPassed"]) == 2
+    check(world)
+
+
+def test_who_wants_to_go_on_without_such_a_preflight_aborts_and_tries_again() -> None:
+    world = governed({"defaults": {"rollout": PREFLIGHT}}, spec_of("model:1"), jobs={"model:2": JobBehaviour(60)})
+    world.deploy(spec_of("model:2"))
+    world.run_until(lambda: world.status.rollout.preflight is not None)
+    world.govern(None)
+    world.run_until(lambda: stalled(world) == "PolicyGone")
+    second = world.revision_of("model:2")
+    assert f"serinus.dev/abort: {second}" in told(world)
+    world.annotate(abort=second)
+    world.run_until_phase("Rejected")
+    world.annotate(retry=second)
+    world.run_until(lambda: stable_is(world, "model:2"))
     check(world)
 
 

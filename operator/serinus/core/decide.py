@@ -180,7 +180,7 @@ def _outside_policies(s: Situation) -> Stall | None:
             f"the rollout began with {', '.join(str(each) for each in governed.gone)}, which no policy gives any more: "
             "it waits with the requests that it has, and a failing metric rolls it back; put the policy back, set "
             f"{', '.join(each.field for each in governed.gone)} in the resource, or take the candidate back with "
-            f"{GROUP}/abort: {s.candidate}"
+            f"{GROUP}/abort: {s.candidate}, after which {GROUP}/retry: {s.candidate} begins anew without"
         )
         return Stall(Reason.POLICY_GONE, message)
     return None
