@@ -152,7 +152,7 @@ class Reason(StrEnum):
     """A rollout under way has steps, an approval or a preflight of a policy that gives them no more: it keeps them, and
     waits."""
     METRIC_UNDEFINED = "MetricUndefined"
-    """No policy defines a name in `analysis.sharedMetrics`."""
+    """No policy defines a name in `analysis.sharedMetrics`, or of all that are named none decides."""
     METRIC_FAILED = "MetricFailed"
     """Rolled back: a metric was shown to be worse than allowed."""
     PREFLIGHT_FAILED = "PreflightFailed"
