@@ -69,9 +69,10 @@ def _outside_policies(s: Situation) -> Stall | None:
         reason = Reason.METRIC_UNDEFINED if undefined else Reason.POLICY_VIOLATED
         return Stall(reason, "; ".join(str(each) for each in governed.in_the_way))
     if governed.gone:
+        fails = "is told" if s.only_recommends else "rolls it back"
         message = (
             f"the rollout began with {', '.join(str(each) for each in governed.gone)}, which no policy gives any more: "
-            "it waits with the requests that it has, and a failing metric rolls it back; put the policy back, set "
+            f"it waits with the requests that it has, and a failing metric {fails}; put the policy back, set "
             f"{', '.join(each.field for each in governed.gone)} in the resource, or take the candidate back with "
             f"{GROUP}/abort: {s.candidate}, after which {GROUP}/retry: {s.candidate} begins anew without"
         )
