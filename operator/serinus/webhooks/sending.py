@@ -112,8 +112,7 @@ class Sender:
             ) as response:
                 if 200 <= response.status < 300:
                     return Delivered()
-                said = await response.content.read(_MOST_ANSWER_BYTES)
-                return _not_delivered(where, response, _excerpt(said, url))
+                return _not_delivered(where, response, _excerpt(await _beginning_of(response), url))
         except TimeoutError:
             return Failed(f"{where} gave no answer within {self._session.timeout.total:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -180,6 +179,14 @@ async def open_sender(
         yield Sender(session, directory, hosts)
 
 
+async def _beginning_of(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of an answer; none where they do not come, or make no sense: its status tells what matters."""
+    try:
+        return await response.content.read(_MOST_ANSWER_BYTES)
+    except (TimeoutError, aiohttp.ClientError):
+        return b""
+
+
 def _not_delivered(where: str, response: aiohttp.ClientResponse, said: str) -> Failed | Refused:
     status = response.status
     told = f"{where} answered {status}{said}"
@@ -199,7 +206,7 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         try:
             until = email.utils.parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = ((until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None

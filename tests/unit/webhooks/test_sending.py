@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -199,13 +200,43 @@ async def test_what_speaks_of_the_message_is_not(tmp_path: Path, status: int) ->
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7), ("0.5", 0.5), ("-3", 0), ("999999", 3600), ("inf", None), ("nan", None), ("soon", None)],
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("999999", 3600),
+        ("inf", None),
+        ("nan", None),
+        ("soon", None),
+        ("Mon, 1 Jan 2024 00:00:00 +99999999999999999999", None),
+    ],
 )
 async def test_retry_after_is_taken_as_it_is_meant(tmp_path: Path, header: str, seconds: float | None) -> None:
     async with receiving(lambda _: web.Response(status=429, headers={"Retry-After": header})) as receiver:
         answer = await sent(tmp_path, receiver)
     assert isinstance(answer, Failed)
     assert answer.retry_after_seconds == seconds
+
+
+async def test_an_answer_whose_text_does_not_come_or_makes_no_sense_still_counts(tmp_path: Path) -> None:
+    """Else a message that the receiver refuses would be sent to it for a day."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> None:
+        await reader.readuntil(BODY)
+        headers = b"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 500\r\n\r\n"
+        writer.write(headers + text)
+        await writer.drain()
+        with suppress(ConnectionError):
+            await reader.read()  # until the sender has had enough
+        writer.close()
+
+    for text in (b"", b"not gzip at all"):
+        server = await asyncio.start_server(partial(refuse, text=text), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        mounted(tmp_path, "slack", f"http://127.0.0.1:{port}/")
+        async with server, open_sender(tmp_path, [AllowedHost.parse(f"http://127.0.0.1:{port}")], 0.5) as sender:
+            answer = await sender.send("slack", "1", BODY, signed=True)
+        assert answer == Refused(f"127.0.0.1:{port} answered 400")
 
 
 async def test_retry_after_may_be_a_date(tmp_path: Path) -> None:
@@ -248,17 +279,17 @@ async def test_a_connection_that_breaks_off_is_tried_again(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "answered"),
+    ("said", "told"),
     [
-        (b"", False),
-        (b"HTTP/1.1 200", False),
-        (b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\n", False),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\no", True),
+        (b"", "gave no answer within 0.2 s"),
+        (b"HTTP/1.1 200", "gave no answer within 0.2 s"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\n", "answered 500"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\no", None),
     ],
     ids=["silent", "half a line", "an error without its text", "taken, with half a text"],
 )
 async def test_a_receiver_that_hangs_is_given_up_in_time_unless_it_has_answered(
-    tmp_path: Path, said: bytes, answered: bool
+    tmp_path: Path, said: bytes, told: str | None
 ) -> None:
     over = asyncio.Event()
 
@@ -274,7 +305,7 @@ async def test_a_receiver_that_hangs_is_given_up_in_time_unless_it_has_answered(
     async with server, open_sender(tmp_path, hosts, timeout_seconds=0.2) as sender:
         answer = await sender.send("slack", "1", BODY, signed=True)
         over.set()
-    assert answer == (Delivered() if answered else Failed(f"127.0.0.1:{port} gave no answer within 0.2 s"))
+    assert answer == (Delivered() if told is None else Failed(f"127.0.0.1:{port} {told}"))
 
 
 @pytest.mark.parametrize("file", ["url", "signing-key"])
