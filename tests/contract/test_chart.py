@@ -627,6 +627,17 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"notifications": {"receivers": {"chat": {"url": "https://a"}}}}, "Additional property url is not allowed"),
     ({"notifications": {"receivers": {"Chat": {"secretName": "a"}}}}, "notifications.receivers"),
     ({"notifications": {"receivers": {"chat": {"secretName": "a", "events": ["Stalled"]}}}}, "events.0 must be one of"),
+    (
+        {"notifications": {"receivers": {"chat": {"secretName": "a", "body": {"text": "for {nmae}"}}}}},
+        "receivers.chat.body.text: Does not match pattern",
+    ),
+    (
+        {"notifications": {"receivers": {"chat": {"secretName": "a", "body": {"blocks": [{"text": "{name!r}"}]}}}}},
+        "receivers.chat.body.blocks.0.text: Does not match pattern",
+    ),
+    ({"notifications": {"receivers": {"chat": {"secretName": "a", "body": "one } too many"}}}}, "receivers.chat.body"),
+    ({"priorityClassName": "high: true"}, "priorityClassName: Does not match pattern"),
+    ({"imagePullSecrets": [{"name": "Registry"}]}, "imagePullSecrets.0.name: Does not match pattern"),
     ({"rbac": {"namespaced": True}}, "rbac.namespaced: name the namespaces in watchNamespaces"),
     ({"rbac": {"namespaced": True}, "watchNamespaces": ["a"]}, "and set crds.install=false"),
     (

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serinus.api import templates
 from serinus.api.deployment import ModelDeployment
 from serinus.api.notifications import ALLOWED_HOST_PATTERN, EVENTS, AllowedHost, Escape
 from serinus.api.templates import PLACES
@@ -147,6 +148,19 @@ def test_the_chart_knows_the_operators_events_escapes_and_hosts() -> None:
     assert receiver["events"]["items"]["enum"] == list(EVENTS)
     assert receiver["escape"]["enum"] == list(Escape)
     assert schema["allowedHosts"]["items"]["pattern"] == ALLOWED_HOST_PATTERN
+
+
+def test_the_chart_knows_the_places_of_templates() -> None:
+    """So that a name that there is not is refused by Helm, where it would keep the operator from starting."""
+    pattern = json.loads((CHART / "values.schema.json").read_text())["definitions"]["template"]["pattern"]
+    assert re.findall(r"\((\w+(?:\|\w+)+)\)", pattern) == ["|".join(PLACES)]
+    for text in ("{event} {{literal}}", "{{{name}}}", "two\nlines, no place", ""):
+        assert re.search(pattern, text), text
+        templates.check(text)
+    for text in ("{nmae}", "{", "}", "{}", "{name.x}", "{name!r}", "{name:>9}", "{{name}", "{name}}"):
+        assert not re.search(pattern, text), text
+        with pytest.raises(templates.TemplateError):
+            templates.check(text)
 
 
 def test_values_reach_the_operator_without_the_names_of_secrets() -> None:
