@@ -31,6 +31,7 @@ BESIDE_OTHERS = (
     "e2e.test_hand_edits",
     "e2e.test_recreate",
     "e2e.test_plain_service",
+    "e2e.test_preflight",
     "e2e.test_lost_pods",
     "e2e.test_placement",
     "e2e.test_evicted_pods",
