@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _REQUIREMENT: Final = re.compile(
-    r"\s*(?:(?P<absent>!)\s*)?(?P<key>[^\s!=,()]+)\s*"
-    r"(?:(?P<equal>==|=|!=)\s*(?P<value>[^\s!=,()]*)|\s(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?\s*(?:,|$)"
+    r"\s*+(?:(?P<absent>!)\s*+)?(?P<key>[^\s!=,()]++)"
+    r"(?:\s*+(?P<equal>==|=|!=)\s*+(?P<value>[^\s!=,()]*+)|\s++(?P<set>in|notin)\s*+\((?P<values>[^()]*+)\))?"
+    r"\s*+(?:,|$)"
 )
+"""Nothing in it is tried twice: whoever may write a Lease has it read here, blanks without end among it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,12 @@ class Shard:
 
 
 def read_shard(text: str) -> Shard | None:
-    """What `Shard.written` has written; None for anything else."""
+    """What `Shard.written` has written; None for anything else, whoever wrote it."""
     try:
         told: Any = json.loads(text)
         shard = Shard(frozenset(map(str, told["namespaces"])), str(told["selector"]))
         _together(shard.selector)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return shard
 

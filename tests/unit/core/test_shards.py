@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,13 +116,30 @@ def test_what_is_written_is_read_again(shard: Shard) -> None:
     assert read_shard(shard.written()) == shard
 
 
-@pytest.mark.parametrize("text", ["", "all", "[]", "{}", '{"namespaces": 1, "selector": ""}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "all", "[]", "{}", '{"namespaces": 1, "selector": ""}', "null", pytest.param("[" * 100_000, id="brackets")],
+)
 def test_what_nobody_of_ours_has_written_is_no_shard(text: str) -> None:
     assert read_shard(text) is None
 
 
 def test_a_selector_that_is_none_is_no_shard() -> None:
     assert read_shard('{"namespaces": [], "selector": "a=b=c"}') is None
+
+
+LONGEST_ANNOTATION = 256 * 1024
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["a" + " " * LONGEST_ANNOTATION + "(", "!" + " " * LONGEST_ANNOTATION + "!", "a in (" + "b," * LONGEST_ANNOTATION],
+    ids=["blanks behind a key", "blanks behind a !", "a list without an end"],
+)
+def test_a_selector_written_to_keep_its_reader_busy_does_not(selector: str) -> None:
+    began = time.process_time()
+    assert read_shard(json.dumps({"namespaces": [], "selector": selector})) is None
+    assert time.process_time() - began < 5, "it takes milliseconds, or minutes"
 
 
 def test_a_shard_says_in_words_what_it_is() -> None:
