@@ -18,7 +18,7 @@ from tests.world.many_walks import LONGEST_REST_SECONDS, at_rest
 from tests.world.post import Post
 from tests.world.random_walk import IMAGES, KINDS, Walk
 from tests.world.test_crashes import BEHAVIOURS, FAULT_FREE, end_of, story
-from tests.world.world import ABLE, World
+from tests.world.world import ABLE, World, spec_of
 
 GATEWAYS: dict[tuple[str, str], GatewayState] = {("gateways", "public"): ABLE}
 RECEIVERS = {"chat": Receiver(), "pager": Receiver(events=(Happening.ROLLED_BACK,))}
@@ -188,6 +188,37 @@ def test_a_receiver_named_late_is_told_of_what_comes_then_and_nothing_is_written
     world.run(60)
     assert world.post.told("chat") == decided(world)[before:]
     assert world.post.told("chat") != []
+
+
+def test_a_policy_has_a_receiver_told_of_all_that_it_holds_for_beside_those_of_the_resource() -> None:
+    world = telling({"chat": Receiver(), "own": Receiver()})
+    world.govern({"notify": ["chat"]})
+    played(world, "own")
+    assert world.post.told("chat") == world.post.told("own") == decided(world)
+    assert [policy.notify for policy in world.status.policies] == [("chat",)]
+    assert times(world) == times(FAULT_FREE)
+    assert world.post.doubles() == 0
+
+
+def test_a_policy_that_names_a_receiver_late_has_it_told_of_what_comes_then_until_the_policy_goes() -> None:
+    world = story(telling({"chat": Receiver()}))
+    world.govern({"notify": ["chat"]})
+    world.run(30)
+    assert world.post.arrived == []
+
+    before = len(decided(world))
+    world.annotate(retry=world.status.rejected[0].revision)
+    world.run(60)
+    assert world.post.told("chat") == decided(world)[before:]
+    told = len(world.post.told("chat"))
+    assert told > 0
+
+    world.govern(None)
+    world.deploy(spec_of("model:9"))
+    world.run(60)
+    assert world.status.history[0].revision == world.revision_of("model:9")
+    assert len(world.post.told("chat")) == told
+    assert world.status.notified == ()
 
 
 def test_after_a_loss_of_the_status_the_history_begins_anew_and_its_events_have_new_ids() -> None:

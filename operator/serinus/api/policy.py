@@ -1,9 +1,9 @@
 """RolloutPolicy and ClusterRolloutPolicy: what a platform team asks of the ModelDeployments of others.
 
 A policy speaks of ``spec.rollout`` and ``spec.analysis`` alone, which never make a revision. It fills in what a
-resource does not set (``defaults``), says what it may set (``bounds``), and defines metrics that resources refer to by
-name (``metrics``). What follows for one resource is worked out by ``serinus.core.platform``; what the API server can
-refuse by itself is in ``serinus.api.admission``.
+resource does not set (``defaults``), says what it may set (``bounds``), defines metrics that resources refer to by name
+(``metrics``), and names who is told of their rollouts (``notify``). What follows for one resource is worked out by
+``serinus.core.platform``; what the API server can refuse by itself is in ``serinus.api.admission``.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,12 @@ from serinus.api.analysis import (
 )
 from serinus.api.deployment import Problem, read_model
 from serinus.api.kinds import CLUSTER_ROLLOUT_POLICY
+from serinus.api.notifications import MOST_RECEIVERS_OF_ONE
 from serinus.api.passthrough import KeyedBy
 from serinus.api.revision import without_nulls
 from serinus.api.rollout import Automation, Rollout, SharePercent
 from serinus.api.schema import ApiModel, rule
-from serinus.api.values import Flag, Seconds
+from serinus.api.values import DnsLabel, Flag, Seconds
 
 _SET: Final = {"x-kubernetes-list-type": "set"}
 _ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
@@ -217,6 +218,11 @@ class RolloutPolicySpec(ApiModel):
 
     metrics: Annotated[tuple[Metric, ...], Field(max_length=MAX_METRICS), KeyedBy()] = ()
     """Definitions of metrics, which resources name in analysis.sharedMetrics."""
+
+    notify: Annotated[tuple[DnsLabel, ...], Field(max_length=MOST_RECEIVERS_OF_ONE, json_schema_extra=_SET)] = ()
+    """Receivers of notifications that are told of every resource that it holds for, beside those that the resource
+    names in the annotation `serinus.dev/notify`. Ten are told of one resource at most: those of policies come first.
+    The operator's settings have the receivers."""
 
     @rule(
         "!has(self.bounds) || !has(self.bounds.analysis) || !has(self.bounds.analysis.requiredMetrics) || "

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from serinus.api.analysis import MAX_METRICS
+from serinus.api.notifications import MOST_RECEIVERS_OF_ONE
 from serinus.api.reasons import Happening, JudgedBy, Phase, Recommendation
 from serinus.api.values import Percent
 
@@ -316,6 +317,11 @@ class PolicyStatus(StatusModel):
     violations: tuple[Annotated[str, Field(max_length=1024)], ...] = Field(
         default=(), max_length=32, description="What is outside its bounds, and what to do."
     )
+    notify: tuple[str, ...] = Field(
+        default=(),
+        max_length=MOST_RECEIVERS_OF_ONE,
+        description="Receivers of notifications that it names for the resource.",
+    )
 
 
 class ModelDeploymentStatus(StatusModel):
@@ -354,8 +360,9 @@ class ModelDeploymentStatus(StatusModel):
     history: tuple[HistoryEntry, ...] = Field(default=(), max_length=20, description="Newest 20 decisions.")
     notified: tuple[NotifiedReceiver, ...] = Field(
         default=(),
-        max_length=10,
-        description="How far each receiver that the annotation serinus.dev/notify names has been told of the history.",
+        max_length=MOST_RECEIVERS_OF_ONE,
+        description="How far each receiver that the annotation serinus.dev/notify, or a policy, names has been told of "
+        "the history.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["receiver"]},
     )
     actions: tuple[HandledAction, ...] = Field(

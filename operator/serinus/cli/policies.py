@@ -33,6 +33,7 @@ def effects(name: str, result: Governed) -> list[str]:
     return [
         *(f"{name}: {each.field}: {each.value}, by {each.policy}" for each in result.origins),
         *(f"{name}: metric {metric}, as {policy} defines it" for metric, policy in result.shared.items()),
+        *(f"{name}: {each} is told of it, by {policy}" for policy in result.policies for each in policy.spec.notify),
     ]
 
 

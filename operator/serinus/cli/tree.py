@@ -135,6 +135,8 @@ def _policy(policy: PolicyStatus) -> Iterator[Text]:
         yield styled(f"gives {each.field}: {shown}")
     if policy.metrics:
         yield styled(f"defines {', '.join(policy.metrics)}")
+    if policy.notify:
+        yield styled(f"tells {', '.join(policy.notify)}")
     for violation in policy.violations:
         yield styled((violation, "yellow"))
 

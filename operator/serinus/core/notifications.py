@@ -24,6 +24,7 @@ from serinus.api.status import (
     HistoryEntry,
     ModelDeploymentStatus,
     NotifiedReceiver,
+    PolicyStatus,
     RevisionStatus,
     format_instant,
 )
@@ -49,23 +50,29 @@ class Notification:
     """For the places of a template, but for `cluster`."""
 
 
-def receivers_of(deployment: ModelDeployment) -> tuple[str, ...]:
-    """Names of the receivers that are told of this resource: the one place where that is decided."""
-    return _named(deployment)[0]
+def receivers_of(deployment: ModelDeployment, policies: tuple[PolicyStatus, ...] | None = None) -> tuple[str, ...]:
+    """Names of the receivers that are told of this resource: the one place where that is decided.
+
+    `policies`: those that hold for it by now; None: as its status has them.
+    """
+    return tuple(_named(deployment, deployment.status.policies if policies is None else policies)[0])
 
 
 def unknown_receivers(deployment: ModelDeployment, receivers: Mapping[str, Receiver]) -> str | None:
     """What is to be told where receivers are named that this namespace does not have; None where all is well."""
-    named, refused = _named(deployment)
+    named, refused = _named(deployment, deployment.status.policies)
     namespace = deployment.metadata.namespace
     there = sorted(name for name, each in receivers.items() if each.serves(namespace))
-    unknown = [*(name for name in named if name not in there), *refused]
+    unknown = [*((name, by) for name, by in named.items() if name not in there), *refused.items()]
     if not unknown:
         return None
-    shown = ", ".join(name[:_LONGEST_SHOWN] for name in unknown[:MOST_RECEIVERS_OF_ONE])
+    shown: dict[str, list[str]] = {}
+    for name, by in unknown[:MOST_RECEIVERS_OF_ONE]:
+        shown.setdefault(by, []).append(name[:_LONGEST_SHOWN])
+    told = "; ".join(f"{by} names {', '.join(names)}" for by, names in shown.items())
     known = f"it has {', '.join(there)}" if there else "it has none"
     return (
-        f"{ANNOTATION_NOTIFY} names {shown}: nobody is told there. Receivers are set up by who runs the operator (its "
+        f"{told}: nobody is told there. Receivers are set up by who runs the operator (its "
         f"chart's notifications.receivers), {MOST_RECEIVERS_OF_ONE} of them can be named, and for namespace "
         f"{namespace} {known}"
     )
@@ -109,13 +116,17 @@ def body_of(notification: Notification, receiver: Receiver, cluster: str) -> Any
     return templates.filled(template, {**notification.values, "cluster": cluster}, _ESCAPES[receiver.escape])
 
 
-def _named(deployment: ModelDeployment) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The receivers that are named, and what is no name or one too many."""
-    text = deployment.metadata.annotations.get(ANNOTATION_NOTIFY, "")
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    valid = tuple(name for name in names if len(name) <= 63 and matches(DNS_LABEL_PATTERN, name))
+def _named(deployment: ModelDeployment, policies: tuple[PolicyStatus, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """The receivers that are named, each with what names it first; and what is no name or one too many."""
+    own = deployment.metadata.annotations.get(ANNOTATION_NOTIFY, "").split(",")
+    named = [(name, f"{policy.kind} {policy.name}") for policy in policies for name in policy.notify]
+    named += [(name.strip(), ANNOTATION_NOTIFY) for name in own if name.strip()]
+    names: dict[str, str] = {}
+    for name, by in named:
+        names.setdefault(name, by)
+    valid = [name for name in names if len(name) <= 63 and matches(DNS_LABEL_PATTERN, name)]
     taken = valid[:MOST_RECEIVERS_OF_ONE]
-    return taken, tuple(name for name in names if name not in taken)
+    return {name: names[name] for name in taken}, {name: by for name, by in names.items() if name not in taken}
 
 
 def _notification(deployment: ModelDeployment, entry: HistoryEntry) -> Notification:

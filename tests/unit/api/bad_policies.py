@@ -26,6 +26,12 @@ BAD_POLICIES = [
         "may only name metrics of the same policy",
     ),
     BadPolicy(
+        "a receiver that is an address",
+        {"notify": ["https://hooks.example.com/T000"]},
+        "spec.notify[0]",
+        "should match",
+    ),
+    BadPolicy(
         "a selector that compares with nothing",
         _selector(operator="In"),
         "spec.namespaceSelector.matchExpressions[0].values",

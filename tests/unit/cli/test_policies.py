@@ -127,6 +127,14 @@ def test_render_says_on_standard_error_what_policies_gave(tmp_path: Path) -> Non
     assert {each["kind"] for each in yaml.safe_load_all(done.stdout)} >= {"ReplicaSet", "Service"}
 
 
+def test_render_says_who_is_told_of_it_by_a_policy(tmp_path: Path) -> None:
+    done = run("render", tmp_path, policy({"notify": ["sre", "audit"]}), model())
+
+    assert done.exit_code == 0, done.output
+    assert "team-a/iris: sre is told of it, by ClusterRolloutPolicy house" in done.stderr
+    assert "team-a/iris: audit is told of it, by ClusterRolloutPolicy house" in done.stderr
+
+
 def test_render_makes_nothing_of_what_is_outside(tmp_path: Path) -> None:
     done = run(
         "render",
@@ -156,7 +164,7 @@ def test_a_policy_is_no_model_deployment() -> None:
 
 
 def test_status_shows_the_steps_that_a_policy_gave_and_whose_they_are() -> None:
-    world = governed(GIVES_STEPS, without_strategy("model:1"))
+    world = governed({**GIVES_STEPS, "notify": ["sre"]}, without_strategy("model:1"))
     world.deploy(without_strategy("model:2"))
     at_five(world)
     resource = world.api.find("ModelDeployment", NAMESPACE, NAME)
@@ -167,6 +175,7 @@ def test_status_shows_the_steps_that_a_policy_gave_and_whose_they_are() -> None:
     shown = as_text(tree(told, world.now))
     assert "ClusterRolloutPolicy house" in shown
     assert "gives spec.rollout.canary: " in shown
+    assert "tells sre" in shown
     assert as_data(told)["policies"][0]["fields"][0]["field"] == "spec.rollout.canary"
 
 

@@ -11,7 +11,7 @@ import pytest
 from serinus.api.deployment import ModelDeployment
 from serinus.api.notifications import Escape, Receiver, parse_receivers
 from serinus.api.reasons import Happening, Phase
-from serinus.api.status import HistoryEntry, ModelDeploymentStatus, NotifiedReceiver
+from serinus.api.status import HistoryEntry, ModelDeploymentStatus, NotifiedReceiver, PolicyStatus
 from serinus.core.conditions import conditions
 from serinus.core.decide import decide
 from serinus.core.notifications import body_of, due, receivers_of
@@ -80,10 +80,37 @@ def test_without_the_annotation_nobody_is_told():
     assert receivers_of(deployment()) == ()
 
 
+def holding(name: str, *receivers: str, kind: str = "ClusterRolloutPolicy") -> PolicyStatus:
+    return PolicyStatus(kind=kind, name=name, notify=receivers)
+
+
+def under(of: ModelDeployment, *policies: PolicyStatus) -> ModelDeployment:
+    return replace(of, status=of.status.model_copy(update={"policies": policies}))
+
+
+def test_policies_name_receivers_too_and_theirs_come_first():
+    house, team = holding("house", "sre", "slack"), holding("team", "audit", kind="RolloutPolicy")
+    assert receivers_of(under(deployment(), team, house)) == ("audit", "sre", "slack")
+    assert receivers_of(under(notifying("slack,own"), team, house)) == ("audit", "sre", "slack", "own")
+    many = notifying(",".join(f"r{number}" for number in range(10)))
+    assert receivers_of(under(many, house)) == ("sre", "slack", *(f"r{number}" for number in range(8)))
+
+
+def test_a_policy_that_does_not_hold_any_more_names_nobody():
+    before = under(notifying("own"), holding("house", "sre"))
+    assert receivers_of(before, policies=()) == ("own",)
+
+
+def test_who_names_a_receiver_that_there_is_not_is_told():
+    told = told_of_unknown(under(notifying("slak,slack"), holding("house", "pagr", "slack")), {"slack": SLACK})
+    assert told is not None
+    assert told[2].startswith("ClusterRolloutPolicy house names pagr; serinus.dev/notify names slak: nobody is told")
+
+
 def told_of_unknown(
     of: ModelDeployment, receivers: dict[str, Receiver], before: Any = ()
 ) -> tuple[str, str, str] | None:
-    told = status().model_copy(update={"conditions": before})
+    told = status().model_copy(update={"conditions": before, "policies": of.status.policies})
     seen = conditions(situation(told, IDLE, of, capabilities=Capabilities(receivers=receivers)), None)
     found = next((each for each in seen if each.type == "ReceiversUnknown"), None)
     return (found.status, found.reason, found.message) if found else None

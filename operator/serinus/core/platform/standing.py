@@ -84,6 +84,7 @@ def _holding(governed: Governed) -> tuple[PolicyStatus, ...]:
             violations=tuple(str(each)[:_VIOLATION_LENGTH] for each in governed.violations if each.policy is policy)[
                 :_MOST_VIOLATIONS
             ],
+            notify=policy.spec.notify,
         )
         for policy in governed.policies
     )

@@ -14,6 +14,7 @@ from serinus.api.reasons import Happening
 from serinus.api.status import HandledAction, HistoryEntry, ModelDeploymentStatus, RevisionStatus
 from serinus.core.notifications import enrolled, newest_number, receivers_of
 from serinus.core.plan import Move, Note
+from serinus.core.platform.standing import standing
 from serinus.core.rollout.situation import Situation
 
 HISTORY_LENGTH = 20
@@ -42,10 +43,11 @@ def move(s: Situation, telling: Telling, **changes: Any) -> Move:
 
     Receivers of notifications that are named now, and were not at the last move, are told from this one on.
     """
+    policies = standing(s.observation.governed, s.status.policies)
     kept = {
         "moves": s.status.moves + 1,
         "history": history_with(telling, s.status, s.now),
-        "notified": enrolled(s.status, receivers_of(s.observation.deployment)),
+        "notified": enrolled(s.status, receivers_of(s.observation.deployment, policies)),
     }
     status: ModelDeploymentStatus = s.status.model_copy(update={**kept, **changes})
     return Move(status, (note_of(telling),))
