@@ -148,7 +148,7 @@ def test_a_container_that_is_never_ready_gets_no_traffic_and_is_rolled_back_at_t
     model = models["never-ready"]
     candidate, message = rolled_back_at_the_deadline(model)
     assert f"pod {NAME}-{candidate}-" in message
-    assert "the container runs, and the readiness probe fails" in message
+    assert "the container runs, and its readiness probe, GET /readyz on port 3000, fails" in message
     assert_it_never_had_traffic(model, candidate)
 
 

@@ -22,7 +22,7 @@ from serinus.kube.client import HttpCluster, open_cluster
 from serinus.kube.credentials import from_kubeconfig, open_session
 from serinus.kube.informers import Informer
 from serinus.kube.observation import only_what_is_observed
-from serinus.kube.ownership import is_booked, only_whether_booked
+from serinus.kube.ownership import changed_by, is_booked, only_whether_booked
 from tests.integration.conftest import Kubectl
 from tests.integration.second_api_server import SecondApiServer
 from tests.integration.test_cluster_contract import of, service, version
@@ -228,12 +228,15 @@ async def test_what_the_cache_knows_of_the_books_saves_calls_and_never_leaves_wh
             assert await applied(81) == ["GET", "PATCH", "PATCH"]
             assert await applied(82) == ["PATCH"]
             assert await applied(83) == ["PATCH"]
+            assert changed_by(seen()) == ""
 
             edit = {"spec": {"selector": {"app": "other"}}}
             assert kubectl("patch", "-n", namespace, "service/iris", "-p", json.dumps(edit)).returncode == 0
             await eventually(lambda: seen()["spec"].get("selector", {}).get("app") == "other")
+            assert changed_by(seen()) == "kubectl-patch", "so that it can be told who did it"
             assert await applied(84) == ["GET", "PATCH", "PATCH"]
             assert "app" not in seen()["spec"]["selector"]
+            assert changed_by(seen()) == ""
             assert await applied(85) == ["PATCH"]
 
 

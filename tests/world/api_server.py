@@ -134,7 +134,7 @@ class ApiServer:
     async def apply(
         self, kind: Kind, namespace: str, manifest: Any, resource_version: str, *, booked: bool = False
     ) -> dict[str, Any]:
-        del booked  # nobody else's fields are kept here: every spec is ours
+        del booked  # nobody else's fields are kept: every spec is ours, and nobody else is named as a writer of it
         lost = await self._called(kind.kind)
         name = manifest["metadata"]["name"]
         existing = self._existing(kind.kind, namespace, name, resource_version)
@@ -145,6 +145,7 @@ class ApiServer:
         for path in _IMMUTABLE.get(kind.kind, ()):
             if _value(merged, path) != _value(existing, path):
                 raise Rejected(f"{kind.kind} {namespace}/{name} is invalid: {'.'.join(path)}: field is immutable")
+        merged["metadata"].pop("managedFields", None)
         self._owned[uid] = _named(manifest)
         changed = self._replace(existing, merged)
         return self._committed("apply", kind, name, changed, lost)

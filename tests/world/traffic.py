@@ -23,6 +23,9 @@ class Behaviour:
     slow_share: float = 0.0
     crash_every_seconds: float | None = None
     trouble: str | None = None
+    """With what its container ended last."""
+    waits_for: tuple[str, str] | None = None
+    """Reason and message of what keeps its container from starting, as the kubelet says it."""
 
 
 @dataclass(frozen=True)

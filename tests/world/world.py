@@ -131,6 +131,8 @@ class World:
     jobs: dict[str, JobBehaviour] = field(default_factory=dict)
     """By image of the revision that they try; others take 5 s and succeed."""
     gateway_accepts: bool = True
+    absent_gateways: frozenset[str] = frozenset()
+    """Names under which there is no Gateway: no controller answers for them."""
     gateway_delay_seconds: float = 1
     room: int | None = None
     """Pods for which the cluster has nodes; None: for all."""
@@ -722,12 +724,17 @@ class World:
                 self._counters[name] = PodCounters()
             homeless = behaviour.unschedulable or not known.has_node
             ready = age >= behaviour.startup_seconds and not behaviour.never_ready and not homeless
-            shows = (ready, known.started, behaviour.trouble, homeless, behaviour.startup_seconds)
+            shows = (ready, known.started, behaviour.trouble, behaviour.waits_for, homeless, behaviour.startup_seconds)
             if shows == known.shown:
                 continue
             known.shown = shows
             status = _pod_status(
-                known.scheduled, known.started, ready=ready, restarts=known.restarts, trouble=behaviour.trouble
+                known.scheduled,
+                known.started,
+                ready=ready,
+                restarts=known.restarts,
+                trouble=behaviour.trouble,
+                waits_for=behaviour.waits_for,
             )
             if ready:
                 since = known.started + timedelta(seconds=behaviour.startup_seconds)
@@ -818,7 +825,8 @@ class World:
                 }
                 for kind in ("Accepted", "ResolvedRefs")
             ]
-            parents = [{"parentRef": ref, "conditions": conditions} for ref in route["spec"]["parentRefs"]]
+            answered = [ref for ref in route["spec"]["parentRefs"] if ref["name"] not in self.absent_gateways]
+            parents = [{"parentRef": ref, "conditions": conditions} for ref in answered]
             if route.get("status") != {"parents": parents}:
                 self.api.edit(
                     "HTTPRoute", NAMESPACE, metadata["name"], lambda m, p=parents: m.update(status={"parents": p})
@@ -946,7 +954,13 @@ def spec_of(image: str, **sections: Any) -> dict[str, Any]:
 
 
 def _pod_status(
-    scheduled: datetime, started: datetime, *, ready: bool, restarts: int, trouble: str | None
+    scheduled: datetime,
+    started: datetime,
+    *,
+    ready: bool,
+    restarts: int,
+    trouble: str | None,
+    waits_for: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": "model",
@@ -954,6 +968,9 @@ def _pod_status(
         "ready": ready,
         "state": {"running": {"startedAt": format_instant(started)}},
     }
+    if waits_for and not ready:
+        reason, message = waits_for
+        container["state"] = {"waiting": {"reason": reason, "message": message}}
     if trouble and not ready:
         container["lastState"] = {"terminated": {"reason": trouble, "exitCode": 137}}
     return {

@@ -346,6 +346,8 @@ class Happening(StrEnum):
     """An action by annotation did nothing; the message says why."""
     POLICY_GONE = "PolicyGone"
     """A policy does not hold for it any more; the message says what it gave. An Event only."""
+    PUT_BACK = "PutBack"
+    """Somebody changed or deleted an object by which the model serves, and it was put back. An Event only."""
     STATUS_RECOVERED = "StatusRecovered"
     """The status was lost or out of date, and was put right from what the objects say."""
     STALLED = "Stalled"

@@ -18,6 +18,7 @@ from serinus.api.status import MetricStatus, ModelDeploymentStatus, RevisionStat
 from serinus.core import render
 from serinus.core.conditions import Stall, conditions, selector
 from serinus.core.due import JUDGING_PHASES
+from serinus.core.meddling import meddled_with
 from serinus.core.notifications import brought_forward
 from serinus.core.observation import Observation
 from serinus.core.obstacles import obstacle_to
@@ -70,7 +71,8 @@ def decide(observation: Observation) -> Plan:
         # Told first: the refused write would stand before it again.
         return Plan(Realise((), changed, notes), s.now, urgent)
     wake_at = min((at for at in (later, None if hands_off else _wake_at(s)) if at is not None), default=None)
-    return Plan(Realise(() if hands_off else intents(s), changed, notes), wake_at, urgent)
+    missing = () if hands_off else intents(s)
+    return Plan(Realise(missing, changed, (*notes, *meddled_with(s, missing))), wake_at, urgent)
 
 
 def _news_of(s: Situation, obstacle: Stall | None) -> tuple[Note, ...]:

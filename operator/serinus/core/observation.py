@@ -131,6 +131,8 @@ class ChildObject:
     """The fence: `status.moves` when it was last written by Serinus."""
     booked: bool = False
     """Whether its spec is known to be booked as applied by Serinus: then one call changes it."""
+    changed_by: str = ""
+    """The client that changed its spec after Serinus wrote it last, as it called itself; empty where nobody did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,13 @@ from serinus.core.observation import (
     RouteState,
 )
 from serinus.core.plan import Manifest
-from serinus.kube.ownership import is_booked, without_managed_fields
+from serinus.kube.ownership import changed_by, is_booked, without_managed_fields
 
 _PARENT_DEFAULTS: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "sectionName": None, "port": None}
 _ROUTE_CONDITIONS: Final = ("Accepted", "ResolvedRefs")
 _UNREMARKABLE_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
+_IMAGE_WAITS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_IMAGE_CURE: Final = "; correct serving.image, or serving.imagePullSecrets where the registry asks who pulls"
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _LONGEST_MESSAGE: Final = 500
 
@@ -60,7 +62,7 @@ def observe_children(
     """
     ours = [manifest for manifest in objects if controller_uid(manifest) == uid]
     replica_sets = [manifest for manifest in ours if manifest["kind"] == REPLICA_SET.kind]
-    owners = {manifest["metadata"]["uid"] for manifest in replica_sets}
+    owners = {manifest["metadata"]["uid"]: _port(manifest) for manifest in replica_sets}
     states = [state for manifest in replica_sets if (state := replica_set_state(name, manifest)).revision]
     route = next((manifest for manifest in ours if _is(manifest, HTTP_ROUTE.kind, name)), None)
     service = next((manifest for manifest in ours if _is(manifest, SERVICE.kind, name)), None)
@@ -68,7 +70,9 @@ def observe_children(
         objects={(manifest["kind"], manifest["metadata"]["name"]): child_object(manifest) for manifest in ours},
         replica_sets={state.revision: state for state in states},
         endpoints=_ready_endpoints(ours, endpoint_slices),
-        pods=tuple(pod_state(pod) for pod in pods if controller_uid(pod) in owners and _revision(pod)),
+        pods=tuple(
+            pod_state(pod, owners[owner]) for pod in pods if (owner := controller_uid(pod)) in owners and _revision(pod)
+        ),
         route=route_state(name, route) if route is not None else None,
         jobs=_jobs(ours, preflight_pods),
         stable_selector=(service.get("spec", {}).get("selector") or {}) if service is not None else None,
@@ -97,6 +101,7 @@ def child_object(manifest: Manifest) -> ChildObject:
         resource_version=metadata["resourceVersion"],
         moves=int(moves) if moves.isascii() and moves.isdigit() and len(moves) < 19 else 0,
         booked=is_booked(manifest),
+        changed_by=changed_by(manifest),
     )
 
 
@@ -127,8 +132,8 @@ def has_lost_pods(before: Manifest, after: Manifest) -> bool:
     return bool(ready < was_ready and ready < after["spec"].get("replicas", 1))
 
 
-def pod_state(pod: Manifest) -> PodState:
-    """The pod's readiness, restarts and, where it is not ready, its own words for why."""
+def pod_state(pod: Manifest, port: int | None = None) -> PodState:
+    """The pod's readiness, restarts and, where it is not ready, its own words for why; `port` is that of its probes."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     conditions = status.get("conditions")
     ready, scheduled = _condition(conditions, "Ready"), _condition(conditions, "PodScheduled")
@@ -142,7 +147,7 @@ def pod_state(pod: Manifest) -> PodState:
         scheduled_at=_instant(scheduled.get("lastTransitionTime")) if scheduled and _is_true(scheduled) else None,
         started_at=_started_at(container),
         restarts=container.get("restartCount", 0),
-        trouble=None if is_ready else _trouble(status),
+        trouble=None if is_ready else _trouble(status, port),
         deleting=metadata.get("deletionTimestamp") is not None,
         ended=status.get("phase") in _ENDED,
         image_id=container.get("imageID", ""),
@@ -290,7 +295,14 @@ def _is_ready_endpoint(endpoint: Mapping[str, Any]) -> bool:
     return ready is not False and bool((endpoint.get("targetRef") or {}).get("uid"))
 
 
-def _trouble(status: Mapping[str, Any]) -> str | None:
+def _port(replica_set: Manifest) -> int | None:
+    """The port that the model's container serves on, which probes and Services use."""
+    containers = ((replica_set.get("spec") or {}).get("template", {}).get("spec") or {}).get("containers") or ()
+    model = next((each for each in containers if each.get("name") == CONTAINER), {})
+    return next((each.get("containerPort") for each in model.get("ports") or ()), None)
+
+
+def _trouble(status: Mapping[str, Any], port: int | None) -> str | None:
     """Why a pod is not ready: the first cause in the order in which a pod comes up."""
     if status.get("phase") == "Failed" or status.get("reason"):  # evicted, node lost, deadline
         return _words(status.get("reason") or "Failed", status.get("message"))
@@ -299,15 +311,27 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
         return _words(scheduled.get("reason") or "Unschedulable", scheduled.get("message"))
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         if words := _container_trouble(container):
-            model = container.get("name") == CONTAINER
-            return _short(words if model else f"container {container.get('name')}: {words}")
+            if container.get("name") != CONTAINER:
+                return _short(f"container {container.get('name')}: {words}")
+            cure = _IMAGE_CURE if _waits_for_image(container) else ""
+            return _short(words, len(cure)) + cure
     container = _container(status, CONTAINER)
     if "running" in (container.get("state") or {}):
-        stage = "the readiness probe fails" if container.get("started") else "the startup probe has not succeeded yet"
+        asked = "GET /readyz" + (f" on port {port}" if port is not None else "")
+        stage = (
+            f"its readiness probe, {asked}, fails"
+            if container.get("started")
+            else f"its startup probe, {asked}, has not succeeded yet: the model is "
+            "still loading, or listens on another port than serving.port"
+        )
         last = (container.get("lastState") or {}).get("terminated")
         ended = f"; it last ended with {_end(last)}" if last else ""
         return _short(f"NotReady: the container runs, and {stage}{ended}")
     return None
+
+
+def _waits_for_image(container: Mapping[str, Any]) -> bool:
+    return ((container.get("state") or {}).get("waiting") or {}).get("reason") in _IMAGE_WAITS
 
 
 def _container_trouble(container: Mapping[str, Any]) -> str | None:
@@ -333,8 +357,10 @@ def _words(reason: str, message: object) -> str:
     return _short(f"{reason}: {message}" if message else reason)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"
+def _short(text: str, beside: int = 0) -> str:
+    """Cut, so that it has room beside so many other characters."""
+    longest = _LONGEST_MESSAGE - beside
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _started_at(container: Mapping[str, Any]) -> datetime | None:
@@ -380,8 +406,8 @@ def _parent_state(
     problems = [_parent_problem(answer, generation, gateway) for answer in answered]
     if not problems:
         message = (
-            f"{gateway} has not answered the route: look whether it exists, has a running controller, "
-            f"and allows routes from namespace {namespace}"
+            f"{gateway} has not answered the route: look whether traffic.gateway.parentRefs names one that exists, "
+            f"whether its controller runs, and whether it allows routes from namespace {namespace}"
         )
         return ParentState(accepted=False, message=message, carries=False)
     # Several controllers may answer for one parent; one that carries the route is enough.

@@ -100,13 +100,22 @@ def without_managed_fields(manifest: dict[str, Any]) -> Manifest:
 def only_whether_booked(kind: Kind, manifest: dict[str, Any]) -> Manifest:
     """The object without `metadata.managedFields`, which are most of its size: an empty list says it is booked as ours.
 
-    For the caches of kinds that are applied again and again, where to look it up each time would double the calls.
+    For the caches of kinds that are applied again and again, where to look it up each time would double the calls. Of
+    who changed its spec after us, as people do by hand, the name and the time stay (`changed_by`).
     """
     metadata = dict(manifest["metadata"])
     fields = metadata.pop("managedFields", None) or ()
     if any(map(_is_applied_by_us, fields)) and booked_as_apply(kind, fields) is None:
         metadata["managedFields"] = []
+    elif (changed := _changed_after_us(fields)) is not None:
+        metadata["managedFields"] = [{"manager": changed["manager"], "time": changed["time"], "fieldsV1": {_SPEC: {}}}]
     return {**manifest, "metadata": metadata}
+
+
+def changed_by(manifest: Manifest) -> str:
+    """Who changed the spec of an object after Serinus wrote it last; empty where that is not known, or nobody."""
+    changed = _changed_after_us(manifest["metadata"].get("managedFields") or ())
+    return str(changed["manager"]) if changed is not None else ""
 
 
 def only_who_asked(manifest: dict[str, Any]) -> Manifest:
@@ -128,6 +137,15 @@ def _of_our_annotations(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def is_booked(manifest: Manifest) -> bool:
     """Whether a cached object is known to be booked as ours."""
     return bool(manifest["metadata"].get("managedFields") == [])
+
+
+def _changed_after_us(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The entry of who changed the spec last, if no write of ours is later. Times are in whole seconds."""
+    of_spec = [each for each in entries if _SPEC in (each.get("fieldsV1") or {}) and not each.get("subresource")]
+    ours = max((str(each.get("time", "")) for each in of_spec if each.get("manager") == FIELD_MANAGER), default="")
+    others = [each for each in of_spec if each.get("manager") != FIELD_MANAGER and {"manager", "time"} <= each.keys()]
+    newest = max(others, key=lambda each: str(each["time"]), default=None)
+    return newest if newest is not None and str(newest["time"]) >= ours else None
 
 
 def _is_applied_by_us(entry: Mapping[str, Any]) -> bool:

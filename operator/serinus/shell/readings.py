@@ -44,6 +44,9 @@ Prometheus has to find it first.
 """
 MOST_JUDGES = 10_000
 """Metrics of rollouts whose evaluation continues the last one; what is beyond is evaluated from the beginning."""
+LONGEST_QUESTION = 300
+"""Characters of a query that a sentence quotes at most; `query` in status has all of it."""
+_UNHEARD = frozenset({MissingReason.EMPTY, MissingReason.CANDIDATE_SILENT})
 LONGEST_SERIES = 2000
 """Points of a grid at most: a longer window is read on a wider grid (Prometheus refuses more than 11,000)."""
 
@@ -173,7 +176,7 @@ class EvidenceReader:
             # It has its say in the steps in which the two are compared; without such a step nothing is passed over.
             policy = replace(policy, mode=MetricMode.OBSERVE if request.compared_later else policy.mode)
         verdict = self.judges.of(deployment, policy).judge(candidate, stable, circumstances)
-        return replace(verdict, query=self.source.query(question))
+        return _with_question(verdict, self.source.query(question))
 
     async def _reading(
         self,
@@ -231,6 +234,16 @@ class EvidenceReader:
         while length / step > LONGEST_SERIES:
             step *= 2
         return Grid(anchor=window.start.timestamp(), step_seconds=step)
+
+
+def _with_question(verdict: MetricVerdict, query: str) -> MetricVerdict:
+    """The verdict with what was asked; in its sentence too, where what is missing may be due to the question itself."""
+    message = verdict.message
+    unheard = isinstance(verdict.verdict, Missing) and verdict.verdict.reason in _UNHEARD
+    if unheard and query and query not in message:
+        asked = query if len(query) <= LONGEST_QUESTION else f"{query[: LONGEST_QUESTION - 1]}…"
+        message = f"{message} Asked was {asked}"
+    return replace(verdict, query=query, message=message)
 
 
 def _pod_starts(pods: Iterable[PodState], now: float, fresh_seconds: float) -> tuple[PodStart, ...]:

@@ -210,6 +210,7 @@ def test_a_pod_whose_containers_have_ended_for_good_is_marked(phase: str, ended:
     assert pod_state(pod(phase=phase)).ended is ended
 
 
+IMAGE_CURE = "; correct serving.image, or serving.imagePullSecrets where the registry asks who pulls"
 TROUBLE = {
     "the scheduler finds no node": (
         {
@@ -221,11 +222,11 @@ TROUBLE = {
     ),
     "the image can't be pulled": (
         {"containerStatuses": [model({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling x"}})]},
-        "ImagePullBackOff: Back-off pulling x",
+        f"ImagePullBackOff: Back-off pulling x{IMAGE_CURE}",
     ),
     "the image must be on the node and is not": (
         {"containerStatuses": [model({"waiting": {"reason": "ErrImageNeverPull", "message": "not present"}})]},
-        "ErrImageNeverPull: not present",
+        f"ErrImageNeverPull: not present{IMAGE_CURE}",
     ),
     "the container keeps failing": (
         {
@@ -253,11 +254,14 @@ TROUBLE = {
     ),
     "the model is still loading": (
         {"containerStatuses": [model({"running": {"startedAt": T1}}, started=False)]},
-        "NotReady: the container runs, and the startup probe has not succeeded yet",
+        (
+            "NotReady: the container runs, and its startup probe, GET /readyz, has not succeeded yet: the model is "
+            "still loading, or listens on another port than serving.port"
+        ),
     ),
     "readiness fails": (
         {"containerStatuses": [model({"running": {"startedAt": T1}}, started=True)]},
-        "NotReady: the container runs, and the readiness probe fails",
+        "NotReady: the container runs, and its readiness probe, GET /readyz, fails",
     ),
     "the pod was evicted": (
         {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."},
@@ -284,6 +288,15 @@ def test_words_of_any_length_are_cut():
 
     assert trouble is not None
     assert len(trouble) == 500
+    assert trouble.endswith(IMAGE_CURE), "what to do is not cut"
+
+
+def test_a_pod_whose_probes_fail_names_the_port_that_they_ask():
+    template = {"spec": {"containers": [{"name": "model", "ports": [{"name": "http", "containerPort": 3001}]}]}}
+    ours = replica_set() | {"spec": {"replicas": 4, "template": template}}
+    starting = pod(containerStatuses=[model({"running": {"startedAt": T1}}, started=False)])
+    (state,) = observe_children("fraud", "deployment-uid", [ours], [starting]).pods
+    assert "GET /readyz on port 3001" in (state.trouble or "")
 
 
 def test_what_an_informer_keeps_of_a_pod_is_enough():

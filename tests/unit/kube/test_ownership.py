@@ -8,6 +8,7 @@ from serinus.api.deployment import ObjectMeta
 from serinus.api.kinds import AUTOSCALER, CONTROLLER_REVISION, HTTP_ROUTE, REPLICA_SET, SERVICE
 from serinus.kube.ownership import (
     booked_as_apply,
+    changed_by,
     is_booked,
     only_whether_booked,
     only_who_asked,
@@ -105,6 +106,25 @@ def test_the_caches_keep_of_the_books_only_whether_they_are_in_order():
     assert not is_booked(kept(entry("serinus", "Update", PORT)))
     assert not is_booked(kept())
     assert kept(entry("serinus", "Update", PORT))["metadata"] == {"name": "iris"}
+
+
+def test_who_changed_the_spec_after_us_is_known_in_the_caches_too():
+    def seen(*fields: dict[str, Any]) -> tuple[str, str]:
+        manifest = {"kind": "Service", "metadata": {"name": "iris", "managedFields": list(fields)}, "spec": {}}
+        kept = dict(only_whether_booked(SERVICE, manifest))
+        assert len(str(kept)) < 200
+        return changed_by(manifest), changed_by(kept)
+
+    at = "2026-03-01T12:00:{:02}Z".format
+    ours = entry("serinus", "Update", PORT) | {"time": at(10)}
+    theirs = entry("kubectl-edit", "Update", PORT)
+    assert seen(ours, theirs | {"time": at(11)}) == ("kubectl-edit", "kubectl-edit")
+    assert seen(ours, theirs | {"time": at(10)}) == ("kubectl-edit", "kubectl-edit"), "in the same second"
+    assert seen(ours, theirs | {"time": at(9)}) == ("", ""), "we have written since"
+    assert seen(ours, entry("helm", "Update", LABEL) | {"time": at(11)}) == ("", ""), "labels of theirs"
+    assert seen(ours, entry("gateway", "Update", PORT, "status") | {"time": at(11)}) == ("", "")
+    assert seen(ours, theirs) == ("", ""), "nobody knows when"
+    assert seen() == ("", "")
 
 
 def service(selected: str = "a", port: int = 80, **filled_in: Any) -> dict[str, Any]:

@@ -120,3 +120,16 @@ async def test_where_nothing_served_before_there_is_nothing_to_ask():
     survey = replace(SURVEY, revision=None)
     found = await EvidenceReader(listener, 5.0).read(deployment(perSlice="country"), replace(REQUEST, survey=survey))
     assert (listener.surveyed, found.slices[0].values) == ([], ())
+
+
+class Labelled(Listener):
+    """A source with a question that nothing answers."""
+
+    def query(self, _):
+        return 'requests_total{namespace="prod",pod=~"fraud-2222222222-.+"}'
+
+
+async def test_a_metric_that_nobody_reports_quotes_the_question():
+    found = await EvidenceReader(Labelled(), 5.0).read(deployment(), REQUEST)
+    assert found.verdicts[0].message.endswith(f"Asked was {Labelled().query(None)}")
+    assert found.verdicts[0].query == Labelled().query(None)

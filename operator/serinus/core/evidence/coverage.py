@@ -84,7 +84,9 @@ def _silence(candidate: Counters, stable: Counters | None, now: float, stale_aft
     newest = max((each.samples[-1].at for each in series if each.samples), default=None)
     if newest is None:
         return Missing(
-            MissingReason.EMPTY, "No pod has reported since the evidence began. Check that the pods are scraped."
+            MissingReason.EMPTY,
+            "No pod has reported since the evidence began. Check that the pods are scraped, and that Prometheus knows "
+            "them by these labels (prometheus.labels of the operator, or labels of the metric).",
         )
     return Missing(
         MissingReason.TOO_OLD,

@@ -222,7 +222,7 @@ def _another_step(s: Situation, asked: _Asked) -> str | None:
     if not asked.step:
         return f"it has to name the step: {s.candidate}/{s.rollout.step}"
     if s.candidate != asked.revision:
-        return "it means another revision"
+        return f"it means another revision; for the one in this step it is {s.candidate}/{s.rollout.step}"
     return None if s.rollout.step == asked.step else f"the rollout is in another step, {s.rollout.step}"
 
 
