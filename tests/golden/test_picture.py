@@ -20,7 +20,7 @@ PICTURE = Path(__file__).parents[2] / "docs" / "images" / "rollout.svg"
 TREES = Path(__file__).parent / "trees"
 SHOWN = (("holding", "01:01"), ("rollback", "02:11"))
 """Stories, and the moments in them: one under judgement, one rolled back."""
-WIDTH = 118
+WIDTH = 114
 
 
 def drawn() -> str:

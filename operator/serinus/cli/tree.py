@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -171,8 +172,13 @@ def needed(line: MetricLine) -> str:
     return f"about {line.needed:,} more requests{rate}"
 
 
-def _line(label: str, text: str, style: str = "") -> Text:
-    return styled((f"{label:<{_LABEL}}", "dim"), (text, style))
+def _line(label: str, text: str, style: str = "") -> Table:
+    """A label, and beside it a text that stays there when a terminal wraps it."""
+    line = Table.grid()
+    line.add_column(width=_LABEL)
+    line.add_column()
+    line.add_row(styled((label, "dim")), styled((text, style)))
+    return line
 
 
 def _percent(value: float) -> str:

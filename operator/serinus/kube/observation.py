@@ -298,8 +298,8 @@ def _is_ready_endpoint(endpoint: Mapping[str, Any]) -> bool:
 def _port(replica_set: Manifest) -> int | None:
     """The port that the model's container serves on, which probes and Services use."""
     containers = ((replica_set.get("spec") or {}).get("template", {}).get("spec") or {}).get("containers") or ()
-    model = next((each for each in containers if each.get("name") == CONTAINER), {})
-    return next((each.get("containerPort") for each in model.get("ports") or ()), None)
+    ports = (port for each in containers if each.get("name") == CONTAINER for port in each.get("ports") or ())
+    return next((int(port["containerPort"]) for port in ports), None)
 
 
 def _trouble(status: Mapping[str, Any], port: int | None) -> str | None:
