@@ -61,7 +61,7 @@ def test_the_page_names_every_health_and_action_as_they_are() -> None:
         *("Healthy", "Progressing", "Suspended", "Degraded"),
         *("Current", "InProgress", "Failed"),
     }
-    menu = re.search(r"offers what means something.*?They do", PAGE, re.DOTALL)
+    menu = re.search(r"offers what makes sense.*?They set", PAGE, re.DOTALL)
     assert menu is not None
     assert set(re.findall(r"`([a-z-]+)`", menu[0])) == set(argo_cd.SCRIPTS)
     assert set(re.findall(rf"action/{GROUP}/{MODEL_DEPLOYMENT.kind}/([a-z-]+)", PAGE)) <= set(argo_cd.SCRIPTS)
