@@ -21,6 +21,7 @@ from serinus.api.kinds import (
     Kind,
 )
 from serinus.api.policy import Policy
+from serinus.api.traffic import GatewayTraffic
 from serinus.core.addresses import TakenAddress
 from serinus.core.configuration import (
     NOT_ALLOWED,
@@ -33,6 +34,7 @@ from serinus.core.configuration import (
     configuration,
     references,
 )
+from serinus.core.listeners import refusing_gateway
 from serinus.core.observation import Capabilities, Children
 from serinus.kube.observation import observe_children
 from serinus.kube.policies import holds_in, labels_of
@@ -149,6 +151,11 @@ class Caches:
         for (_, *owner), each in routes.items():
             index.put_route((owner[0], owner[1]), each)
         return index.taken(key)
+
+    def refusing_gateway(self, key: Key, gateway: GatewayTraffic) -> str | None:
+        """Which Gateway of its spec is known not to let its route in: all are seen, and its namespace has its name."""
+        labels = labels_of(key[0], None)
+        return refusing_gateway(gateway.parent_refs, key[0], labels, self.capabilities().gateways, lambda _: True)
 
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""

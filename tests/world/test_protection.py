@@ -448,10 +448,10 @@ def test_a_resource_whose_route_every_gateway_refuses_is_not_available() -> None
 
 
 def test_a_resource_whose_route_no_gateway_has_ever_answered_is_not_available() -> None:
-    """A gateway that does not exist carries no request, though pods are ready."""
+    """A gateway without a controller carries no request, though pods are ready."""
     world = serving()
     world.gateway_delay_seconds = 3600
-    elsewhere = {"gateway": {"parentRefs": [{"name": "not-there"}], "hostnames": ["b.example"]}}
+    elsewhere = {"gateway": {"parentRefs": [{"name": "other"}], "hostnames": ["b.example"]}}
     world.deploy(spec_of("model:1", traffic=elsewhere))
     world.run(30)
     assert world.condition("Available") == ("False", "RouteNotAccepted")

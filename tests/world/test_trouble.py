@@ -310,6 +310,9 @@ class _Frozen:
     def taken_address(self, _: object) -> None:
         return None
 
+    def refusing_gateway(self, _: object, gateway: object) -> None:
+        return None
+
     def configuration(self, _: object) -> None:
         return None
 

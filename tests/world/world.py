@@ -51,6 +51,7 @@ _LOOP = asyncio.new_event_loop()
 atexit.register(_LOOP.close)
 ABLE = GatewayState("example.com/gateway", "public", frozenset(GatewayFeature))
 """A gateway that is known to do all that a rollout may ask of it."""
+GATEWAYS = {("gateways", "public"): ABLE, (NAMESPACE, "other"): ABLE}
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class World:
     """Of the operator's caches, all the time."""
     clock_offset: timedelta = timedelta(0)
     """How far the operator's clock is ahead."""
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(gateways={("gateways", "public"): ABLE}))
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(gateways=GATEWAYS))
     now: datetime = START
     api: ApiServer = field(default_factory=ApiServer)
     prometheus: Prometheus = field(default_factory=Prometheus)

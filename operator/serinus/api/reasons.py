@@ -113,7 +113,7 @@ class Reason(StrEnum):
     EVIDENCE_MISSING = "EvidenceMissing"
     """A metric can't be read, so that the hold stands still."""
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
-    """The gateway has not accepted the route, or (Stalled) the cluster has no HTTPRoute kind."""
+    """The gateway has not accepted the route, or (Stalled) is known not to let it in, or there is no HTTPRoute kind."""
     PODS_UNSCHEDULABLE = "PodsUnschedulable"
     """Pods of the candidate wait for a node."""
     PODS_NOT_READY = "PodsNotReady"

@@ -22,7 +22,7 @@ CURES: Final = {
     Reason.NO_METRIC_SOURCE: "set the chart's prometheus.url, or use rollout.blueGreen or analysis: {disabled: true}",
     Reason.NO_CUSTOM_METRICS: "install an adapter for custom metrics, or set scaling.autoscaling.targetCpuPercent",
     Reason.GATEWAY_FEATURE_UNKNOWN: "take out the step that the message names, or name a gateway that can do it",
-    Reason.ROUTE_NOT_ACCEPTED: "install the CRDs of the Gateway API, or take traffic.gateway out",
+    Reason.ROUTE_NOT_ACCEPTED: "correct traffic.gateway as the message says; without the kind, install the Gateway API",
     Reason.NAME_TAKEN: "delete the object that the message names, or annotate it serinus.dev/adopt={name}",
     Reason.ADDRESS_TAKEN: "give this model or the one that the message names another hostname or pathPrefix",
     Reason.CONFIGURATION_MISSING: "create the ConfigMap or Secret that the message names, or make it optional",

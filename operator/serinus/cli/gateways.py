@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import typer
 
@@ -25,6 +25,7 @@ from serinus.cli.offline import Files, parsed
 from serinus.cli.outcome import ExitCode
 from serinus.cli.terminal import harmless
 from serinus.core.gateways import unknown_feature
+from serinus.core.listeners import admits
 from serinus.core.plan import Manifest
 from serinus.core.traffic import planned_steps
 from serinus.kube.gateways import gateway_states, only_its_features, only_what_is_known
@@ -149,7 +150,12 @@ def _of_listeners(
     if not listeners:
         yield Check(False, f"{name} has no listener for HTTP or HTTPS here")
         return
-    admitting = [each for each in listeners if _admits(each, gateway, home, labels)]
+    its_namespace = gateway["metadata"].get("namespace", "")
+    admitting = [
+        each
+        for each in listeners
+        if admits((each.get("allowedRoutes") or {}).get("namespaces"), its_namespace, home, labels)
+    ]
     if not admitting:
         yield Check(False, f"{name} lets in no routes from namespace {home}: see allowedRoutes of its listeners")
         return
@@ -160,39 +166,6 @@ def _of_listeners(
         else:
             there = ", ".join(str(each.get("hostname")) for each in admitting)
             yield Check(False, f"{name} does not serve {hostname}: its listeners are for {there}")
-
-
-def _admits(listener: Mapping[str, Any], gateway: Manifest, home: str, labels: Mapping[str, str]) -> bool:
-    namespaces = (listener.get("allowedRoutes") or {}).get("namespaces") or {}
-    match namespaces.get("from", "Same"):
-        case "All":
-            return True
-        case "Selector":
-            return _selects(namespaces.get("selector") or {}, labels)
-        case "Same":
-            return bool(gateway["metadata"].get("namespace") == home)
-        case _:
-            return False
-
-
-def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector of Kubernetes holds."""
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_holds(each, labels) for each in selector.get("matchExpressions") or ())
-
-
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(expression.get("key", "")), expression.get("values") or ()
-    match expression.get("operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case _:
-            return value is None
 
 
 def _covers(listener: str | None, hostname: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from serinus.api.gateways import GatewayFeature
 from serinus.api.traffic import GatewayReference
@@ -57,6 +57,8 @@ class GatewayState:
     features: frozenset[GatewayFeature] = frozenset()
     listeners: Mapping[str, str] = field(default_factory=dict)
     """Hostname by name of each listener; empty where it answers to any."""
+    allowed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`allowedRoutes.namespaces` by name of each listener that has it."""
 
 
 def known_features(controller: str, published: Collection[str], overrules: Overrules) -> frozenset[GatewayFeature]:

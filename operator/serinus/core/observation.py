@@ -266,6 +266,8 @@ class Observation:
     """Why what the spec asks for is not known, so that nothing begins or advances."""
     taken: TakenAddress | None = None
     """An address that the spec asks for, and that another resource has."""
+    refusing_gateway: str | None = None
+    """Which gateway of the spec is known not to let the route in, and why."""
     notified: Mapping[str, int] = field(default_factory=dict)
     """By receiver, the number of the newest entry of the history that it has been told of, where status may not know
     it yet."""

@@ -33,7 +33,14 @@ def obstacle_to(s: Situation) -> Stall | None:
         return outside
     if refusal is not None:
         return Stall(refusal.reason, refusal.message)
-    return _unknown_content(s) or _taken_address(s) or _missing_capability(s) or _unknown_feature(s) or _reserved(s)
+    return (
+        _unknown_content(s)
+        or _taken_address(s)
+        or _missing_capability(s)
+        or _refusing_gateway(s)
+        or _unknown_feature(s)
+        or _reserved(s)
+    )
 
 
 def _unknown_content(s: Situation) -> Stall | None:
@@ -46,6 +53,13 @@ def _taken_address(s: Situation) -> Stall | None:
     if taken is None or s.spec.traffic.gateway is None:
         return None
     return Stall(Reason.ADDRESS_TAKEN, f"traffic.gateway: {taken}")
+
+
+def _refusing_gateway(s: Situation) -> Stall | None:
+    if s.refusing_gateway is None:
+        return None
+    message = f"traffic.gateway: {s.refusing_gateway}; until then requests come in where they did before"
+    return Stall(Reason.ROUTE_NOT_ACCEPTED, message)
 
 
 def _status_lost(s: Situation) -> Stall | None:

@@ -6,6 +6,7 @@ Called by the caches of the shell, whose informers keep of both kinds only what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from serinus.api.kinds import GATEWAY, GATEWAY_CLASS
@@ -16,10 +17,14 @@ _IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion")
 
 
 def only_what_is_known(gateway: dict[str, Any]) -> Manifest:
-    """The part of a Gateway that is read here: its class, and where its listeners answer."""
+    """The part of a Gateway that is read here: its class, where its listeners answer, and whose routes they let in."""
     spec = gateway.get("spec") or {}
     listeners = [
-        {"name": str(each.get("name", "")), "hostname": str(each.get("hostname") or "").lower()}
+        {
+            "name": str(each.get("name", "")),
+            "hostname": str(each.get("hostname") or "").lower(),
+            "allowed": (each.get("allowedRoutes") or {}).get("namespaces") or {},
+        }
         for each in spec.get("listeners") or ()
     ]
     return {
@@ -62,10 +67,11 @@ def gateway_states(
         metadata, class_name = gateway["metadata"], gateway["spec"]["gatewayClassName"]
         found = of_class.get(class_name)
         listeners = {each["name"]: each["hostname"] for each in gateway["spec"]["listeners"]}
-        state = GatewayState(None, class_name, listeners=listeners)
+        allowed = {each["name"]: each["allowed"] for each in gateway["spec"]["listeners"] if each["allowed"]}
+        state = GatewayState(None, class_name, listeners=listeners, allowed=allowed)
         if found is not None:
             controller, published = found["spec"]["controllerName"], found["status"]["supportedFeatures"]
-            state = GatewayState(controller, class_name, known_features(controller, published, overrules), listeners)
+            state = replace(state, controller=controller, features=known_features(controller, published, overrules))
         states[metadata.get("namespace", ""), metadata["name"]] = state
     return states
 

@@ -39,9 +39,11 @@ from serinus.api.kinds import (
 from serinus.api.notifications import Receiver
 from serinus.api.policy import Policy
 from serinus.api.reasons import Phase
+from serinus.api.traffic import GatewayTraffic
 from serinus.core.addresses import TakenAddress
 from serinus.core.configuration import Configuration
 from serinus.core.gateways import GatewayKey, GatewayState, Overrules
+from serinus.core.listeners import refusing_gateway
 from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
@@ -213,6 +215,11 @@ class Caches:
         self._receivers = receivers or {}
         self._gateways: dict[GatewayKey, GatewayState] | None = None
         """None: to be looked up again."""
+        self._gateways_in = frozenset(gateways_in)
+        self._unseen_gateways: set[str] = set()
+        """Namespaces whose gateways may not be looked at."""
+        self._not_let_in: set[Key] = set()
+        """Those whose spec names a gateway that is known not to let their route in."""
         self._addresses = Addresses(self._known_gateways, on_change)
         self._configurations = Configurations(
             cluster, on_change, key=config_key, secrets=config_secrets, namespaces=namespaces
@@ -255,7 +262,7 @@ class Caches:
             self._gateway_changed,
             namespaces=gateways_in,
             strip=only_what_is_known,
-            on_refused=_tell_of_unseen_gateways,
+            on_refused=self._gateways_refused,
         )
         classes = Informer(cluster, GATEWAY_CLASS, self._gateway_changed, strip=only_its_features)
         self._classes: Iterable[Manifest] = classes if gateway_classes is None else named_classes(gateway_classes)
@@ -268,6 +275,7 @@ class Caches:
             on_change,
             of_the_cluster=cluster_policies,
             on_refused=partial(self._rights_changed, ROLLOUT_POLICY.plural),
+            on_labels=self._labels_changed,
         )
         self.informers: Final = (*self._of_children, *of_gateways, *self._policies.informers)
         self._of_kind = {informer.kind: informer for informer in (*of_children, *of_gateways)}
@@ -346,6 +354,17 @@ class Caches:
         """An address that the ModelDeployment asks for, and that another one has."""
         return self._addresses.taken(key)
 
+    def refusing_gateway(self, key: Key, gateway: GatewayTraffic) -> str | None:
+        """Which Gateway of the ModelDeployment's spec is known not to let its route in, and why."""
+        told = refusing_gateway(
+            gateway.parent_refs, key[0], self._policies.labels(key[0]), self._known_gateways(), self._sees_gateways
+        )
+        if told is None:
+            self._not_let_in.discard(key)
+        else:
+            self._not_let_in.add(key)
+        return told
+
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
         return self._configurations.of(key)
@@ -366,8 +385,15 @@ class Caches:
             self._gateways = gateway_states(self._of_kind[GATEWAY], self._classes, self._gateway_features)
         return self._gateways
 
+    def _sees_gateways(self, namespace: str) -> bool:
+        """Whether a Gateway that is not known is not there."""
+        looked_for = not self._gateways_in or namespace in self._gateways_in
+        return looked_for and namespace not in self._unseen_gateways and self._of_kind[GATEWAY].installed
+
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
         manifest = self.deployments.get(key)
+        if manifest is None:
+            self._not_let_in.discard(key)
         self._custom_metrics.notice(manifest or {})
         self._addresses.put(key, manifest)
         self._configurations.put(key, manifest)
@@ -427,14 +453,22 @@ class Caches:
             self._addresses.forget_gateways()
             self._capabilities_changed(True)
 
+    def _gateways_refused(self, namespace: str, why: str | None) -> None:
+        if why is None:
+            self._unseen_gateways.discard(namespace)
+        else:
+            self._unseen_gateways.add(namespace)
+            logger.warning("gateways in a namespace can't be seen", extra={"namespace": namespace, "because": why})
+        self._capabilities_changed(True)
+
+    def _labels_changed(self, namespace: str) -> None:
+        """A listener that selects namespaces by their labels may let routes in now that it did not."""
+        for key in [each for each in self._not_let_in if each[0] == namespace]:
+            self._on_change(key)
+
     def _capabilities_changed(self, _: bool) -> None:
         for key in self.deployments.names():
             self._on_change(key)
-
-
-def _tell_of_unseen_gateways(namespace: str, why: str | None) -> None:
-    if why is not None:
-        logger.warning("gateways in a namespace can't be seen", extra={"namespace": namespace, "because": why})
 
 
 def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:

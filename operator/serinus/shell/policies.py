@@ -42,16 +42,19 @@ class Policies:
         *,
         of_the_cluster: bool = True,
         on_refused: Callable[[str, str | None], None] | None = None,
+        on_labels: Callable[[str], None] | None = None,
     ) -> None:
         """Follow the policies of the cluster and of these namespaces (none: of all).
 
         `deployments` lists the ModelDeployments that there are, `deployment` gives one of them. Without rights in the
         cluster (`of_the_cluster`) there are the policies of namespaces alone. `on_refused` hears of a namespace whose
-        policies may not be looked at, and why, or None when they may again.
+        policies may not be looked at, and why, or None when they may again, `on_labels` of one whose labels are not
+        what they were, whether a policy selects by them or not.
         """
         self._deployments = deployments
         self._deployment = deployment
         self._wake = wake
+        self._on_labels = on_labels
         self._held: dict[str, tuple[Policy, ...]] = {}
         """By namespace, what was asked for since the last change."""
         self._cluster_wide = Informer(
@@ -81,6 +84,11 @@ class Policies:
             )
         return self._held[namespace]
 
+    def labels(self, namespace: str) -> Mapping[str, str] | None:
+        """The labels of a namespace; None where they are not known."""
+        known = self._namespaces.get("", namespace)
+        return None if known is None else labels_of(namespace, known)
+
     def policy_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """A policy came, went, or asks for something else."""
         metrics = changed_metrics(old, new)
@@ -100,6 +108,8 @@ class Policies:
     def namespace_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """A namespace came, went, or has other labels: other policies may hold in it."""
         name = str(((new or old) or {})["metadata"]["name"])
+        if self._on_labels is not None and labels_of(name, old) != labels_of(name, new):
+            self._on_labels(name)
         if self._selecting(name, old) == self._selecting(name, new):
             return
         self._held.pop(name, None)

@@ -21,6 +21,7 @@ from serinus.api.deployment import InvalidSpec, ModelDeployment, ObjectMeta
 from serinus.api.policy import Policy
 from serinus.api.reasons import Reason
 from serinus.api.status import ModelDeploymentStatus
+from serinus.api.traffic import GatewayTraffic
 from serinus.core.addresses import TakenAddress
 from serinus.core.conditions import Stall, stalled_only
 from serinus.core.configuration import Configuration, frozen_by, resolved
@@ -79,6 +80,9 @@ class View(Protocol):
 
     def taken_address(self, key: Key) -> TakenAddress | None:
         """An address that it asks for, and that another ModelDeployment has."""
+
+    def refusing_gateway(self, key: Key, gateway: GatewayTraffic) -> str | None:
+        """Which Gateway of its spec is known not to let its route in, and why."""
 
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
@@ -236,6 +240,7 @@ class Reconciler:
         self._tell_late(deployment, memory)
         children = self.view.children(key, deployment.metadata.uid)
         configuration = self.view.configuration(key) if unreadable is None else None
+        gateway = deployment.spec.traffic.gateway
         observation = Observation(
             now=now,
             deployment=resolved(deployment, children, configuration),
@@ -250,6 +255,7 @@ class Reconciler:
             governed=governed,
             frozen_by=frozen_by(deployment, configuration),
             taken=self.view.taken_address(key),
+            refusing_gateway=self.view.refusing_gateway(key, gateway) if gateway is not None else None,
             notified=self.notifications.offer(deployment),
             unreadable=unreadable,
         )

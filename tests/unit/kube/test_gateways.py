@@ -58,3 +58,13 @@ def test_routes_that_come_and_go_change_nothing_that_is_kept_of_a_gateway() -> N
     before, after = gateway(), gateway()
     after["status"]["listeners"][0]["attachedRoutes"] = 4
     assert only_what_is_known(before) == only_what_is_known(after)
+
+
+def test_of_a_gateway_is_kept_whose_routes_its_listeners_let_in() -> None:
+    manifest = gateway()
+    allowed = {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}
+    listener = {"name": "tls", "hostname": "A.example", "allowedRoutes": {"namespaces": allowed, "kinds": []}}
+    manifest["spec"]["listeners"].append(listener)
+    state = gateway_states([only_what_is_known(manifest)], [], {})["edge", "public"]
+    assert state.listeners == {"http": "", "tls": "a.example"}
+    assert state.allowed == {"tls": allowed}

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from serinus.api.traffic import GatewayTraffic
 from serinus.shell.caches import Caches
 from serinus.shell.reconciler import Key
 from tests.unit.kube.test_client import cluster_answering
@@ -68,9 +69,11 @@ def deployment(key: Key, **analysis: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def following(world: Cluster, *deployments: dict[str, Any]) -> AsyncIterator[Caches]:
+async def following(
+    world: Cluster, *deployments: dict[str, Any], gateways_in: tuple[str, ...] = ()
+) -> AsyncIterator[Caches]:
     async with cluster_answering(world.answer) as cluster:
-        caches = Caches(cluster, world.hear, namespaces=(), metric_source=False)
+        caches = Caches(cluster, world.hear, namespaces=(), metric_source=False, gateways_in=gateways_in)
         keeping = asyncio.create_task(caches.run(asyncio.Event()))
         watched = {"clusterrolloutpolicies", "rolloutpolicies", "namespaces"} - world.missing
         try:
@@ -160,3 +163,30 @@ async def test_a_policy_that_is_gone_wakes_those_that_it_held_for() -> None:
         world.tell("clusterrolloutpolicies", policy({}), "DELETED")
         await until(lambda: world.heard == [A])
         assert caches.policies("team-a") == ()
+
+
+async def test_labels_of_a_namespace_wake_those_whose_route_a_gateway_did_not_let_in_before() -> None:
+    allowed = {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "ranking"}}}}
+    listeners = [{"name": "http", "allowedRoutes": allowed}]
+    metadata = {"namespace": "edge", "name": "public", "uid": "g", "resourceVersion": "4"}
+    public = {"metadata": metadata, "spec": {"gatewayClassName": "shiny", "listeners": listeners}}
+    world = Cluster({"gateways": [public], "namespaces": [namespace("team-a"), namespace("team-b", team="ranking")]})
+    asked = GatewayTraffic.model_validate({"parentRefs": [{"name": "public", "namespace": "edge"}]})
+    async with following(world, deployment(A), deployment(B)) as caches:
+        assert caches.refusing_gateway(B, asked) is None
+        assert "Gateway edge/public lets in no routes from namespace team-a" in str(caches.refusing_gateway(A, asked))
+        world.tell("namespaces", namespace("team-b", team="search"))
+        world.tell("namespaces", namespace("team-a", team="ranking"))
+        await until(lambda: bool(world.heard))
+        assert world.heard == [A]
+        assert caches.refusing_gateway(A, asked) is None
+
+
+async def test_a_gateway_that_is_not_there_is_told_only_where_gateways_are_looked_for() -> None:
+    elsewhere = GatewayTraffic.model_validate({"parentRefs": [{"name": "public", "namespace": "elsewhere"}]})
+    inner = GatewayTraffic.model_validate({"parentRefs": [{"name": "public", "namespace": "edge"}]})
+    async with following(Cluster({})) as caches:
+        assert caches.refusing_gateway(A, elsewhere) is not None
+    async with following(Cluster({}), gateways_in=("edge",)) as caches:
+        assert caches.refusing_gateway(A, elsewhere) is None
+        assert caches.refusing_gateway(A, inner) is not None

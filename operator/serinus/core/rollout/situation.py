@@ -158,12 +158,29 @@ class Situation:
 
     @cached_property
     def gateway(self) -> GatewayTraffic | None:
-        """Where requests come in: what the spec says, or while somebody else has that, what the route has."""
+        """Where requests come in: what the spec says, or while that is not to be had, what the route has."""
         wanted = self.spec.traffic.gateway
-        if wanted is None or self.observation.taken is None:
+        if wanted is None or (self.observation.taken is None and self.refusing_gateway is None):
             return wanted
+        return self._gateway_of_the_route
+
+    @cached_property
+    def refusing_gateway(self) -> str | None:
+        """Why requests, which come in elsewhere now, would be lost at a gateway that the spec names."""
+        wanted, there = self.spec.traffic.gateway, self._gateway_of_the_route
+        if wanted is None or there is None or self.stable is None:
+            return None
+        moves = self._parents(wanted) != self._parents(there)
+        return self.observation.refusing_gateway if moves else None
+
+    @property
+    def _gateway_of_the_route(self) -> GatewayTraffic | None:
         there = self.children.objects.get((HTTP_ROUTE.kind, self.observation.deployment.metadata.name))
         return gateway_in_force(there.manifest) if there is not None else None
+
+    def _parents(self, gateway: GatewayTraffic) -> frozenset[tuple[str, str, str | None]]:
+        home = self.observation.deployment.metadata.namespace
+        return frozenset((each.namespace or home, each.name, each.section_name) for each in gateway.parent_refs)
 
     @property
     def gateway_features(self) -> frozenset[GatewayFeature]:
@@ -498,13 +515,14 @@ class Situation:
 
     @property
     def route_trouble(self) -> str | None:
-        """What the gateway says against the route, quoted; None where there is nothing to say."""
+        """What is known against the gateway, and what that says against the route, quoted; None where nothing is."""
         if self.spec.traffic.gateway is None or self.split_confirmed:
             return None
         route = self.children.route
         if route is None:
             return "the HTTPRoute is not there yet"
-        refused = [parent.message for parent in route.parents if not parent.accepted]
+        known = None if self.refusing_gateway is not None else self.observation.refusing_gateway  # else of another
+        refused = [*((known,) if known else ()), *(each.message for each in route.parents if not each.accepted)]
         return "; ".join(refused) or "the gateway has not confirmed the newest weights yet"
 
     @property
