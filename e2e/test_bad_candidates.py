@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from e2e.model import NAME, Model, events_of, model_in, revision, rollout, weights_of
+from e2e.model import NAME, Model, events_of, model_in, revision, weights_of
 from e2e.stage import DIGITS_IMAGE, Stage, wait_until
 from e2e.watching import condition, phase
 
@@ -23,6 +23,19 @@ SHORT = {"startupSeconds": 20}
 DEADLINE = {"progressDeadlineSeconds": 30}
 MISSING_GATEWAY = {"name": "not-there", "namespace": "gateway-system"}
 MISSING_LISTENER = {"name": "public", "namespace": "gateway-system", "sectionName": "not-there"}
+CLOSED_GATEWAY = {"name": "closed", "namespace": "gateway-system"}
+CLOSED: dict[str, Any] = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "Gateway",
+    "metadata": CLOSED_GATEWAY,
+    "spec": {
+        "gatewayClassName": "nobody",
+        "listeners": [
+            {"name": "http", "protocol": "HTTP", "port": 8080, "allowedRoutes": {"namespaces": {"from": "Same"}}}
+        ],
+    },
+}
+"""A Gateway for routes of its own namespace, of which no controller takes care."""
 SIGTERM_TO_THE_SERVER = "import os; os.kill(1, 15)"
 REQUESTS_PER_SECOND = 10
 NEVER_READY = """
@@ -49,9 +62,13 @@ WATCHED: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def models(stage: Stage) -> Iterator[dict[str, Model]]:
     """A model for each kind of trouble: version 1 serves, and its next version is on its way."""
-    with_clients = ("missing-image", "crashing", "never-ready", "watched")
-    kinds = (*with_clients, "no-gateway", "no-listener", "restarting")
+    not_let_in = ("no-gateway", "no-listener", "closed-gateway")
+    with_clients = ("missing-image", "crashing", "never-ready", "watched", *not_let_in)
+    kinds = (*with_clients, "restarting")
     with ExitStack() as stack:
+        place = ("gateway", CLOSED_GATEWAY["name"], f"--namespace={CLOSED_GATEWAY['namespace']}")
+        stack.callback(stage.kubectl.run, "delete", *place, "--ignore-not-found")
+        stage.apply(CLOSED)
         models = {kind: stack.enter_context(model_in(stage, f"e2e-{kind}")) for kind in kinds}
         for model in models.values():
             model.apply("1.0.0")
@@ -67,6 +84,7 @@ def models(stage: Stage) -> Iterator[dict[str, Model]]:
         models["watched"].apply("3.0.0", **WATCHED)
         models["no-gateway"].apply("2.0.0", traffic=gateway(models["no-gateway"], MISSING_GATEWAY))
         models["no-listener"].apply("2.0.0", traffic=gateway(models["no-listener"], MISSING_LISTENER))
+        models["closed-gateway"].apply("2.0.0", traffic=gateway(models["closed-gateway"], CLOSED_GATEWAY))
         models["restarting"].apply("2.0.0", hold_seconds=600)
         yield models
 
@@ -155,26 +173,31 @@ def test_a_container_that_is_never_ready_gets_no_traffic_and_is_rolled_back_at_t
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("no-gateway", "Gateway gateway-system/not-there has not answered the route"),
-        ("no-listener", "Gateway gateway-system/public, listener not-there"),
+        ("no-gateway", "Gateway gateway-system/not-there is not there"),
+        ("no-listener", "Gateway gateway-system/public has no listener not-there"),
+        ("closed-gateway", "Gateway gateway-system/closed lets in no routes from namespace e2e-closed-gateway"),
     ],
 )
-def test_without_its_gateway_no_clock_runs_nothing_is_promoted_and_the_condition_quotes_the_gateway(
+def test_a_gateway_that_does_not_let_the_route_in_is_named_and_who_is_served_elsewhere_goes_on_being_served(
     models: dict[str, Model], kind: str, words: str
 ) -> None:
     model = models[kind]
 
     def says_so(manifest: dict[str, object]) -> bool:
-        _, reason, message = condition(manifest, "Reconciling")
-        return phase(manifest) == "Holding" and reason == "RouteNotAccepted" and words in message
+        status, reason, message = condition(manifest, "Stalled")
+        return (status, reason) == ("True", "RouteNotAccepted") and words in message
 
-    waiting = model.resource.wait_for(f"Reconciling says {words!r}", says_so, 120)
+    waiting = model.resource.wait_for(f"Stalled says {words!r}", says_so, 120)
     told_at = next(seen.at for seen in model.resource.seen if says_so(seen.manifest))
-    model.stays("it goes on waiting beyond its hold", says_so, 15, since=told_at)
+    model.stays("it goes on waiting", says_so, 15, since=told_at)
 
-    assert condition(waiting, "Available")[:2] == ("False", "RouteNotAccepted")
-    assert all("countingSince" not in rollout(seen.manifest) for seen in model.resource.seen), model.told()
-    assert waiting["status"]["stable"]["version"] == "1.0.0"
+    assert condition(waiting, "Available")[0] == "True"
+    assert "candidate" not in waiting["status"], "nothing begins"
+    (parent,) = model.get("httproute", NAME)["spec"]["parentRefs"]
+    assert (parent["name"], parent.get("sectionName")) == ("public", None)
+    report = model.stop_requests()
+    model.nobody_saw_a_failure(report)
+    assert report.versions == {"1.0.0"}
 
     model.apply("2.0.0", hold_seconds=600)
     model.wait_until_holding()
