@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.world.caches import CHILD_KINDS
-from tests.world.invariants import check
+from tests.world.invariants import check, no_request_is_lost
 from tests.world.test_rollouts import serving, stable_is
 from tests.world.traffic import Behaviour
 from tests.world.world import NAME, NAMESPACE, World, spec_of
@@ -105,6 +105,35 @@ def test_replicas_can_change_in_the_middle_of_a_rollout(replicas: int) -> None:
     assert world.replicas()[world.revision_of("model:1")] == replicas
     world.run_until(lambda: stable_is(world, "model:2")).run(10)
     assert world.replicas()[world.revision_of("model:2")] == replicas
+    check(world, replicas=None)
+
+
+def test_replicas_and_image_changed_together_give_the_candidate_its_share_of_the_new_size() -> None:
+    world = serving()
+    world.deploy(spec_of("model:2", scaling={"replicas": 6}))
+    world.run_until(lambda: world.status.rollout.step == "half" and world.status.rollout.counting_since is not None)
+    assert world.replicas() == {world.revision_of("model:1"): 6, world.revision_of("model:2"): 3}
+    assert world.weights() == {world.revision_of("model:1"): 50, world.revision_of("model:2"): 50}
+    world.run_until(lambda: stable_is(world, "model:2"))
+    assert world.replicas()[world.revision_of("model:2")] == 6
+    no_request_is_lost(world.moments)
+    check(world, replicas=None)
+
+
+def test_scaled_while_paused_the_share_stays_and_its_pods_follow() -> None:
+    world = holding()
+    world.run_until(lambda: world.status.rollout.step == "half" and world.status.rollout.counting_since is not None)
+    world.annotate(pause="true")
+    world.run(5)
+    for replicas, share in ((8, 4), (2, 1)):
+        world.deploy(spec_of("model:2", scaling={"replicas": replicas}))
+        world.run(60)
+        assert world.status.rollout.phase == "Paused"
+        assert world.replicas() == {world.revision_of("model:1"): replicas, world.revision_of("model:2"): share}
+        assert world.weights() == {world.revision_of("model:1"): 50, world.revision_of("model:2"): 50}
+    world.annotate(pause=None)
+    world.run_until(lambda: stable_is(world, "model:2"))
+    no_request_is_lost(world.moments)
     check(world, replicas=None)
 
 
@@ -229,12 +258,32 @@ def test_suspended_means_nothing_is_written_but_status() -> None:
     world.run_until(lambda: stable_is(world, "model:2"))
 
 
-def test_deleting_the_resource_leaves_the_operator_at_rest() -> None:
+def test_deleting_the_resource_in_a_rollout_leaves_the_operator_at_rest_and_nothing_behind() -> None:
     world = holding()
     world.api.remove("ModelDeployment", NAMESPACE, NAME)
     writes = len(world.api.writes)
     world.run(60)
-    assert len(world.api.writes) == writes
+    assert len(world.api.writes) == writes, "who owns the children has them collected: nothing hangs on a finalizer"
+    assert list(world.api.objects) == []
+
+
+@pytest.mark.parametrize("image", ["model:2", "model:3"], ids=["a good one", "a bad one"])
+def test_the_same_manifest_applied_again_every_few_seconds_changes_nothing(image: str) -> None:
+    """As GitOps tools do; what they do not know of (annotations, status, children) they leave alone."""
+    ends, written = [], []
+    for applies in (False, True):
+        world = serving(behaviours={"model:3": Behaviour(error_share=0.3)})
+        before = len(world.api.writes)
+        for second in range(600):
+            if second == 0 or (applies and second % 3 == 0):
+                world.deploy(spec_of(image))
+            world.run(1)
+        ends.append((world.weights(), world.replicas(), [(each.event, each.at) for each in world.status.history]))
+        written.append(len(world.api.writes) - before)
+        check(world)
+        assert world.status.rollout.phase == ("Idle" if image == "model:2" else "Rejected")
+    assert ends[0] == ends[1]
+    assert written[0] == written[1]
 
 
 def test_abort_names_a_revision_and_takes_effect_once() -> None:

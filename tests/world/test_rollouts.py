@@ -27,6 +27,7 @@ def test_the_first_revision_takes_over_as_soon_as_it_is_ready() -> None:
     assert stable_is(world, "model:1")
     assert world.weights() == {world.revision_of("model:1"): 100}
     assert world.status.rollout.judged_by is JudgedBy.READINESS
+    assert [each.event for each in world.status.history if "Step" in each.event] == [], "it has no steps to go through"
     check(world)
 
 
@@ -180,6 +181,25 @@ def test_a_worse_revision_is_rolled_back_and_remembered(behaviour: Behaviour) ->
     writes = len(world.api.writes)
     world.run(300)
     assert len(world.api.writes) == writes, "a rejected revision is quiet"
+    check(world)
+
+
+def test_one_metric_of_three_that_fails_rolls_back_and_is_named() -> None:
+    world = serving(behaviours={"model:2": Behaviour(slow_share=0.5)})
+    spec = spec_of("model:2")
+    spec["analysis"]["metrics"] = [
+        {"name": "errors", "errors": {}, "limit": {"maxPercent": "1"}},
+        {"name": "nulls", "ratio": {"bad": "b{%pods%}", "total": "t{%pods%}"}, "limit": {"maxPercent": "2"}},
+        {"name": "latency", "latency": {"thresholdMilliseconds": 500}, "limit": {"maxPercent": "5"}},
+    ]
+    world.deploy(spec)
+    world.run_until_phase("Rejected")
+    assert world.condition("Stalled") == ("True", "MetricFailed")
+    (rejected,) = world.status.rejected
+    assert "latency: failed" in rejected.message
+    assert "errors" not in rejected.message
+    assert "nulls" not in rejected.message
+    assert world.weights() == {world.revision_of("model:1"): 100}
     check(world)
 
 

@@ -60,6 +60,18 @@ def test_a_candidate_that_fails_its_copies_is_rolled_back_and_no_client_sees_an_
     check(world)
 
 
+def test_a_candidate_that_hangs_on_its_copies_is_never_promoted_and_no_client_waits_for_it() -> None:
+    undecided = {"undecided": {"afterSeconds": 120, "action": "Rollback"}}
+    world = serving(behaviours={"model:2": Behaviour(hangs=True)})
+    world.deploy(spec(SHADOW, HALF, analysis=spec_of("model:2")["analysis"] | undecided))
+    world.run_until_phase("Rejected", 900)
+    assert any(moment.copied for moment in world.moments)
+    assert {moment.status.rollout.step for moment in world.moments} <= {None, "shadow"}, "it never gets past its copies"
+    assert world.copied() == {}
+    assert failed_since_served(world) == 0
+    check(world)
+
+
 def test_copies_end_at_once_when_the_candidates_last_pod_dies_and_begin_again_when_it_is_back() -> None:
     world = rolling(SHADOW, HALF)
     world.run_until(lambda: bool(in_step(world, "shadow")))

@@ -21,6 +21,8 @@ class Behaviour:
     errors_in: Mapping[str, float] = field(default_factory=dict)
     """Share of the requests from a country that fails, beside those that fail wherever they come from."""
     slow_share: float = 0.0
+    hangs: bool = False
+    """Takes every request and never answers it, so that it counts none."""
     crash_every_seconds: float | None = None
     trouble: str | None = None
     """With what its container ended last."""

@@ -859,6 +859,9 @@ class World:
         failed = 0.0
         for pod in pods:
             behaviour, counters, share = self._behaviour(pod), self._counters[_name(pod)], requests / len(pods)
+            if behaviour.hangs:
+                failed += share
+                continue
             counters.total += share
             counters.errors += share * behaviour.error_share
             for country, failing in behaviour.errors_in.items():
