@@ -33,6 +33,7 @@ BESIDE_OTHERS = (
     "e2e.test_plain_service",
     "e2e.test_preflight",
     "e2e.test_lost_pods",
+    "e2e.test_shares",
     "e2e.test_placement",
     "e2e.test_evicted_pods",
     "e2e.test_spec",
