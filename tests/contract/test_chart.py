@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import subprocess
@@ -22,55 +21,21 @@ from serinus.api.kinds import POLICY_KINDS, Kind
 from serinus.api.policy import AnalysisBounds, RolloutBounds
 from serinus.api.values import DNS_SUBDOMAIN_PATTERN
 from serinus.kube.permissions import PERMISSIONS, Scope, permissions
-from serinus.settings import CONTROLLER_NAME_PATTERN, SELECTOR_PATTERN, VARIABLES, Settings, from_environment
+from serinus.settings import CONTROLLER_NAME_PATTERN, SELECTOR_PATTERN, VARIABLES, Settings
+from tests.contract.chart import (
+    CHART,
+    Manifest,
+    helm,
+    manifests_of,
+    only,
+    operator_container,
+    rendered,
+    settings_of,
+    template,
+)
 
 ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts" / "serinus"
 CRDS = sorted(path.name for path in (ROOT / "crds").glob("*.yaml"))
-
-Manifest = dict[str, Any]
-
-
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([tools.packaged() / "helm", *arguments], capture_output=True, text=True, check=False)
-
-
-def template(values: Mapping[str, Any] | None = None, release: str = "serinus") -> subprocess.CompletedProcess[str]:
-    """`helm template` in the namespace `ops`, with these values over the chart's."""
-    return _template(release, *(f"--set-json={name}={json.dumps(value)}" for name, value in (values or {}).items()))
-
-
-@functools.cache
-def _template(release: str, *settings: str) -> subprocess.CompletedProcess[str]:
-    return helm("template", release, str(CHART), "--namespace=ops", *settings)
-
-
-def rendered(values: Mapping[str, Any] | None = None, release: str = "serinus") -> list[Manifest]:
-    result = template(values, release)
-    assert result.returncode == 0, result.stderr
-    return [manifest for manifest in yaml.safe_load_all(result.stdout) if manifest]
-
-
-def only(manifests: list[Manifest], kind: str, name: str | None = None) -> Manifest:
-    found = [each for each in manifests if each["kind"] == kind and name in {None, each["metadata"]["name"]}]
-    assert len(found) == 1, f"{len(found)} of {kind} {name or ''}"
-    return found[0]
-
-
-def operator_container(manifests: list[Manifest]) -> Manifest:
-    (container,) = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    return container  # type: ignore[no-any-return]
-
-
-def settings_of(manifests: list[Manifest]) -> Settings:
-    """What the operator makes of the environment that the chart gives it, in the pod `serinus-0` in `ops`."""
-    pod = {"metadata.name": "serinus-0", "metadata.namespace": "ops"}
-    environment = {
-        entry["name"]: entry["value"] if "value" in entry else pod[entry["valueFrom"]["fieldRef"]["fieldPath"]]
-        for entry in operator_container(manifests)["env"]
-    }
-    return from_environment(environment)
-
 
 Grant = tuple[Scope, str, str, bool]
 CLUSTER_WIDE = {"customresourcedefinitions", "gateways", "gatewayclasses", "clusterrolloutpolicies", "namespaces"}
@@ -410,7 +375,7 @@ def test_plain_manifests_are_what_helm_would_install_without_the_crd_and_the_tes
         check=False,
     )
     assert made.returncode == 0, made.stderr
-    plain = [each for each in yaml.safe_load_all(manifests.read_text()) if each]
+    plain = list(manifests_of(manifests.read_text()))
     left_out = {"CustomResourceDefinition", "Pod"}
     installed = rendered({"selector": "shard=a"})
     assert plain == [each for each in installed if each["kind"] not in left_out]
@@ -515,13 +480,10 @@ def test_chart_holds_the_generated_crds() -> None:
 
 def test_crds_are_rendered_unchanged_but_for_their_keep_annotation() -> None:
     there = {each["metadata"]["name"]: each for each in rendered() if each["kind"] == "CustomResourceDefinition"}
-    sources = [yaml.safe_load((ROOT / "crds" / name).read_text()) for name in CRDS]
-    assert {each["metadata"]["name"] for each in sources} == there.keys()
+    sources = [yaml.load((ROOT / "crds" / name).read_text(), yaml.CSafeLoader) for name in CRDS]
     for source in sources:
-        crd = there[source["metadata"]["name"]]
-        assert crd["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
-        source["metadata"].setdefault("annotations", {})
-        assert crd == source
+        source["metadata"].setdefault("annotations", {})["helm.sh/resource-policy"] = "keep"
+    assert there == {each["metadata"]["name"]: each for each in sources}
 
 
 @pytest.mark.parametrize("kind", POLICY_KINDS, ids=lambda kind: kind.kind)

@@ -18,7 +18,7 @@ from serinus.api.templates import PLACES
 from serinus.core.notifications import body_of, due
 from serinus.settings import Settings
 from serinus.webhooks.sending import Delivered, open_sender
-from tests.contract.test_chart import CHART, only, operator_container, rendered, settings_of
+from tests.contract.chart import CHART, only, operator_container, rendered, settings_of
 from tests.unit.webhooks.receivers import KEY, Received, mounted, receiving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "be-told.md").read_text()
