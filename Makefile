@@ -89,13 +89,14 @@ check: $(VENV)/.complete ## format, lint, layers, types and the fast tests: unde
 	$(BIN)/pytest --quiet $(IN_PARALLEL) tests/unit tests/golden tests/contract
 
 .PHONY: test
-test: check ## everything a change must pass: check, world, integration and end to end
+test: check ## everything a change must pass: check, world, integration, properties at length, and end to end
 	$(MAKE) --jobs=2 world-and-integration images
 	$(MAKE) e2e
 
 .PHONY: world-and-integration
 world-and-integration: $(VENV)/.complete
 	$(BIN)/pytest --quiet $(IN_PARALLEL) -m 'not full' tests/world tests/integration
+	$(BIN)/pytest --quiet $(IN_PARALLEL) -m hypothesis --hypothesis-profile=thorough tests/unit
 
 .PHONY: walks
 walks: $(VENV)/.complete ## random walks through the simulated world: WALKS=100000 FIRST=0

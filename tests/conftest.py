@@ -1,6 +1,12 @@
-"""What all tests share: properties are never judged by how long an example takes."""
+"""What all tests share: how many examples a property is tried with, and that none is judged by how long one takes.
+
+`make check` tries few, others each time; `make test` asks for the profile `thorough`.
+"""
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("serinus", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.load_profile("serinus")
+settings.register_profile(
+    "fast", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("thorough", settings.get_profile("fast"), max_examples=200)
+settings.load_profile("fast")

@@ -8,7 +8,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.api.analysis import AbsentBad, Analysis, MetricMode
@@ -314,7 +314,6 @@ def policies(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
 @given(policies(), readings(), st.none() | readings(), st.sampled_from(EXTREMES), st.booleans())
 def test_no_reading_whatever_makes_a_judge_raise_or_say_what_is_no_number(policy, candidate, stable, alpha, watching):
     analysis = Analysis.model_validate({"falseRollbackPercent": alpha, "falsePromotionPercent": alpha})

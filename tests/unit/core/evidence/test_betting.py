@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -25,7 +25,6 @@ def test_nothing_seen_is_no_evidence():
     assert evidence([]).peak == 0.0
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 0.6), st.floats(1, 1e6), st.lists(st.floats(0, 1), min_size=2, max_size=6), st.data())
 def test_no_bet_gains_on_a_harmless_interval_whatever_its_distribution(limit, total, shares, data):
     """For every distribution of the interval's share with a mean of at most the limit, the expected factor is ≤ 1."""
@@ -54,7 +53,6 @@ def test_the_bets_grow_fastest_at_the_shares_that_they_are_made_for(total):
         assert loss(bet) <= best.fun * 0.98 + 1e-9 or loss(bet) == pytest.approx(best.fun, rel=0.02)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=40), st.data())
 def test_one_more_bad_request_never_weakens_the_evidence(bad, data):
     at = data.draw(st.integers(0, len(bad) - 1))
@@ -63,7 +61,6 @@ def test_one_more_bad_request_never_weakens_the_evidence(bad, data):
     assert evidence(worse).peak >= evidence(bad).peak - 1e-12
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=40), st.integers(0, 40))
 def test_a_later_look_at_the_same_evidence_never_takes_a_fail_back(bad, length):
     assert evidence(bad).peak >= evidence(bad[:length]).peak

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
@@ -14,7 +14,6 @@ from serinus.core.verdicts import Counts
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.integers(0, n).map(lambda b: Counts(float(b), float(n))))
 
 
-@settings(deadline=None)
 @given(COUNTS)
 def test_the_ends_of_the_interval_are_where_the_mixture_rejects(counts):
     lower, upper = always_valid_interval(counts, 0.05, 0.05)
@@ -27,7 +26,6 @@ def test_the_ends_of_the_interval_are_where_the_mixture_rejects(counts):
     assert 0 <= lower <= counts.bad / counts.total <= upper <= 1
 
 
-@settings(deadline=None)
 @given(COUNTS, st.floats(0.0001, 0.2))
 def test_chernoff_bounds_are_never_tighter_than_the_exact_ones(counts, alpha):
     exact_lower = stats.beta.ppf(alpha, counts.bad, counts.total - counts.bad + 1) if counts.bad else 0.0

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -44,7 +44,6 @@ def expectation(*, share, stable_share, total, stable_total, stake, increase):
     return own_mean * (stats.binom.pmf(stable_bad, stable_total, stable_share) @ np.exp(other))
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     total=st.integers(1, 30),
     stable_total=st.integers(1, 30),
@@ -65,7 +64,6 @@ def test_a_bet_on_more_does_not_gain_while_the_increase_is_harmless(*, total, st
     assert gain <= 1 + 1e-9
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     total=st.integers(1, 30),
     stable_total=st.integers(0, 30),
@@ -93,7 +91,6 @@ def test_an_increase_over_nothing_is_the_likelihood_ratio_of_bernoulli_trials():
     assert log_e_value(Cell("", 100.0, 3.0, 0.0, 0.0), stake, bound) == pytest.approx(expected)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     total=st.integers(5, 40),
     more=st.floats(0.2, 20),
@@ -209,7 +206,6 @@ def test_a_candidate_that_fails_nearly_always_is_not_taken_for_an_endless_incide
     assert intervals_to_fail(pairs([total * share] * 40, total, [0] * 40, stable_total), 0.005) <= 10
 
 
-@settings(deadline=None)
 @given(
     st.sets(st.integers(0, 39), max_size=FEWEST_INTERVALS_ABOVE - 1),
     st.integers(1, 37),
@@ -246,7 +242,6 @@ def test_where_stable_serves_nothing_an_increase_can_not_be_shown_without_a_base
     assert above(seen, 0.005, clustering.undivided(seen), 0.02).peak > THRESHOLD
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 30)), min_size=1, max_size=30),
     st.floats(0, 0.2),
@@ -264,7 +259,6 @@ def test_one_more_bad_request_never_speaks_for_the_candidate(counts, increase, d
     assert less.log_e_value <= have.log_e_value + 1e-9
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 30)), min_size=2, max_size=30), st.integers(1, 30))
 def test_a_later_look_never_takes_a_fail_back(counts, length):
     seen = pairs([b for b, _ in counts], 37, [c for _, c in counts], 300)
@@ -324,7 +318,6 @@ def test_the_estimate_of_what_is_needed_comes_true():
     assert not below(quiet[: looks - 1], 0.02, clustering.none(quiet[: looks - 1]), ALPHA).suffices
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0.005, 0.5), st.floats(0.0005, 0.2))
 def test_what_is_needed_is_the_fewest_that_pass(bad, bound, alpha):
     shortfall = below(pairs(bad, 30, [0] * len(bad), 0), bound, clustering.none(bad), alpha)

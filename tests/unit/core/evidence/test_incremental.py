@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.api.analysis import AbsentBad, MetricMode
@@ -59,7 +59,6 @@ def at_look(look, **changes):
     return dataclasses.replace(circumstances(look), **{**fields, **changes})
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     latency=st.booleans(),

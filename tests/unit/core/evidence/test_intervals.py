@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.api.analysis import AbsentBad
@@ -204,7 +204,6 @@ def served_by_a_pod(draw):
     return [(draw(st.integers(0, total)), total) for total in totals_seen]
 
 
-@settings(deadline=None)
 @given(served_by_a_pod(), st.integers(0, 1000), st.sets(st.integers(1, 30)))
 def test_however_the_window_is_cut_the_same_requests_are_counted(served, base, unread):
     """Grid points that are not read move requests to a later interval; none is lost and none is counted twice."""
@@ -224,7 +223,6 @@ def test_however_the_window_is_cut_the_same_requests_are_counted(served, base, u
         assert total_of(t for interval in result for t in interval.strata.values()) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(served_by_a_pod(), min_size=1, max_size=3), st.integers(1, 30))
 def test_later_readings_do_not_change_earlier_intervals(pods, length):
     whole = joined(*(counters(served, pod=f"p{k}") for k, served in enumerate(pods)))
@@ -237,7 +235,6 @@ def test_later_readings_do_not_change_earlier_intervals(pods, length):
     assert tuple(interval for interval in late if interval.point <= length) == early
 
 
-@settings(deadline=None)
 @given(served_by_a_pod(), st.data())
 def test_a_restart_loses_only_what_was_not_read_before_it(served, data):
     """Everything is counted if the restart can be seen; else never more than there was."""

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.api.analysis import AbsentBad, MetricMode
@@ -307,7 +307,6 @@ READINGS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 60)), min_size=1
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(READINGS, st.integers(1, 25))
 def test_a_cold_evaluation_says_what_an_incremental_one_said_and_a_fail_stays(candidate, length):
     stable = [(0, 100)] * len(candidate)
@@ -318,7 +317,6 @@ def test_a_cold_evaluation_says_what_an_incremental_one_said_and_a_fail_stays(ca
         assert isinstance(judged(BOTH_LIMITS, candidate, stable).verdict, Fail)
 
 
-@settings(max_examples=60, deadline=None)
 @given(READINGS)
 def test_a_pass_always_rests_on_enough_requests_below_limit_and_tolerance(candidate):
     """However the counts fall: at least what a faultless candidate needs, and a share below the bound."""

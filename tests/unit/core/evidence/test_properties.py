@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.core.evidence.confidence import always_valid_interval
@@ -31,7 +31,6 @@ def without(reading, dropped):
     return Counters(tuple(kept), reading.grid)
 
 
-@settings(max_examples=60, deadline=None)
 @given(ROWS, st.data(), st.sampled_from(POLICIES))
 def test_the_estimate_does_not_depend_on_how_the_window_is_cut(rows, data, policy):
     dropped = data.draw(st.sets(st.integers(1, len(rows) - 1)))
@@ -45,7 +44,6 @@ def test_the_estimate_does_not_depend_on_how_the_window_is_cut(rows, data, polic
     assert whole.estimate == cut.estimate
 
 
-@settings(max_examples=60, deadline=None)
 @given(ROWS, st.sampled_from(POLICIES), st.booleans(), st.integers(0, 3))
 def test_without_a_request_in_the_step_nothing_passes(rows, policy, beside, later):
     """All requests came before the step, which may have begun between two looks or a few looks ago."""
@@ -56,7 +54,6 @@ def test_without_a_request_in_the_step_nothing_passes(rows, policy, beside, late
     assert not isinstance(judge(policy, counters([*rows, *idle]), stable, now).verdict, Pass)
 
 
-@settings(max_examples=60, deadline=None)
 @given(ROWS, st.sampled_from(POLICIES))
 def test_more_bad_requests_never_turn_a_fail_of_the_limit_into_a_pass(rows, policy):
     stable = counters([(1, 300)] * len(rows), pod="stable-a")
@@ -66,7 +63,6 @@ def test_more_bad_requests_never_turn_a_fail_of_the_limit_into_a_pass(rows, poli
         assert not isinstance(verdicts[1], Pass)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5000), st.integers(0, 5000), st.floats(1, 50), st.floats(0.001, 0.3))
 def test_swapping_bad_and_good_mirrors_the_estimate(bad, good, clustering, alpha):
     total = float(bad + good)

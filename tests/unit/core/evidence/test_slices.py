@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.api.status import MetricSlices
@@ -293,7 +293,6 @@ def sliced_at_random(random, revision, looks):
     return Counters(tuple(found), whole.grid)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     skipped=st.sets(st.integers(1, 30), max_size=15),
@@ -312,7 +311,6 @@ def test_a_judge_that_saw_every_reading_agrees_with_one_that_sees_the_last(seed,
         assert lasting.judge(own, other, now) == judge(policy(**limits), own, other, now)
 
 
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), looks=st.integers(1, 20))
 def test_a_metric_passes_only_if_all_together_and_every_slice_that_decides_do(seed, looks):
     random = np.random.default_rng(seed)

@@ -4,14 +4,13 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.core.evidence.wealth import log_mixture
 from tests.unit.core.evidence.folds import peak_over_starts
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 0.99), st.integers(1, 8), st.lists(st.floats(0, 1), min_size=1, max_size=3))
 def test_fair_bets_leave_the_expected_wealth_at_one(chance, length, stakes):
     """All outcomes of a few fair coin bets, exactly."""

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serinus.core.render import ReservedField
@@ -146,7 +146,6 @@ JSON = st.recursive(
 @example({"containers": [{"name": "model", "resources": {"limits": 1}}], "volumes": [{"emptyDir": 1}]})
 @example({"tolerations": [1]})
 @example(spec={"containers": [{"containers": [None]}, {"containers": []}]})
-@settings(max_examples=300, deadline=None)
 def test_no_overlay_whatever_its_shape_breaks_more_than_its_own_resource(spec: dict[str, Any]):
     with contextlib.suppress(ReservedField):
         pod_spec(overlaid(spec))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.api.placement import Accelerator
@@ -78,7 +78,6 @@ def suits(choice: dict[str, Any], node: dict[str, str]) -> bool:
 
 
 @given(CHOICES, NODES)
-@settings(max_examples=200, deadline=None)
 def test_a_node_is_taken_exactly_when_it_suits_one_of_the_choices(choices: list[dict[str, Any]], node: dict[str, str]):
     affinity = accelerator_affinity(Accelerator.model_validate({"anyOf": choices}))
 
@@ -86,7 +85,6 @@ def test_a_node_is_taken_exactly_when_it_suits_one_of_the_choices(choices: list[
 
 
 @given(CHOICES, NODES, NODES)
-@settings(max_examples=200, deadline=None)
 def test_the_node_that_suits_the_earlier_choice_is_preferred(
     choices: list[dict[str, Any]], one: dict[str, str], other: dict[str, str]
 ):
@@ -115,7 +113,6 @@ TERMS = st.lists(
 
 
 @given(CHOICES, TERMS, NODES)
-@settings(max_examples=200, deadline=None)
 def test_what_the_user_requires_is_required_besides(
     choices: list[dict[str, Any]], terms: list[dict[str, Any]], node: dict[str, str]
 ):

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.core import render
@@ -55,7 +55,6 @@ SPECS = st.fixed_dictionaries(
 
 
 @given(SPECS)
-@settings(max_examples=60, deadline=None)
 def test_rendering_gives_the_same_bytes_every_time_and_changes_nothing(spec: dict[str, Any]):
     before = copy.deepcopy(spec)
     resource = deployment(spec)
@@ -82,7 +81,6 @@ def _scribble(value: Any) -> None:
 
 
 @given(SPECS)
-@settings(max_examples=60, deadline=None)
 def test_a_pod_is_killed_only_after_drain_and_the_longest_request(spec: dict[str, Any]):
     serving = spec["serving"]
     timeout = serving.get("bentoml", {}).get("requestTimeoutSeconds", 60)
@@ -91,7 +89,6 @@ def test_a_pod_is_killed_only_after_drain_and_the_longest_request(spec: dict[str
 
 
 @given(SPECS)
-@settings(max_examples=60, deadline=None)
 def test_probes_keep_their_promises(spec: dict[str, Any]):
     serving = spec["serving"]
     startup, readiness, liveness = (container(spec)[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness"))
