@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from serinus.api.deployment import ModelDeployment
 from serinus.api.kinds import CONTROLLER_REVISION, DISRUPTION_BUDGET, HTTP_ROUTE, NETWORK_POLICY, REPLICA_SET, SERVICE
@@ -27,7 +25,6 @@ from tests.unit.cli.test_asking import seen
 from tests.world.world import NAMESPACE, World, spec_of
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = Path(sys.executable).with_name("kubectl-serinus")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EXAMPLES = sorted([*(ROOT / "examples").glob("*.yaml"), *(ROOT / "examples" / "digits").glob("v*.yaml")])
 
@@ -92,8 +89,8 @@ def test_what_the_operator_does_not_carry_out_or_reserves_is_found():
     assert "ReservedField" in found(serving={"image": IMAGE, "podTemplate": reserved})["spec"]
 
 
-def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SCRIPT, *words], input=stdin, capture_output=True, text=True, check=False, timeout=60)
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, words)
 
 
 def test_validate_names_file_line_and_field_and_ends_with_one(tmp_path: Path):
@@ -104,7 +101,7 @@ def test_validate_names_file_line_and_field_and_ends_with_one(tmp_path: Path):
         "spec:\n  serving:\n    image: a:1\n    portt: 1\n  scaling: {replicas: -1}\n"
     )
     wrong = run("validate", "-f", str(file))
-    assert wrong.returncode == 1
+    assert wrong.exit_code == 1
     assert [line.split(": ")[:2] for line in wrong.stdout.splitlines()] == [
         [f"{file}:10", "spec.serving.portt"],
         [f"{file}:11", "spec.scaling.replicas"],
@@ -115,7 +112,7 @@ def test_validate_names_file_line_and_field_and_ends_with_one(tmp_path: Path):
         (11, "spec.scaling.replicas"),
     ]
     good = run("validate", "-f", str(ROOT / "examples"))
-    assert good.returncode == 0, good.stdout
+    assert good.exit_code == 0, good.stdout
     assert "ModelDeployment iris is valid" in good.stdout
 
 

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from serinus.__main__ import main
 from serinus.api.names import SCHEMA_VERSION, SCHEMA_VERSION_ANNOTATION
 from serinus.core.gateways import TRAEFIK
 from serinus.core.installation import Finding, Level
 from serinus.core.shards import Shard
+from serinus.kube.credentials import Credentials
 from serinus.settings import Settings
-from serinus.shell.check import findings
+from serinus.shell.check import findings, run
 from serinus.shell.neighbours import claim
 from serinus.shell.schema import CRD_NAME
 from tests.unit.kube.test_client import cluster_answering
@@ -214,9 +216,15 @@ async def test_an_api_server_that_is_away_is_one_line() -> None:
     assert "no leader of etcd" in finding.message
 
 
-async def test_the_command_writes_the_lines_and_ends_with_1_where_something_is_wrong(
-    server: ApiServer, tmp_path: Path
-) -> None:
+async def test_its_lines_are_written_and_0_is_the_code_where_nothing_is_wrong(server: ApiServer) -> None:
+    said: list[str] = []
+    async with cluster_answering(server.answer) as cluster:
+        code = await run(SETTINGS, Credentials(cluster._server), said.append)
+    assert (code, "".join(said).count("\n")) == (0, 5), said
+
+
+async def test_the_command_ends_with_1_where_something_is_wrong(server: ApiServer, tmp_path: Path) -> None:
+    server.denied = {("list", "pods", "")}
     async with cluster_answering(server.answer) as cluster:
         config = {
             "current-context": "here",
@@ -227,25 +235,19 @@ async def test_the_command_writes_the_lines_and_ends_with_1_where_something_is_w
         (tmp_path / "kubeconfig").write_text(json.dumps(config))
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator")}
         environment |= {"KUBECONFIG": str(tmp_path / "kubeconfig"), "SERINUS_LEASE_NAMESPACE": "ops"}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "serinus", "check"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1, done.stderr
+    assert "✖ rights: missing in the whole cluster: list pods;" in done.stdout
 
-        async def checked(*arguments: str) -> tuple[int, str]:
-            done = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-m", "serinus", *arguments],
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            return done.returncode, done.stdout + done.stderr
 
-        code, said = await checked("check")
-        assert (code, said.count("\n")) == (0, 5), said
-        server.denied = {("list", "pods", "")}
-        code, said = await checked("check")
-        assert code == 1
-        assert "✖ rights: missing in the whole cluster: list pods;" in said
-    code, said = await checked("chekc")
-    assert code == 2
-    assert "no such arguments: chekc" in said
+def test_a_command_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chekc"]) == 2
+    assert "no such arguments: chekc" in capsys.readouterr().err
