@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from serinus.cli.tree import tree
-from tests.golden.test_trees import look, moments, told
+from tests.golden.test_trees import moments, shown, told
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "rollout.svg"
 TREES = Path(__file__).parent / "trees"
@@ -28,12 +28,10 @@ def drawn() -> str:
         file=io.StringIO(), record=True, width=WIDTH, force_terminal=True, color_system="truecolor", highlight=False
     )
     for story, moment in SHOWN:
-        world = next(world for world in moments(story) if told(world).startswith(moment))
-        assert told(world) in (TREES / f"{story}.txt").read_text(), (
-            "a picture of what was recorded, and of nothing else"
-        )
+        look = next(look for look in moments(story) if look.clock == moment)
+        assert told(look) in (TREES / f"{story}.txt").read_text(), "a picture of what was recorded, and of nothing else"
         console.print(Text("$ kubectl serinus status fraud -n models", style="bold"))
-        console.print(tree(look(world), world.now))
+        console.print(tree(shown(look), look.at))
         console.print()
     svg = console.export_svg(title="a version under judgement, and one that was rolled back", unique_id="rollout")
     own_fonts = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # they would be fetched from elsewhere

@@ -9,7 +9,7 @@ from serinus.cli.asking import AlreadySo, Ask, DoesNothing, Verb, ask, known_rev
 from serinus.cli.outcome import CommandFailed
 from serinus.cli.report import situation_of
 from serinus.core.rollout.situation import Situation
-from tests.golden.test_decisions import NEW, OLD, Behaviour, deploy, started
+from tests.golden.stories import NEW, OLD, Behaviour, deploy, started
 from tests.world.world import World, spec_of
 
 Asked = Ask | AlreadySo | DoesNothing

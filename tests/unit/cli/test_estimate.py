@@ -13,7 +13,7 @@ from serinus.api.deployment import ModelDeployment
 from serinus.cli.app import app
 from serinus.cli.forecast import Forecast, Traffic, forecast
 from serinus.cli.outcome import CommandFailed
-from tests.golden.test_decisions import NEW, deploy, started
+from tests.golden.stories import NEW, deploy, started
 from tests.unit.api.bad_specs import IMAGE
 from tests.world.world import World, spec_of
 

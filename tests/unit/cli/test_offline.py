@@ -19,7 +19,7 @@ from serinus.cli.children import Stalled, children_of_first
 from serinus.cli.compare import differences, pair
 from serinus.cli.files import documents, model_deployments
 from serinus.cli.outcome import CommandFailed
-from tests.golden.test_decisions import NEW, OLD, deploy, started
+from tests.golden.stories import NEW, OLD, deploy, started
 from tests.unit.api.bad_specs import BAD_SPECS, IMAGE, BadSpec
 from tests.unit.cli.test_asking import seen
 from tests.world.world import NAMESPACE, World, spec_of
