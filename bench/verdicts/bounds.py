@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import optimize, stats
+import scipy
 
 
 def kl(a: float, b: float) -> float:
@@ -37,10 +37,10 @@ def requests_above_stable(
     def information(q: float) -> float:
         return kl(share, q + increase) + per_candidate * kl(stable_share, q)
 
-    found = optimize.minimize_scalar(information, bounds=(1e-9, share), method="bounded", options={"xatol": 1e-9})
+    found = scipy.optimize.minimize_scalar(information, bounds=(1e-9, share), method="bounded", options={"xatol": 1e-9})
     return math.log(1 / alpha) / float(found.fun)
 
 
 def upper_share(hits: int, runs: int, confidence: float = 0.95) -> float:
     """The one-sided upper bound of a share after Clopper and Pearson (1934): exact, 1 where there were no runs."""
-    return float(stats.beta.ppf(confidence, hits + 1, runs - hits)) if hits < runs else 1.0
+    return float(scipy.stats.beta.ppf(confidence, hits + 1, runs - hits)) if hits < runs else 1.0

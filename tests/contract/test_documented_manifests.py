@@ -29,7 +29,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHART = ROOT / "charts" / "serinus"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 VALUES_SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-CRDS = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+CRDS = [yaml.load(path.read_bytes(), yaml.CSafeLoader) for path in sorted((ROOT / "crds").glob("*.yaml"))]
 SCHEMAS = {
     (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): version["schema"]["openAPIV3Schema"]
     for crd in CRDS

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from bench.verdicts.attempt import Attempt, ByCounters, ByIntervals, End, is_whole
 from bench.verdicts.bounds import kl, requests_above_limit, requests_above_stable, upper_share
@@ -183,7 +183,7 @@ def test_a_restart_of_the_operator_only_takes_time():
 
 @pytest.mark.parametrize(("hits", "runs"), [(0, 5000), (3, 300), (300, 300)])
 def test_the_upper_bound_is_the_exact_one(hits, runs):
-    exact = stats.binomtest(hits, runs, alternative="less").proportion_ci(0.95, method="exact").high
+    exact = scipy.stats.binomtest(hits, runs, alternative="less").proportion_ci(0.95, method="exact").high
     assert upper_share(hits, runs) == pytest.approx(exact)
 
 
@@ -194,7 +194,8 @@ def test_against_a_stable_that_is_known_exactly_the_two_sample_bound_is_that_of_
 
 
 def test_the_divergence_is_the_mean_of_the_log_likelihood_ratio():
-    exact = stats.bernoulli(0.03).expect(lambda x: stats.bernoulli(0.03).logpmf(x) - stats.bernoulli(0.01).logpmf(x))
+    bad, likely = scipy.stats.bernoulli(0.03), scipy.stats.bernoulli(0.01)
+    exact = bad.expect(lambda x: bad.logpmf(x) - likely.logpmf(x))
     assert kl(0.03, 0.01) == pytest.approx(exact)
     assert kl(0.0, 0.01) == pytest.approx(-math.log(0.99))
 

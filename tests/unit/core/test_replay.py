@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from serinus.api.deployment import ModelDeployment
 from serinus.core.history import History, Served
@@ -106,7 +106,7 @@ def test_draws_are_binomial(count, chance):
         chance=random.Random(1),
     )
     drawn = [rollout._drawn(count, chance) for _ in range(2000)]
-    exact = stats.binom(int(count), chance)
+    exact = scipy.stats.binom(int(count), chance)
     assert np.mean(drawn) == pytest.approx(exact.mean(), abs=4 * exact.std() / np.sqrt(2000))
     assert np.std(drawn) == pytest.approx(exact.std(), rel=0.1)
     assert rollout._drawn(0.5, chance) == pytest.approx(0.5 * chance)

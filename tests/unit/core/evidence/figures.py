@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize
+import scipy
 
 from serinus.core.evidence.pairs import Pair
 from serinus.core.evidence.wealth import Evidence
@@ -78,7 +78,7 @@ def two_sample_bound(share: float) -> float:
     def rate(q: float) -> float:
         return kl(share, q + INCREASE) + STABLE_TOTAL / TOTAL * kl(STABLE_SHARE, q)
 
-    return THRESHOLD / optimize.minimize_scalar(rate, bounds=(1e-6, share), method="bounded").fun
+    return THRESHOLD / scipy.optimize.minimize_scalar(rate, bounds=(1e-6, share), method="bounded").fun
 
 
 def false_verdicts(attempts: int) -> None:

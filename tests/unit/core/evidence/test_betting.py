@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize, stats
 
 from serinus.core.evidence.betting import _bets, _bucket
 from serinus.core.verdicts import Counts
@@ -44,12 +44,12 @@ def test_no_bet_gains_on_a_harmless_interval_whatever_its_distribution(limit, to
 def test_the_bets_grow_fastest_at_the_shares_that_they_are_made_for(total):
     outcomes = np.arange(total + 1)
     for multiple, bet in zip((1.2, 1.5, 2.0, 3.0, 5.0, 10.0), _bets(LIMIT, _bucket(total)), strict=True):
-        chances = stats.binom.pmf(outcomes, total, multiple * LIMIT)
+        chances = scipy.stats.binom.pmf(outcomes, total, multiple * LIMIT)
 
         def loss(stake, chances=chances):
             return -chances @ np.log1p(stake * (outcomes / total - LIMIT))
 
-        best = optimize.minimize_scalar(loss, bounds=(0, 0.95 / LIMIT), method="bounded")
+        best = scipy.optimize.minimize_scalar(loss, bounds=(0, 0.95 / LIMIT), method="bounded")
         assert loss(bet) <= best.fun * 0.98 + 1e-9 or loss(bet) == pytest.approx(best.fun, rel=0.02)
 
 

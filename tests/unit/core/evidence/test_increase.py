@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize, stats
 
 from serinus.core.evidence.betting import _ALTERNATIVES, _bucket
 from serinus.core.evidence.betting import _bets as _kelly_bets
@@ -40,8 +40,8 @@ def expectation(*, share, stable_share, total, stable_total, stake, increase):
         if stable_total
         else [0.0]
     )
-    own_mean = stats.binom.pmf(bad, total, share) @ np.exp(own)
-    return own_mean * (stats.binom.pmf(stable_bad, stable_total, stable_share) @ np.exp(other))
+    own_mean = scipy.stats.binom.pmf(bad, total, share) @ np.exp(own)
+    return own_mean * (scipy.stats.binom.pmf(stable_bad, stable_total, stable_share) @ np.exp(other))
 
 
 @given(
@@ -105,15 +105,15 @@ def test_the_smaller_e_value_does_not_gain_on_a_candidate_that_keeps_the_limit_o
     limit, stable_total = 0.05, max(int(total * more), 1)
     share = part * (limit if below else max(q, limit))
     bad = np.arange(total + 1)
-    low, high = (int(stats.binom.ppf(p, stable_total, q)) for p in (1e-7, 1 - 1e-7))
+    low, high = (int(scipy.stats.binom.ppf(p, stable_total, q)) for p in (1e-7, 1 - 1e-7))
     expected = np.zeros(len(_ALTERNATIVES))
     for stable_bad in range(max(low, 0), high + 1):
-        for b, chance in zip(bad, stats.binom.pmf(bad, total, share), strict=True):
+        for b, chance in zip(bad, scipy.stats.binom.pmf(bad, total, share), strict=True):
             seen = pair(1, (Cell("", float(total), float(b), float(stable_total), float(stable_bad)),))
             factors = [1 + bet * (b / total - limit) for bet in _kelly_bets(limit, _bucket(total))]
             if _may_break_limit(seen, limit):
                 factors = np.minimum(factors, factors_above_stable(seen, _ALTERNATIVES, limit))
-            expected += chance * stats.binom.pmf(stable_bad, stable_total, q) * np.array(factors)
+            expected += chance * scipy.stats.binom.pmf(stable_bad, stable_total, q) * np.array(factors)
     assert expected.mean() <= 1 + 1e-6
 
 
@@ -180,7 +180,7 @@ def test_a_worse_candidate_fails_after_a_small_multiple_of_the_fewest_possible_r
     def rate(q):
         return kl(share, q + increase) + stable_total / 37 * kl(stable_share, q)
 
-    bound = THRESHOLD / optimize.minimize_scalar(rate, bounds=(1e-6, share), method="bounded").fun
+    bound = THRESHOLD / scipy.optimize.minimize_scalar(rate, bounds=(1e-6, share), method="bounded").fun
     looks = int(8 * bound / 37) + 5
     needed = [
         37 * intervals_to_fail(drawn(random, independent, share, stable_share, looks, stable_total=stable_total), 0.005)
