@@ -168,17 +168,15 @@ NOTHING: tuple[tuple[str, Verb, dict[str, str], type, str], ...] = (
 )
 
 
-@pytest.mark.parametrize("case", NOTHING, ids=lambda case: f"{case[0]}-{case[1]}")
-def test_what_would_do_nothing_says_why(
-    case: tuple[str, Verb, dict[str, str], type, str], request: pytest.FixtureRequest
-):
-    where, verb, named, kind, why = case
+@pytest.mark.parametrize("where", ["idle", "holding", "awaiting", "rejected"])
+def test_what_would_do_nothing_says_why(where: str, request: pytest.FixtureRequest):
     world: World = request.getfixturevalue(where)
-    what = asked(world, verb, **named)
+    for _, verb, named, kind, why in (case for case in NOTHING if case[0] == where):
+        what = asked(world, verb, **named)
 
-    assert isinstance(what, kind)
-    assert isinstance(what, AlreadySo | DoesNothing)
-    assert why in what.message
+        assert isinstance(what, kind), verb
+        assert isinstance(what, AlreadySo | DoesNothing)
+        assert why in what.message
 
 
 @pytest.fixture
