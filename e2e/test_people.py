@@ -66,8 +66,12 @@ def test_a_rollout_waits_for_its_approval_and_then_goes_on(model: Model) -> None
     assert ignored["status"]["actions"][0]["carriedOut"] is False
     assert phase(ignored) == "AwaitingApproval"
 
+    tried = model.pods(candidate)
     annotate(model, "approve", f"{candidate}/sign-off")
     approved = entry_of(model.wait_until_promoted("2.0.0"), "Approved")
+    assert model.pods(candidate) == tried, "the pods that were tried are the ones that serve"
+    restarts = [each["status"]["containerStatuses"][0]["restartCount"] for each in model.objects("pods")]
+    assert not any(restarts)
     assert (approved["by"], approved["fieldManager"]) == ("person", "kubectl-annotate")
     model.nobody_saw_a_failure(model.report())
 

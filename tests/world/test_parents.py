@@ -52,14 +52,13 @@ def told(world: World, condition: str) -> str:
         (None, {}, "Gateway edge/inner is not there"),
         (listening(http={"from": "All"}), {"sectionName": "https"}, "Gateway edge/inner has no listener https"),
         (listening(http=SAME), {}, "Gateway edge/inner lets in no routes from namespace models"),
-        (listening(http={"from": "None"}), {}, "Gateway edge/inner lets in no routes from namespace models"),
         (
             listening(http={"from": "All"}, https=TEAM),
             {"sectionName": "https"},
             "listener https of Gateway edge/inner lets in no routes from namespace models",
         ),
     ],
-    ids=["not there", "no such listener", "its own namespace only", "no namespace", "other namespaces"],
+    ids=["not there", "no such listener", "its own namespace only", "other namespaces"],
 )
 def test_a_route_is_not_moved_to_a_gateway_that_does_not_let_it_in(
     gateway: GatewayState | None, parent: dict[str, str], words: str

@@ -130,6 +130,29 @@ def test_a_good_revision_passes_every_step_on_evidence_and_takes_all_traffic() -
     check(world)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "pods"),
+    [({"canary": {"steps": [{"name": "half", "weightPercent": 50, "holdSeconds": 30}]}}, 2), ({"blueGreen": {}}, 3)],
+    ids=["canary", "blue-green"],
+)
+def test_the_candidates_own_pods_become_stable_and_none_restarts(strategy: dict[str, object], pods: int) -> None:
+    world = serving()
+    world.deploy(spec_of("model:2", rollout={**strategy, "watchSeconds": 30, "scaleDownDelaySeconds": 30}))
+    world.run_until(lambda: world.moments[-1].ready.get(world.revision_of("model:2"), 0) == pods)
+
+    def of_the_new() -> set[str]:
+        revision = world.revision_of("model:2")
+        all_pods = (pod["metadata"] for pod in world.api.of("Pod"))
+        return {pod["uid"] for pod in all_pods if pod["labels"]["serinus.dev/revision"] == revision}
+
+    tried = of_the_new()
+    world.run_until(lambda: stable_is(world, "model:2")).run_until_phase("Idle").run(60)
+    assert tried <= of_the_new(), "those that were tried serve"
+    assert len(of_the_new()) == 3
+    restarts = [pod["status"]["containerStatuses"][0]["restartCount"] for pod in world.api.of("Pod")]
+    assert restarts == [0, 0, 0]
+
+
 def test_a_good_revision_never_costs_a_request() -> None:
     world = serving()
     beginning = len(world.moments)

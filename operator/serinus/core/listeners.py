@@ -65,8 +65,6 @@ def admits(allowed: Mapping[str, Any] | None, its_namespace: str, namespace: str
     match (allowed or {}).get("from", _ITS_OWN_NAMESPACE):
         case "All":
             return True
-        case "None":
-            return False
         case "Same":
             return its_namespace == namespace
         case "Selector":

@@ -245,6 +245,47 @@ def test_resource_behind_a_gateway_waits_for_its_route(cluster: Cluster, served:
     assert serving == [f"{name}-{revision_of(cluster, served, name)}"]
 
 
+def test_route_that_serves_stays_where_it_is_until_the_gateway_that_is_asked_for_lets_it_in(
+    cluster: Cluster, served: str, name: str
+) -> None:
+    def behind(gateway: str) -> dict[str, Any]:
+        return {"gateway": {"parentRefs": [{"name": gateway}], "hostnames": [f"{name}.example.com"]}}
+
+    def parent() -> str:
+        route = cluster.get("httproute", name, served) or {"spec": {"parentRefs": [{"name": ""}]}}
+        return str(route["spec"]["parentRefs"][0]["name"])
+
+    def ready() -> bool:
+        cluster.make_pods_ready(served, name)
+        if cluster.get("httproute", name, served) is not None:
+            cluster.accept_route(served, name)
+        return cluster.condition(name, served, "Ready").get("status") == "True"
+
+    cluster.apply(model_deployment(name, traffic=behind("public")), namespace=served)
+    eventually(ready, doing="ready behind a gateway")
+    cluster.apply(model_deployment(name, traffic=behind("inner")), namespace=served)
+
+    def told(words: str) -> bool:
+        stalled = cluster.condition(name, served, "Stalled")
+        return stalled["reason"] == "RouteNotAccepted" and words in stalled["message"]
+
+    eventually(lambda: told(f"Gateway {served}/inner is not there"), doing="the missing gateway is named")
+    assert parent() == "public"
+    team = {"from": "Selector", "selector": {"matchLabels": {f"{name}.example.com/team": "ranking"}}}
+    listener = {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": {"namespaces": team}}
+    gateway = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "inner"},
+        "spec": {"gatewayClassName": "nobody", "listeners": [listener]},
+    }
+    cluster.apply(gateway, namespace=served)
+    eventually(lambda: told(f"lets in no routes from namespace {served}"), doing="the closed gateway is named")
+    assert parent() == "public"
+    cluster.kubectl("label", "namespace", served, f"{name}.example.com/team=ranking")
+    eventually(lambda: parent() == "inner", doing="the route moves to the gateway that lets it in")
+
+
 def test_suspended_resource_is_only_watched(cluster: Cluster, served: str, name: str) -> None:
     cluster.apply(model_deployment(name, suspend=True), namespace=served)
     eventually(lambda: cluster.condition(name, served, "Paused").get("status") == "True")

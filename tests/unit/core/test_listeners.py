@@ -20,7 +20,6 @@ LABELS = {"team": "ranking", "env": "prod"}
         ({}, False),
         ({"from": "Same"}, False),
         ({"from": "All"}, True),
-        ({"from": "None"}, False),
         ({"from": "SomethingNew"}, None),
         ({"from": "Selector"}, True),
         ({"from": "Selector", "selector": {"matchLabels": {"team": "ranking"}}}, True),
