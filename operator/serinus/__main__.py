@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from serinus.kube.credentials import CredentialsError, find_credentials
+from serinus.kube.depth import RECURSION_LIMIT
 from serinus.settings import LogLevel, SettingsError, from_environment
 from serinus.shell import app, check, logs
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         return _refuse(f"no such arguments: {' '.join(arguments)}; write none to run the operator, or check", 2)
     try:
         settings = from_environment(os.environ)
+        sys.setrecursionlimit(RECURSION_LIMIT)
         if arguments:
             logs.set_up(LogLevel.ERROR, settings.log_format)
             return asyncio.run(check.run(settings, find_credentials(), sys.stdout.write))

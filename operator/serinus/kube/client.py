@@ -25,6 +25,7 @@ from serinus.core.plan import Manifest
 from serinus.kube.calls import OnCall
 from serinus.kube.cluster import ApiError, Conflict, NotFound, Rejected, StatusPruned, Unavailable
 from serinus.kube.credentials import Credentials, CredentialsError, open_session
+from serinus.kube.depth import decoded
 from serinus.kube.ownership import booked_as_apply
 from serinus.kube.refusals import describe, refusal
 from serinus.kube.silence import OpenWatch, Silence, SilentError
@@ -489,10 +490,10 @@ def _parse(answer: bytes) -> object:
     allocations takes ten times as long as the parsing itself (7.7 s against 0.8 s for 40,000 objects).
     """
     if len(answer) < _LARGE_BYTES or not gc.isenabled():
-        return orjson.loads(answer)
+        return decoded(answer)
     gc.disable()
     try:
-        return orjson.loads(answer)
+        return decoded(answer)
     finally:
         gc.enable()
 

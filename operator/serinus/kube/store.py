@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from serinus.core.plan import Manifest
+from serinus.kube.depth import encoded
 
 ObjectKey = tuple[str, str]
 """Namespace (empty for objects of the cluster) and name."""
@@ -49,10 +50,10 @@ class Store:
         return None if packed is None else orjson.loads(packed.data)
 
     def put(self, manifest: Manifest) -> None:
-        """Keep an object in place of the one of its name."""
+        """Keep an object in place of the one of its name; of one that is nested too deep, what can be kept."""
         metadata = manifest["metadata"]
         uid = metadata.get("uid", "")
-        self._packed[object_key(manifest)] = _Packed(uid, object_version(manifest), orjson.dumps(manifest))
+        self._packed[object_key(manifest)] = _Packed(uid, object_version(manifest), encoded(manifest))
 
     def pop(self, key: ObjectKey) -> Manifest | None:
         """Forget an object; returns it as it was."""

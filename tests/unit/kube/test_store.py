@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from serinus.kube.depth import CUT, MOST_LEVELS
 from serinus.kube.store import Store, object_key
 
 
@@ -33,6 +36,22 @@ def test_what_is_done_to_a_copy_changes_nothing_in_the_store():
     assert taken is not None
     taken["spec"]["ports"].clear()
     assert store.get(("team", "iris")) == service()
+
+
+@pytest.mark.parametrize("levels", [300, 9_000])
+def test_of_an_object_that_is_nested_too_deep_is_kept_what_can_be(levels: int):
+    deep: Any = "the end"
+    for _ in range(levels // 2):
+        deep = {"a": [deep]}
+    store = holding(service() | {"data": deep}, service("rose"))
+    found = store.get(("team", "iris"))
+    assert found is not None
+    assert {**found, "data": None} == {**service(), "data": None}
+    kept: Any = found["data"]
+    for _ in range((MOST_LEVELS - 1) // 2):
+        (kept,) = kept["a"]
+    assert kept == {"a": CUT}
+    assert store.get(("team", "rose")) == service("rose")
 
 
 def test_a_later_version_takes_the_place_of_an_earlier_one():
