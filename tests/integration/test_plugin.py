@@ -202,6 +202,18 @@ def test_a_list_has_those_first_that_need_a_person(plugin: Plugin, iris: Callabl
     assert "2 others do not match" in plugin("list", "--phase", "Promoting").stderr
 
 
+def test_one_resource_that_is_nested_without_end_hides_no_other_in_a_list(
+    plugin: Plugin, iris: Callable[..., None], kubectl: Kubectl, namespace: str
+) -> None:
+    iris(name="a")
+    kind = {"apiVersion": "serinus.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "deep"}}
+    spec = {"serving": {"image": "registry.example.com/iris:1", "podTemplate": {"spec": "DEEP"}}}
+    manifest = json.dumps({**kind, "spec": spec}).replace('"DEEP"', '{"a":' * 2_000 + "1" + "}" * 2_000)
+    path = f"--raw=/apis/serinus.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
+    done(kubectl("create", path, "-f", "-", stdin=manifest))
+    assert {line.split()[0] for line in plugin("list").stdout.splitlines()[1:]} == {"a", "deep"}
+
+
 def test_decisions_are_exported_as_json_lines(plugin: Plugin, iris: Callable[..., None]) -> None:
     iris()
     assert "Step five (5 %)" in plugin("history", "iris").stdout

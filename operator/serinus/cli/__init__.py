@@ -30,7 +30,9 @@ def main() -> None:
         )
     from serinus.cli.outcome import CommandFailed  # noqa: PLC0415 -- as above
     from serinus.cli.terminal import complain  # noqa: PLC0415 -- as above
+    from serinus.kube.depth import RECURSION_LIMIT  # noqa: PLC0415 -- as above
 
+    sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         app(prog_name="kubectl-serinus")
     except CommandFailed as error:
