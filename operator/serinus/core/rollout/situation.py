@@ -167,11 +167,11 @@ class Situation:
     @cached_property
     def refusing_gateway(self) -> str | None:
         """Why requests, which come in elsewhere now, would be lost at a gateway that the spec names."""
-        wanted, there = self.spec.traffic.gateway, self._gateway_of_the_route
-        if wanted is None or there is None or self.stable is None:
+        told, wanted = self.observation.refusing_gateway, self.spec.traffic.gateway
+        if told is None or wanted is None or self.stable is None:
             return None
-        moves = self._parents(wanted) != self._parents(there)
-        return self.observation.refusing_gateway if moves else None
+        there = self._gateway_of_the_route
+        return told if there is not None and self._parents(there) != self._parents(wanted) else None
 
     @property
     def _gateway_of_the_route(self) -> GatewayTraffic | None:
