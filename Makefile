@@ -96,7 +96,6 @@ test: check ## everything a change must pass: check, world, integration, propert
 .PHONY: world-and-integration
 world-and-integration: $(VENV)/.complete
 	$(BIN)/pytest --quiet $(IN_PARALLEL) -m 'not full' tests/world tests/integration
-	$(BIN)/pytest --quiet $(IN_PARALLEL) -m hypothesis --hypothesis-profile=thorough tests/unit
 
 .PHONY: walks
 walks: $(VENV)/.complete ## random walks through the simulated world: WALKS=100000 FIRST=0
@@ -117,6 +116,7 @@ e2e: $(VENV)/.complete cluster ## the end-to-end tests, each path once, on the r
 .PHONY: e2e-full
 e2e-full: $(VENV)/.complete cluster ## the long and repeated cases too
 	$(BIN)/pytest --quiet $(IN_PARALLEL) -m full tests/world tests/integration
+	$(BIN)/pytest --quiet $(IN_PARALLEL) -m hypothesis --hypothesis-profile=thorough tests/unit
 	$(BIN)/pytest -m beside_others $(BESIDE_OTHERS) e2e
 	$(BIN)/pytest -m 'not beside_others' e2e
 

@@ -1,6 +1,6 @@
 """What all tests share: how many examples a property is tried with, and that none is judged by how long one takes.
 
-`make check` tries few, others each time; `make test` asks for the profile `thorough`.
+`make check` tries few, others each time; `make e2e-full` asks for the profile `thorough`.
 """
 
 import gc
