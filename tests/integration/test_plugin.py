@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tarfile
@@ -190,6 +191,43 @@ def test_a_pipeline_waits_until_it_serves_and_is_told_by_the_exit_code(
     iris()
     plugin("status", "iris", "--wait", code=4)
     plugin("status", "iris", "--wait", "--past-approvals", "--timeout", "1s", code=5)
+
+
+def read_until(process: subprocess.Popen[str], text: str, seconds: float = 60) -> str:
+    """What a process writes until a text is in it."""
+    assert process.stdout is not None
+    said, deadline = "", time.monotonic() + seconds
+    while text not in said:
+        there, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        assert there, f"not within {seconds:.0f} s: {text}\n{said}"
+        more = os.read(process.stdout.fileno(), 65_536).decode()
+        assert more, f"it ended before it said {text}\n{said}"
+        said += more
+    return said
+
+
+@pytest.mark.parametrize(
+    ("output", "first", "then"),
+    [
+        ("text", "NeedsAPerson: AwaitingApproval", "Serving: Idle"),
+        ("yaml", "state: NeedsAPerson", "state: Serving"),
+    ],
+)
+def test_a_watch_shows_each_change_when_it_comes_also_into_a_pipe(
+    plugin: Plugin, iris: Callable[..., None], output: str, first: str, then: str
+) -> None:
+    iris()
+    watching = plugin.start("status", "iris", "--watch", "-o", output)
+    try:
+        before = read_until(watching, first)
+        iris(status("Idle", "five", 0, "Available", "Ready"))
+        after = read_until(watching, then)
+    finally:
+        watching.terminate()
+        rest, errors = watching.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if output == "yaml":
+        assert [each["state"] for each in yaml.safe_load_all(before + after + rest)] == ["NeedsAPerson", "Serving"]
 
 
 def test_a_list_has_those_first_that_need_a_person(plugin: Plugin, iris: Callable[..., None]) -> None:

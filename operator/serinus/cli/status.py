@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -117,6 +118,8 @@ async def _watch(access: Access, name: str, output: options.Output) -> None:
         async for seen in _looks(access, name):
             line = _line(seen)
             if line != told:
+                if told and output is options.Output.YAML:
+                    sys.stdout.write("---\n")
                 _print(seen, output)
                 told = line
         return

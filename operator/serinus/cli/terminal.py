@@ -38,6 +38,7 @@ def show(renderable: RenderableType) -> None:
         console_for().print(renderable)
     else:
         sys.stdout.write(as_text(renderable))
+        sys.stdout.flush()  # a watch goes on, and who reads a pipe wants to see it now
 
 
 def as_text(renderable: RenderableType) -> str:
@@ -53,6 +54,7 @@ def show_data(data: Any, form: str) -> None:
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
     else:
         sys.stdout.write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120))
+    sys.stdout.flush()
 
 
 def show_documents(documents: list[Any], form: str) -> None:
