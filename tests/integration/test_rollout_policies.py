@@ -14,7 +14,7 @@ import yaml
 from e2e.cluster.controlplane import ControlPlane
 from serinus.api.kinds import POLICY_KINDS
 from tests.integration.conftest import Kubectl
-from tests.integration.test_chart import CHART, done, helm_for, wait_for
+from tests.integration.test_chart import BESIDE_OTHERS, CHART, done, helm_for, wait_for
 from tests.unit.api.bad_policies import BAD_POLICIES, BadPolicy
 from tests.unit.api.bad_specs import IMAGE
 from tests.unit.core.platform.policies import NULLS
@@ -78,7 +78,6 @@ class Platform:
         self.namespace = namespace
 
     def govern(self, spec: dict[str, Any], kind: str = "RolloutPolicy", name: str = "team") -> None:
-        """Apply a policy, and wait until the API server goes by it."""
         """Apply a policy; the API server goes by it a moment later."""
         where = ("-n", self.namespace) if kind == "RolloutPolicy" else ()
         done(self.kubectl("apply", *where, "-f", "-", stdin=manifest(kind, name, spec)))
@@ -104,7 +103,7 @@ def platform(
 ) -> Iterator[Platform]:
     helm, namespace = helm_for(plane, tmp_path_factory.mktemp("helm")), f"test-{uuid.uuid4().hex[:10]}"
     done(kubectl("create", "namespace", namespace))
-    values = {"crds": {"install": False}, "rolloutPolicies": {"admission": True}, "watchNamespaces": [namespace]}
+    values = BESIDE_OTHERS | {"rolloutPolicies": {"admission": True}, "watchNamespaces": [namespace]}
     done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=values))
     made = Platform(kubectl, namespace)
     made.govern({"bounds": {"analysis": {"forbidDisabled": True}}}, name="probe")

@@ -105,6 +105,10 @@ def test_a_retry_runs_it_anew_in_a_job_of_its_own() -> None:
     world.annotate(retry=world.revision_of("model:2"))
     world.run_until(lambda: jobs(world) not in ([], [first]))
     assert first not in jobs(world)
+    begun, preflight = world.status.rollout.started_at, world.status.rollout.preflight
+    assert begun is not None
+    assert preflight is not None
+    assert (preflight.started_at - begun).total_seconds() >= 3, "nodes have learned of the address that is made anew"
     world.run_until(lambda: stable_is(world, "model:2"))
     check(world, hold_seconds=HOLD_SECONDS)
 

@@ -308,7 +308,7 @@ def _wake_at(s: Situation) -> datetime | None:
     rollout = s.rollout
     moments = [rollout.drained_at, s.retire_at, s.released_at if s.leftovers else None]
     if rollout.phase is Phase.STARTING:
-        moments += [s.deadline_at, s.reachable_at]
+        moments += [s.deadline_at, s.reachable_at, s.preflight_at if s.awaits_preflight else None]
     if s.awaits_approval and s.is_short:
         moments.append(s.deadline_at)
     if rollout.phase in JUDGING_PHASES and not (s.awaits_approval and rollout.evidence_started_at is None):

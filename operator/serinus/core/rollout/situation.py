@@ -250,7 +250,7 @@ class Situation:
     def ready_for_preflight(self) -> bool:
         """Whether the candidate has the pods of its first share, and requests find them."""
         enough = self.children.ready(self.candidate) >= max(1, self.first_share_pods)
-        return enough and self.reachable_at is not None and self.now >= self.reachable_at
+        return enough and self.preflight_at is not None and self.now >= self.preflight_at
 
     @property
     def first_share_pods(self) -> int:
@@ -303,6 +303,12 @@ class Situation:
         pods = self.children.pods_of(self.candidate) if self.candidate else ()
         first = min((pod.ready_since for pod in pods if pod.ready_since), default=None)
         return first + self.route_margin if first and self.children.ready(self.candidate) else None
+
+    @property
+    def preflight_at(self) -> datetime | None:
+        """When requests find the candidate at its own address, too: that is made anew as each attempt begins."""
+        reachable, begun = self.reachable_at, self.rollout.started_at
+        return max(reachable, begun + self.route_margin) if reachable and begun else reachable
 
     @property
     def last_ready_at(self) -> datetime | None:
