@@ -1,7 +1,7 @@
 """The project's operator: the chart's rights and environment, `python -m serinus`, a ModelDeployment.
 
-Behind a gateway it has an HTTPRoute, and a step's share is one of the requests; without one it is one of the pods. Each
-revision has a Service in both.
+Behind a gateway it has an HTTPRoute and a Service for each revision, and a step's share is one of the requests; without
+one it is one of the pods.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def children_of(deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
     children = [
         record,
         render.replica_set(deployment, revision, render.template_of(record), 1, MOVES),
-        render.revision_service(deployment, revision, MOVES),
+        *([render.revision_service(deployment, revision, MOVES)] if deployment.spec.traffic.gateway else []),
         render.stable_service(deployment, OTHER_REVISION, MOVES),
         render.candidate_service(deployment, revision, MOVES),
         render.pod_monitor(deployment, MOVES),

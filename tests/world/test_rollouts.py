@@ -63,7 +63,7 @@ def test_what_pods_and_routes_do_on_the_way_is_written_with_the_decisions_it_lea
 
 @pytest.mark.parametrize(
     ("traffic", "most_writes"),
-    [({"gateway": {"parentRefs": [{"name": "public"}]}}, 17), ({}, 15)],
+    [({"gateway": {"parentRefs": [{"name": "public"}]}}, 17), ({}, 14)],
     ids=["behind a gateway", "behind a plain Service"],
 )
 def test_a_canary_of_two_steps_costs_few_writes_and_events(traffic: dict[str, object], most_writes: int) -> None:

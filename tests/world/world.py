@@ -182,6 +182,10 @@ class World:
     _jobs_since: dict[str, datetime] = field(default_factory=dict)
     """By uid, when a Job was first seen."""
     _ready_pods: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=60))
+    _selectors: deque[dict[str, dict[str, str]]] = field(default_factory=lambda: deque(maxlen=60))
+    """By uid of the Services that have slices, whom they select."""
+    _slices_behind: int = 0
+    """Seconds. It rises with the clock to `endpoints_delay_seconds`: work that is done is not taken back."""
     _quiet: dict[str, Any] = field(default_factory=dict)
     """For each controller, what it last found nothing to do about."""
 
@@ -363,16 +367,18 @@ class World:
 
     def _shares_of_pods(self) -> dict[str, int]:
         """By revision, in percent, as connections are spread over the ready endpoints of all revisions."""
-        found = self._found_endpoints()
+        found = self._found_endpoints() if self._slices_behind else {_uid(pod) for pod in self.api.of("Pod")}
         revisions = [_revision(pod) for pod in self.api.of("Pod") if _is_ready(pod) and _uid(pod) in found]
         return {each: round(100 * revisions.count(each) / len(revisions)) for each in sorted(set(revisions))}
 
     def _found_endpoints(self) -> set[str]:
+        """Uids of the pods that requests find: those that the gateway is told of, else those of the one Service."""
+        routed = bool(self._rules())
         return {
             endpoint["targetRef"]["uid"]
             for each in self.api.of("EndpointSlice")
             for endpoint in each["endpoints"]
-            if endpoint["conditions"]["ready"]
+            if endpoint["conditions"]["ready"] and routed != (each["metadata"]["name"] == NAME)
         }
 
     # Time ---------------------------------------------------------------------------------------------------------
@@ -472,7 +478,7 @@ class World:
             ours = [each["name"] for each in records if each.get("ownerReferences") and _is_labelled(each)]
             recorded = frozenset(name.removeprefix(f"{NAME}-") for name in ours)
             beside = frozenset(self.by_headers()), self.copied()
-            endpoints = self._found_endpoints()
+            endpoints = self._found_endpoints() if self._rules() else {_uid(pod) for pod in self.api.of("Pod")}
             found = frozenset(_revision(pod) for pod in self.api.of("Pod") if _is_ready(pod) and _uid(pod) in endpoints)
             made = self.weights(), *beside, ready, found, self.replicas(owned=True), recorded
             self._quiet["shape"] = self.api.version, made
@@ -746,7 +752,11 @@ class World:
                 self.api.edit("Pod", NAMESPACE, name, lambda m, s=status: m.update(status=s))
 
     def _endpoint_slices(self) -> None:
-        """One for each revision's own Service: the ready pods of `endpoints_delay_seconds` ago."""
+        """One for each revision's own Service; without a route, one for the Service that clients come by.
+
+        The controller is `endpoints_delay_seconds` behind with its work: with pods and with selectors, since it looks
+        at both when it gets to a Service, and its view of pods is that of the controller of ReplicaSets.
+        """
         if self._found_quiet("ready pods", self.api.version):
             self._ready_pods.append(self._ready_pods[-1])
         else:
@@ -754,20 +764,28 @@ class World:
                 frozenset(_uid(pod) for pod in self.api.of("Pod") if _is_ready(pod) and not _is_ending(pod))
             )
         known = self._ready_pods[max(-len(self._ready_pods), -1 - self.endpoints_delay_seconds)]
-        if self._found_quiet("endpoint slices", (self.api.version, known)):
+        shared = None if self._rules() else self.api.find("Service", NAMESPACE, NAME)
+        services = {_uid(each): each for each in self.api.of("Service") if _is_revision_service(each) or each is shared}
+        self._selectors.append({uid: each["spec"]["selector"] for uid, each in services.items()})
+        self._slices_behind = min(self._slices_behind + 1, self.endpoints_delay_seconds)
+        behind = max(-len(self._selectors), -1 - self._slices_behind)
+        selectors, of_shared = self._selectors[behind], self._ready_pods[behind]
+        if self._found_quiet("endpoint slices", (self.api.version, known, selectors, of_shared)):
             return
-        services = {_uid(each): each for each in self.api.of("Service") if _is_revision_service(each)}
         for orphan in [each for each in self.api.of("EndpointSlice") if _owner(each) not in services]:
             self.api.remove("EndpointSlice", NAMESPACE, orphan["metadata"]["name"])
         for uid, service in services.items():
-            name, revision = service["metadata"]["name"], service["spec"]["selector"][LABEL_REVISION]
+            name, selected = service["metadata"]["name"], selectors.get(uid)
+            if selected is None:
+                continue  # it is not yet known of
+            ready = of_shared if service is shared else known
             endpoints = [
-                {"targetRef": {"uid": _uid(pod)}, "conditions": {"ready": _uid(pod) in known}}
+                {"targetRef": {"uid": _uid(pod)}, "conditions": {"ready": _uid(pod) in ready}}
                 for pod in self.api.of("Pod")
-                if _revision(pod) == revision
+                if selected.get(LABEL_REVISION, _revision(pod)) == _revision(pod)
             ]
             existing = self.api.find("EndpointSlice", NAMESPACE, name)
-            labels = {**service["metadata"]["labels"], "kubernetes.io/service-name": name}
+            labels = {**service["metadata"].get("labels", {}), "kubernetes.io/service-name": name}
             if existing is None:
                 owner = {"kind": "Service", "name": name, "uid": uid, "controller": True}
                 metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
@@ -887,12 +905,14 @@ class World:
         state = self.api.version, self.requests_per_second, self.tester_share
         if self._quiet.get("flows", (None,))[0] != state:
             weights = self.weights()
-            total = sum(weights.values())
             pods: dict[str, list[dict[str, Any]]] = {}
             found = self._found_endpoints()
             for pod in self.api.of("Pod"):
                 if _is_ready(pod) and _uid(pod) in found:
                     pods.setdefault(_revision(pod), []).append(pod)
+            if pods and not self._rules():  # a Service's slices follow its selector a little later
+                weights = {revision: len(found) for revision, found in pods.items()}
+            total = sum(weights.values())
             name, value = self.tester_header
             header = {"type": "Exact", "name": name, "value": value}
             led = next((revision for revision, asked in self.by_headers().items() if [header] in asked), None)

@@ -18,6 +18,7 @@ from serinus.api.revision import candidate_service_name
 from serinus.api.status import Condition
 from serinus.core.images import mixed_images, short
 from serinus.core.notifications import unknown_receivers
+from serinus.core.pod_ratio import ready_pods
 from serinus.core.recommendation import in_words
 from serinus.core.rollout import preflight, recreate
 from serinus.core.rollout.actions import wants_pause
@@ -354,7 +355,7 @@ def _awaiting(s: Situation) -> Stall:
 def _where(s: Situation) -> str:
     where = f"step {s.rollout.step} ({(s.rollout.step_index or 0) + 1} of {s.rollout.step_count})"
     if s.shares_by_pods and s.candidate in s.in_force:
-        pods = s.children.endpoints
+        pods = ready_pods(s.children)
         where += f", {pods.get(s.candidate or '', 0)} of {sum(pods.values())} pods are the candidate's"
     return where
 

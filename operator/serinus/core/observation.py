@@ -144,7 +144,7 @@ class Children:
     replica_sets: Mapping[str, ReplicaSetState] = field(default_factory=dict)
     """By revision."""
     endpoints: Mapping[str, int] = field(default_factory=dict)
-    """Ready endpoints of each revision's own Service: the pods that gateways and kube-proxy have been told of."""
+    """Ready endpoints of each revision's own Service, where it has one: the pods that gateways have been told of."""
     pods: tuple[PodState, ...] = ()
     route: RouteState | None = None
     jobs: Mapping[str, JobState] = field(default_factory=dict)
@@ -153,14 +153,18 @@ class Children:
     """Selector of the stable Service; None where the Service does not exist."""
 
     def ready(self, revision: str | None) -> int:
-        """Pods of a revision that can serve requests: ready, to stay, and an endpoint of its Service.
+        """Pods of a revision that can serve requests: ready, to stay, and where there is a route, known to gateways.
 
-        Those that its ReplicaSet is not to have any more are as good as gone: they still say that they are ready. The
-        controllers of ReplicaSets and of EndpointSlices learn of a ready pod independently. A route that is given
-        weight before the endpoint is known leads those requests to nothing.
+        Those that its ReplicaSet is not to have any more are as good as gone: they still say that they are ready.
+        Gateways learn of a ready pod from EndpointSlices, which are written apart from the ReplicaSet's status. A route
+        that is given weight before the endpoint is known leads those requests to nothing. Without one, the stable
+        Service selects pods: whoever writes its slices looks at pods no earlier than when its selector was written.
         """
         state = self.replica_sets.get(revision) if revision else None
-        return min(state.ready, state.desired, self.endpoints.get(state.revision, 0)) if state else 0
+        if state is None:
+            return 0
+        known = state.ready if self.route is None else self.endpoints.get(state.revision, 0)
+        return min(state.ready, state.desired, known)
 
     def pods_of(self, revision: str) -> tuple[PodState, ...]:
         """Pods of a revision that are not being deleted."""

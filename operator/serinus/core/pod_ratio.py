@@ -36,7 +36,7 @@ def shares(children: Children) -> dict[str, int]:
 
     Connections are spread evenly over the ready endpoints; those that are open stay where they are.
     """
-    pods = {revision: count for revision, count in sorted(children.endpoints.items()) if count}
+    pods = ready_pods(children)
     total = sum(pods.values())
     if not total:
         return {}
@@ -45,10 +45,15 @@ def shares(children: Children) -> dict[str, int]:
     return parts | {largest: parts[largest] + 100 - sum(parts.values())}
 
 
+def ready_pods(children: Children) -> dict[str, int]:
+    """Ready pods by revision, of those that have some: what a Service for all pods leads to."""
+    return {revision: state.ready for revision, state in sorted(children.replica_sets.items()) if state.ready}
+
+
 def in_the_way(children: Children, *roles: str | None) -> dict[str, int]:
     """Pods by revision that a Service for all pods would lead to, and that belong to neither of `roles`."""
     counted = {
-        state.revision: max(state.current, state.desired, children.endpoints.get(state.revision, 0))
+        state.revision: max(state.current, state.desired)
         for state in children.replica_sets.values()
         if state.revision not in roles
     }

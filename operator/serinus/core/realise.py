@@ -49,11 +49,13 @@ def intents(s: Situation) -> tuple[Intent, ...]:
     kept = kept_revisions(s)
     records = _records(s, kept)
     objects = [intent for revision, record in records.items() for intent in _objects_of(s, revision, record)]
+    backends = _revision_services(s, kept, records)
     route = _route(s, kept)
     route_first = _backends_are_there(s)
     return (
         *(route if route_first else []),
         *objects,
+        *backends,
         *_shared_services(s),
         *([] if route_first else route),
         *_preflight(s),
@@ -168,7 +170,24 @@ def _objects_of(s: Situation, revision: str, record: Manifest) -> Iterable[Inten
         yield Create(REPLICA_SET, render.replica_set(deployment, revision, template, replicas, moves))
     else:
         yield from _put_back(REPLICA_SET, observed, render.replica_set(deployment, revision, template, None, moves))
-    yield from _ensure(s, SERVICE, render.revision_service(deployment, revision, moves=moves, template=template))
+
+
+def _revision_services(s: Situation, kept: Mapping[str, KeptRevision], records: Mapping[str, Manifest]) -> list[Intent]:
+    """The backends of the route, where there is one or is to be one: each Service costs the cluster a dozen writes.
+
+    Those that are there are kept up, until the history lets their revision go: somebody may call them, and a gateway
+    that is taken away may come back.
+    """
+    deployment, moves = s.observation.deployment, s.status.moves
+    serving = {revision: kept[revision].manifest for revision in s.split if revision in kept}
+    routed = s.spec.traffic.gateway is not None or s.children.route is not None
+    found: list[Intent] = []
+    for revision, record in {**records, **serving}.items():
+        template = render.template_of(record)
+        service = render.revision_service(deployment, revision, moves=moves, template=template)
+        if routed or _observed(s, SERVICE, service["metadata"]["name"]) is not None:
+            found += _ensure(s, SERVICE, service)
+    return found
 
 
 def _new_record(s: Situation, revision: str, kept: Mapping[str, KeptRevision]) -> Manifest | None:
@@ -198,8 +217,11 @@ def _shared_services(s: Situation) -> Iterable[Intent]:
 
 
 def _stable_service_revisions(s: Situation) -> tuple[str, ...]:
-    """Whose pods the stable address leads to: without a gateway, those of all that have a share."""
-    if s.spec.traffic.gateway is None:
+    """Whose pods the stable address leads to: without a gateway, those of all that have a share.
+
+    Until a gateway that is new can lead to whoever has all of it, this address does.
+    """
+    if s.spec.traffic.gateway is None or (s.unknown_to_gateways and len(s.split) == 1):
         return tuple(s.split)
     serving = s.stable or next(iter(s.split), None)
     return (serving,) if serving else ()
@@ -221,7 +243,7 @@ def _candidate_service_revision(s: Situation) -> str | None:
 
 
 def _route(s: Situation, kept: Mapping[str, KeptRevision]) -> list[Intent]:
-    if s.gateway is None or not s.split or not s.observation.capabilities.gateway_api:
+    if s.gateway is None or not s.split or not s.observation.capabilities.gateway_api or s.unknown_to_gateways:
         return []
     wanted = render.http_route(
         s.observation.deployment,

@@ -212,6 +212,17 @@ class Situation:
         return frozenset({*self.in_force, *self.matches_in_force, *self.mirrors_in_force})
 
     @cached_property
+    def unknown_to_gateways(self) -> tuple[str, ...]:
+        """Revisions that a route which is yet to be made would lead to, before their Services have all ready pods.
+
+        They may serve without it now, so the route waits for the endpoints.
+        """
+        if self.gateway is None or self.children.route is not None:
+            return ()
+        reached = {**self.split, **self.matches, **self.mirrors}
+        return tuple(each for each in reached if self.children.endpoints.get(each, 0) < self.children.ready(each))
+
+    @cached_property
     def split_confirmed(self) -> bool:
         """Whether the shares that should be in force are, with the headers and the copies beside them."""
         return split_is_confirmed(self.spec, self.children, self.split, self.matches, self.mirrors)
@@ -502,11 +513,17 @@ class Situation:
         told = [f"pod {pod.name}: {pod.trouble}" for pod in self.children.pods_of(self.candidate) if pod.trouble]
         if replica_set and replica_set.failure:
             told.append(replica_set.failure)
-        endpoints = self.children.endpoints.get(self.candidate, 0)
-        if not told and replica_set and replica_set.ready > endpoints:
-            of = f"{counted(endpoints, 'endpoint')} for {counted(replica_set.ready, 'ready pod')}"
-            told.append(f"Service {replica_set.name} has {of}: the EndpointSlice controller lags behind")
+        if not told and self.children.route is not None and (lags := self._lag_of(self.candidate)):
+            told.append(lags)
         return "; ".join(told[:2]) or self._without_words(self.candidate)
+
+    def _lag_of(self, revision: str) -> str | None:
+        """Pods that are ready, and that gateways can't know of yet."""
+        state, endpoints = self.children.replica_sets.get(revision), self.children.endpoints.get(revision, 0)
+        if state is None or state.ready <= endpoints:
+            return None
+        of = f"{counted(endpoints, 'endpoint')} for {counted(state.ready, 'ready pod')}"
+        return f"Service {state.name} has {of}: the EndpointSlice controller lags behind"
 
     def _without_words(self, candidate: str) -> str:
         pods, replica_set = self.children.pods_of(candidate), self.children.replica_sets.get(candidate)
@@ -526,7 +543,8 @@ class Situation:
             return None
         route = self.children.route
         if route is None:
-            return "the HTTPRoute is not there yet"
+            lags = "; ".join(told for each in self.unknown_to_gateways if (told := self._lag_of(each)))
+            return f"the HTTPRoute is not there yet{': ' if lags else ''}{lags}"
         known = None if self.refusing_gateway is not None else self.observation.refusing_gateway  # else of another
         refused = [*((known,) if known else ()), *(each.message for each in route.parents if not each.accepted)]
         return "; ".join(refused) or "the gateway has not confirmed the newest weights yet"
