@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from serinus.api.deployment import ModelDeployment
+from serinus.api.status import ModelDeploymentStatus
 from serinus.core.render.metadata import APP_NAME_LABEL
 from serinus.shell.reconciler import Next, PassOutcome
 from tests.world.api_server import ApiServer, Mishap
@@ -93,13 +95,23 @@ def test_evidence_that_comes_in_while_a_pass_writes_is_used_by_the_next_pass() -
     assert world.operator._memories[KEY].evidence is not None
 
 
+def test_between_passes_of_a_rollout_no_status_is_remembered_that_the_next_pass_would_have_to_forget() -> None:
+    world = holding()
+    memory = world.operator._memories[KEY]
+    assert memory.deployment is not None
+    assert memory.in_force is not None
+    assert world.status.history
+    assert {memory.deployment.status, memory.in_force.status} == {ModelDeploymentStatus()}
+
+
 def evidence_due(world: World) -> Any:
     from serinus.core.due import evidence_request
     from serinus.core.observation import Observation
     from serinus.core.rollout.situation import Situation
 
-    deployment = world.operator._memories[KEY].deployment
-    assert deployment is not None
+    manifest = world.operator.view.deployment(KEY)
+    assert manifest is not None
+    deployment = ModelDeployment.parse(manifest)
     children = world.operator.view.children(KEY, deployment.metadata.uid)
     return evidence_request(Situation(Observation(now=world.now, deployment=deployment, children=children)))
 

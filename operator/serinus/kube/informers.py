@@ -31,6 +31,9 @@ Holds = Callable[[str, str], bool]
 OnChange = Callable[[Manifest | None, Manifest | None], None]
 """Called with the object before and after: (None, new) added, (old, new) changed, (old, None) gone."""
 
+PAGE_SIZE: Final = 200
+"""Objects in a page of a list. All kinds are listed at once, and an object that is decoded takes some 40 KB."""
+
 _FETCH_AGAIN_SECONDS: Final = 0.2
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -75,7 +78,7 @@ class Informer:
         namespaces: Sequence[str] = (),
         holds: Holds | None = None,
         strip: Callable[[dict[str, Any]], Manifest] = without_managed_fields,
-        page_size: int = 500,
+        page_size: int = PAGE_SIZE,
         recheck_seconds: float = 60.0,
         on_installed: Callable[[bool], None] | None = None,
         on_refused: Callable[[str, str | None], None] | None = None,

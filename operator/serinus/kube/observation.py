@@ -38,6 +38,8 @@ from serinus.kube.ownership import changed_by, is_booked, without_managed_fields
 
 _PARENT_DEFAULTS: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "sectionName": None, "port": None}
 _ROUTE_CONDITIONS: Final = ("Accepted", "ResolvedRefs")
+_POD_CONDITIONS: Final = frozenset({"Ready", "PodScheduled"})
+_OF_A_CONTAINER: Final = ("name", "restartCount", "started", "state", "lastState", "imageID")
 _UNREMARKABLE_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _IMAGE_WAITS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _IMAGE_CURE: Final = "; correct serving.image, or serving.imagePullSecrets where the registry asks who pulls"
@@ -207,12 +209,18 @@ def only_what_is_observed(pod: dict[str, Any]) -> Manifest:
     """The part of a pod that `pod_state` reads: what an informer of pods needs to keep."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     kept = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "deletionTimestamp")
-    said = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+    said = {key: status[key] for key in ("phase", "reason", "message") if key in status}
+    conditions = [each for each in status.get("conditions") or () if each.get("type") in _POD_CONDITIONS]
+    containers = {
+        key: [{part: each[part] for part in _OF_A_CONTAINER if part in each} for each in status[key] or ()]
+        for key in ("initContainerStatuses", "containerStatuses")
+        if key in status
+    }
     return {
         "apiVersion": POD.api_version,
         "kind": POD.kind,
         "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "status": {key: status[key] for key in said if key in status},
+        "status": {**said, "conditions": conditions, **containers},
     }
 
 

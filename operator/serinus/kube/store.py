@@ -42,38 +42,46 @@ class Store:
 
     def objects(self) -> Iterator[Manifest]:
         """All objects there are when the iteration begins."""
-        return (orjson.loads(packed.data) for packed in tuple(self._packed.values()))
+        return (orjson.loads(found.data) for found in tuple(self._packed.values()))
 
     def get(self, key: ObjectKey) -> Manifest | None:
         """The object, or None."""
-        packed = self._packed.get(key)
-        return None if packed is None else orjson.loads(packed.data)
+        found = self._packed.get(key)
+        return None if found is None else orjson.loads(found.data)
 
     def put(self, manifest: Manifest) -> None:
         """Keep an object in place of the one of its name; of one that is nested too deep, what can be kept."""
         metadata = manifest["metadata"]
         uid = metadata.get("uid", "")
-        self._packed[object_key(manifest)] = _Packed(uid, object_version(manifest), encoded(manifest))
+        self._packed[object_key(manifest)] = _Packed(uid, object_version(manifest), packed(manifest))
 
     def pop(self, key: ObjectKey) -> Manifest | None:
         """Forget an object; returns it as it was."""
-        packed = self._packed.pop(key, None)
-        return None if packed is None else orjson.loads(packed.data)
+        found = self._packed.pop(key, None)
+        return None if found is None else orjson.loads(found.data)
 
     def has_uid_of(self, manifest: Mapping[str, Any]) -> bool:
         """Whether the object of that name is this one, and none that was made before or after it."""
-        packed = self._packed.get(object_key(manifest))
-        return packed is not None and packed.uid == manifest["metadata"].get("uid", "")
+        found = self._packed.get(object_key(manifest))
+        return found is not None and found.uid == manifest["metadata"].get("uid", "")
 
     def has(self, manifest: Mapping[str, Any]) -> bool:
         """Whether the object is kept in this very version."""
-        packed = self._packed.get(object_key(manifest))
-        return packed is not None and packed.version == object_version(manifest) and self.has_uid_of(manifest)
+        found = self._packed.get(object_key(manifest))
+        return found is not None and found.version == object_version(manifest) and self.has_uid_of(manifest)
 
     def has_newer(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a later version of the object is kept."""
-        packed = self._packed.get(object_key(manifest))
-        return packed is not None and packed.version > object_version(manifest)
+        found = self._packed.get(object_key(manifest))
+        return found is not None and found.version > object_version(manifest)
+
+
+def packed(manifest: Mapping[str, Any]) -> bytes:
+    """The object, or what is left of one that is nested too deep, as JSON in as many bytes as it takes.
+
+    orjson answers with all of the buffer that it wrote into: for most objects several times what it has to say.
+    """
+    return bytes(memoryview(encoded(manifest)))
 
 
 def object_key(manifest: Mapping[str, Any]) -> ObjectKey:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import orjson
 
@@ -33,6 +33,7 @@ from serinus.core.platform import govern, keeping
 from serinus.core.rollout.situation import Situation
 from serinus.core.verdicts import Fail
 from serinus.kube.cluster import ApiError, Cluster, Unavailable
+from serinus.kube.store import packed
 from serinus.shell.carry_out import (
     BackOff,
     Done,
@@ -156,12 +157,18 @@ class Next:
     outcome: PassOutcome = PassOutcome.UNCHANGED
 
 
+_NO_STATUS: Final = ModelDeploymentStatus()
+
+
 @dataclass(slots=True)
 class _Memory:
-    newest: Manifest | None = None
-    """As the last write of ours returned it, while nothing later was seen."""
+    newest: bytes = b""
+    """As the last write of ours returned it, as JSON, while nothing later was seen."""
     deployment: ModelDeployment | None = None
-    """As the last pass took it: with the last spec that could be read. None while nothing goes on."""
+    """As the last pass took it, but for its status: with the last spec that could be read. None while nothing goes on.
+
+    A status is most of a resource, and each pass reads the one that there is then.
+    """
     in_force: ModelDeployment | None = None
     """The same, as the policies of the platform have it: what evidence is read for."""
     policies: str = ""
@@ -196,7 +203,8 @@ class _Memory:
 
     def rest(self, manifest: Manifest) -> None:
         """Nothing goes on until the resource or its children change: most resources are so most of the time."""
-        self.deployment, self.in_force, self.at_rest = None, None, orjson.dumps(manifest)
+        without_status = {key: value for key, value in manifest.items() if key != "status"}
+        self.deployment, self.in_force, self.at_rest = None, None, packed(without_status)
 
 
 @dataclass(slots=True)
@@ -222,8 +230,8 @@ class Reconciler:
             self.notifications.forget(key)
             return Next(None, outcome=PassOutcome.GONE)
         memory = self._memories.setdefault(key, _Memory())
-        manifest = _newer(seen, memory.newest)
-        memory.newest = None if manifest is seen else manifest
+        manifest = _newer(seen, orjson.loads(memory.newest)) if memory.newest else seen
+        memory.newest = b"" if manifest is seen else memory.newest
         now, monotonic = self.now(), self.monotonic()
         unreadable = None
         try:
@@ -233,10 +241,10 @@ class Reconciler:
             if readable is None:
                 return await self._report_invalid(key, manifest, invalid, now)
             deployment, unreadable = readable, str(invalid)
-        memory.deployment, memory.at_rest = deployment, b""
+        memory.deployment, memory.at_rest = replace(deployment, status=_NO_STATUS), b""
         governed = keeping(govern(deployment.spec, self.view.policies(key[0])), deployment.status)
         deployment = deployment if governed.spec is deployment.spec else replace(deployment, spec=governed.spec)
-        memory.in_force, memory.policies = deployment, governed.version
+        memory.in_force, memory.policies = replace(memory.deployment, spec=deployment.spec), governed.version
         self._tell_late(deployment, memory)
         children = self.view.children(key, deployment.metadata.uid)
         configuration = self.view.configuration(key) if unreadable is None else None
@@ -387,7 +395,7 @@ class Reconciler:
         told = status_manifest(ModelDeploymentStatus(observed_generation=generation, conditions=conditions))
         shown = {key: told[key] for key in ("observedGeneration", "conditions")}
         try:
-            memory.newest = await self.cluster.write_status(*key, {**raw, **shown}, metadata["resourceVersion"])
+            memory.newest = packed(await self.cluster.write_status(*key, {**raw, **shown}, metadata["resourceVersion"]))
         except ApiError as error:
             logger.warning(
                 "status not written", extra={"namespace": key[0], "deployment": key[1], "because": str(error)}
@@ -441,7 +449,7 @@ def _after_success(plan: Plan, done: Done, memory: _Memory, now: datetime) -> fl
     """Seconds until the next pass; what was refused before is over unless this pass did no more than tell it."""
     memory.failures = 0
     if done.deployment is not None:
-        memory.newest, memory.written_at = done.deployment, now
+        memory.newest, memory.written_at = packed(done.deployment), now
     if isinstance(plan.action, Move):
         return 0.0
     if memory.refusal is not None:
@@ -470,9 +478,9 @@ def _with_last_spec(manifest: Manifest, last: ModelDeployment | None) -> ModelDe
     return replace(last, metadata=metadata, status=status)
 
 
-def _newer(seen: Manifest, written: Manifest | None) -> Manifest:
+def _newer(seen: Manifest, written: Manifest) -> Manifest:
     """The later of what the cache has and what the last write returned: a pass never starts behind its own write."""
-    if written is None or written["metadata"]["uid"] != seen["metadata"]["uid"]:
+    if written["metadata"]["uid"] != seen["metadata"]["uid"]:
         return seen
     versions = (int(each["metadata"]["resourceVersion"]) for each in (seen, written))
     return seen if next(versions) >= next(versions) else written

@@ -23,6 +23,7 @@ from serinus.api.kinds import FIELD_MANAGER, GROUP, MODEL_DEPLOYMENT, VERSION
 from serinus.kube.client import HttpCluster
 from serinus.kube.cluster import ApiError, Forbidden, NotFound
 from serinus.kube.credentials import Credentials, open_session
+from serinus.kube.informers import PAGE_SIZE
 from serinus.shell.caches import DeploymentCache
 from serinus.shell.telemetry import Telemetry
 
@@ -33,7 +34,11 @@ _RENEW_SECONDS: Final = 60
 """A watch is renewed this often; that the API server grants it is the sign of life that `contact_at` shows."""
 _RECHECK_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-_PAGE: Final = 500
+_WORKER_SECONDS: Final = 0.2
+"""How long a worker of kopf lives on after an event: it holds on to all of the object, some 40 KB.
+
+By kopf's default of 5 s, a start or a storm would keep every resource in memory once more.
+"""
 
 
 class DeploymentWatch:
@@ -266,7 +271,7 @@ class DeploymentWatch:
         for namespace in self._namespaces or (None,):
             try:
                 async for page in self._cluster.list_pages(
-                    MODEL_DEPLOYMENT, namespace, label_selector=self._selector, page_size=_PAGE
+                    MODEL_DEPLOYMENT, namespace, label_selector=self._selector, page_size=PAGE_SIZE
                 ):
                     for manifest in page.items:
                         yield manifest
@@ -293,11 +298,12 @@ def _kopf_settings(selector: str) -> kopf.OperatorSettings:
         settings.watching.label_selectors[GROUP, MODEL_DEPLOYMENT.plural] = selector
     settings.watching.server_timeout = _RENEW_SECONDS
     settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = _PAGE
+    settings.watching.chunk_size = PAGE_SIZE
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = (0.2, 0.5, *(1.0,) * 28)
     settings.queueing.exit_timeout = 0.5
+    settings.queueing.idle_timeout = _WORKER_SECONDS
     settings.process.ultimate_exiting_timeout = None  # it would kill the process ten minutes after kopf's failure
     return settings
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
+import orjson
 import pytest
 
 from serinus.kube.depth import CUT, MOST_LEVELS
@@ -28,6 +30,19 @@ def test_an_object_comes_out_as_it_went_in():
     assert list(store) == [("team", "iris"), ("team", "rose")]
     assert list(store.objects()) == [service(), service("rose", port=81)]
     assert len(store) == 2
+
+
+def test_objects_take_hardly_more_memory_than_their_json():
+    manifests = [service(f"iris-{number}") | {"data": "x" * 1000} for number in range(200)]
+    store = Store()
+    tracemalloc.start()
+    try:
+        for manifest in manifests:
+            store.put(manifest)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.5 * sum(len(orjson.dumps(manifest)) for manifest in manifests)
 
 
 def test_what_is_done_to_a_copy_changes_nothing_in_the_store():
