@@ -145,7 +145,7 @@ def endpoint_slice(name: str, *pods: str, of: str = f"fraud-{REVISION}", ready: 
     ],
 )
 @pytest.mark.parametrize("keep", [only_ready_endpoints, dict], ids=["as kept", "as told"])
-def test_a_pod_can_serve_once_its_replica_set_and_its_revisions_service_know_of_it(
+def test_a_pod_can_serve_behind_a_route_once_its_replica_set_and_its_revisions_service_know_of_it(
     slices: list[dict[str, Any]], ready: int, keep: Callable[[dict[str, Any]], Any]
 ):
     role = {"labels": {**LABELS, "serinus.dev/role": "revision"}}
@@ -153,12 +153,19 @@ def test_a_pod_can_serve_once_its_replica_set_and_its_revisions_service_know_of_
         replica_set(replicas=3, readyReplicas=2),
         owned("Service", f"fraud-{REVISION}", metadata=role),
         owned("Service", "fraud", metadata={"labels": {**LABELS, "serinus.dev/role": "stable"}}),
+        owned("HTTPRoute", "fraud", spec={"rules": []}),
     ]
 
     children = observe_children("fraud", "deployment-uid", objects, (), [keep(each) for each in slices])
 
     assert children.ready(REVISION) == ready
     assert children.ready(OTHER) == 0
+
+
+def test_without_a_route_a_pod_can_serve_once_its_replica_set_knows_of_it():
+    objects = [replica_set(replicas=3, readyReplicas=2), owned("Service", "fraud")]
+
+    assert observe_children("fraud", "deployment-uid", objects).ready(REVISION) == 2
 
 
 def test_the_stable_selector_is_that_of_the_service_of_the_deployments_name():
