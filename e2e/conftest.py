@@ -29,6 +29,7 @@ BESIDE_OTHERS = (
     "e2e.test_match_steps",
     "e2e.test_capacity",
     "e2e.test_hand_edits",
+    "e2e.test_applied_again",
     "e2e.test_recreate",
     "e2e.test_plain_service",
     "e2e.test_preflight",

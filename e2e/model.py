@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from e2e.load.pod import LoadPod
@@ -24,6 +25,10 @@ REQUESTS_PER_SECOND = 40.0
 READY_SECONDS = 180
 """Several times what a busy machine takes from the manifest to the first ready pod."""
 ROLLOUT_SECONDS = 240
+STRICT: dict[str, Any] = {
+    "analysis": {"metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "5"}, "minSamples": 50}]}
+}
+"""Sections with a limit that version 3, which fails one request in five, is well beyond."""
 
 Manifest = dict[str, Any]
 
@@ -131,6 +136,11 @@ class Model:
     def weights(self) -> dict[str, int]:
         """What the route says now: percent by revision."""
         return weights_of(self.get("httproute", NAME))
+
+    def splits_since(self, moment: float) -> list[dict[str, int]]:
+        """The weights that the route had at a moment (Unix time), and all that it has had since, in their order."""
+        had = max((at for at, seen in enumerate(self.route.seen) if seen.at <= moment), default=0)
+        return [weights for weights, _ in groupby(weights_of(seen.manifest) for seen in self.route.seen[had:])]
 
     def get(self, kind: str, name: str) -> Manifest:
         """An object of the namespace as it is now."""
