@@ -49,6 +49,7 @@ ONE_BY_ONE = (
     "e2e.test_api_server_outage",
     "e2e.test_bad_network",
     "e2e.test_helm",
+    "e2e.test_argocd",
 )
 ORDER = BESIDE_OTHERS + ONE_BY_ONE
 

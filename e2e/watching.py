@@ -29,8 +29,17 @@ class Seen:
 class Watch:
     """A context in which one object is followed. It need not exist yet."""
 
-    def __init__(self, kubectl: Kubectl, kind: str, namespace: str, name: str) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        kind: str,
+        namespace: str,
+        name: str,
+        tell: Callable[[dict[str, Any] | None], str] | None = None,
+    ) -> None:
+        """`tell` has the words for what was last seen, for messages; by default those of a ModelDeployment."""
         self.seen: list[Seen] = []
+        self._tell = tell or told
         self._what = f"{kind} {namespace}/{name}"
         self._command = [
             str(tools.kubernetes() / "kubectl"),
@@ -72,7 +81,7 @@ class Watch:
             while self.newest is None or not reached(self.newest):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise AssertionError(f"{self._what}: not within {seconds:.0f} s: {what}\n{told(self.newest)}")
+                    raise AssertionError(f"{self._what}: not within {seconds:.0f} s: {what}\n{self._tell(self.newest)}")
                 self._news.wait(left)
             return self.newest
 
