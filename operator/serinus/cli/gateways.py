@@ -1,7 +1,8 @@
 """`kubectl serinus gateway-check`: whether the gateways of a file are there, let its route in, and can do its steps.
 
 The findings are pure; the command reads Gateways and their classes. What a gateway is known to do comes from the same
-table as the operator's, but for what its settings add to that, which are not seen from here. No request is sent.
+table as the operator's, but for what its settings add to that, which are not seen from here. Requests are sent with
+`--try` only (`serinus.cli.trial`).
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
 from serinus.api.deployment import ModelDeployment
+from serinus.api.gateways import GatewayFeature
 from serinus.api.kinds import GATEWAY, GATEWAY_CLASS, Kind
 from serinus.api.traffic import GatewayReference
-from serinus.cli import options
+from serinus.cli import options, trial
 from serinus.cli.access import Access, Where, with_cluster
 from serinus.cli.files import model_deployments
 from serinus.cli.offline import Files, parsed
-from serinus.cli.outcome import ExitCode
-from serinus.cli.terminal import harmless
-from serinus.core.gateways import unknown_feature
+from serinus.cli.outcome import CommandFailed, ExitCode
+from serinus.cli.terminal import complain, harmless
+from serinus.core.gateways import GatewayKey, GatewayState, unknown_feature
 from serinus.core.listeners import admits
 from serinus.core.plan import Manifest
 from serinus.core.traffic import planned_steps
@@ -38,11 +40,15 @@ _HTTP: Final = frozenset({"HTTP", "HTTPS"})
 class Check:
     """One thing that was looked at."""
 
-    fine: bool
+    fine: bool | None
+    """None for something to know, which is no fault."""
     message: str
 
     def __str__(self) -> str:
-        return f"{'✔' if self.fine else '✖'} {self.message}"
+        return f"{_MARKS[self.fine]} {self.message}"
+
+
+_MARKS: Final = {True: "✔", False: "✖", None: "–"}
 
 
 def gateway_check(
@@ -50,18 +56,32 @@ def gateway_check(
     namespace: options.Namespace = None,
     kubeconfig: options.Kubeconfig = None,
     context: options.Context = None,
+    *,
+    try_it: Annotated[
+        bool, typer.Option("--try", help="Also send requests through throw-away routes, from a Job in the namespace.")
+    ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where the gateway answers, from inside the cluster; by default as it says itself."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of the Job: any with Python; by default that of the model.")
+    ] = None,
 ) -> None:
     """Check the gateways of ModelDeployments in files: there, admitting the route, able to do the steps.
 
-    Ends with 1 where something is wrong. Sends no requests.
+    Ends with 1 where something is wrong.
     """
     wrong = False
     for each in model_deployments(filename):
         where = Where(kubeconfig, context, each.namespace or namespace)
         deployment = parsed(each, where.named_namespace)
         found = with_cluster(where, functools.partial(_look, deployment=deployment))
+        if try_it:
+            asked = functools.partial(_try, deployment=deployment, url=url, image=image)
+            found += with_cluster(where, asked)
         sys.stdout.write(f"{each.name}\n" + "".join(f"  {harmless(str(check))}\n" for check in found))
-        wrong = wrong or not all(check.fine for check in found)
+        wrong = wrong or any(check.fine is False for check in found)
     if wrong:
         raise typer.Exit(ExitCode.ERROR)
 
@@ -74,6 +94,44 @@ async def _look(access: Access, deployment: ModelDeployment) -> list[Check]:
     classes = await access.listed(GATEWAY_CLASS, everywhere=True)
     home = await access.cluster.get(_NAMESPACE, "", deployment.metadata.namespace)
     return checks(deployment, gateways, classes, (home["metadata"].get("labels") or {}))
+
+
+async def _try(access: Access, deployment: ModelDeployment, url: str | None, image: str | None) -> list[Check]:
+    """Ask each gateway that the deployment names what it does."""
+    traffic, home = deployment.spec.traffic.gateway, deployment.metadata.namespace
+    if traffic is None:
+        return []
+    needed = frozenset(feature for step in planned_steps(deployment.spec) for feature in step.needs)
+    classes = await access.listed(GATEWAY_CLASS, everywhere=True)
+    told: list[Check] = []
+    for reference in traffic.parent_refs:
+        key = reference.namespace or home, reference.name
+        gateway, name = await access.cluster.get(GATEWAY, *key), f"Gateway {'/'.join(key)}"
+        where = url or trial.address(gateway, reference.section_name)
+        if where is None:
+            raise CommandFailed(f"{name} does not say where it answers; say it: --url http://SERVICE.NAMESPACE:PORT")
+        listeners = (gateway.get("spec") or {}).get("listeners") or ()
+        host = trial.hostname([*traffic.hostnames, *(each.get("hostname") for each in listeners)])
+        parent = reference.model_dump(by_alias=True, exclude_none=True)
+        complain(f"{name}: sending requests to {where}, which takes a minute or two")
+        seen = await trial.tried(access, trial.Route(parent, where, host), deployment, image)
+        state = _states([gateway], classes)[key]
+        told += [judged(name, state, finding, needed) for finding in seen]
+    return told
+
+
+def judged(name: str, state: GatewayState, finding: trial.Finding, needed: frozenset[GatewayFeature]) -> Check:
+    """What was seen of a gateway, beside what is known of it (`state`) and what steps ask of it (`needed`)."""
+    feature, said = finding.feature, f"{name}: {finding.message}"
+    if feature is None:
+        return Check(finding.works or (None if finding.optional else False), said)
+    if finding.works != (feature in state.features):
+        setting = f"{{{state.controller}: {{{feature}: {str(finding.works).lower()}}}}}"
+        said += f"; other things are known of it: set gatewayFeatures of the operator's Helm values to {setting}"
+        return Check(None if finding.works else False, said)
+    if finding.works or feature in needed:
+        return Check(finding.works, said)
+    return Check(None, f"{said}; no step asks for it")
 
 
 def checks(
@@ -101,9 +159,7 @@ def checks(
             continue
         told += _of_gateway(name, found[key])
         told += _of_listeners(name, found[key], reference, traffic.hostnames, home=home, labels=labels)
-    states = gateway_states(
-        [only_what_is_known(dict(each)) for each in gateways], [only_its_features(dict(each)) for each in classes], {}
-    )
+    states = _states(gateways, classes)
     for step in planned_steps(deployment.spec):
         unknown = unknown_feature(step.needs, traffic.parent_refs, home, states) if step.needs else None
         if unknown is not None:
@@ -111,6 +167,11 @@ def checks(
         elif step.needs:
             told.append(Check(True, f"step {step.name}: {', '.join(sorted(step.needs))} is known to work"))
     return told
+
+
+def _states(gateways: Iterable[Manifest], classes: Iterable[Manifest]) -> dict[GatewayKey, GatewayState]:
+    known = [only_what_is_known(dict(each)) for each in gateways]
+    return gateway_states(known, [only_its_features(dict(each)) for each in classes], {})
 
 
 def _alike(key: tuple[str, str], found: Iterable[tuple[str, str]]) -> str:
