@@ -43,6 +43,7 @@ BESIDE_OTHERS = (
 ONE_BY_ONE = (
     "e2e.cluster.test_cluster",
     "e2e.test_story",
+    "e2e.test_envoy_gateway",
     "e2e.test_operator",
     "e2e.test_prometheus_outage",
     "e2e.test_operator_killed",

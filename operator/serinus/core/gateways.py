@@ -31,7 +31,7 @@ _TRIED: Final[Overrules] = {
         GatewayFeature.MIRROR: False,
         GatewayFeature.PERCENTAGE_MIRROR: False,
     },
-    # 1.7: publishes nothing. A mirror to a Service without ready endpoints fails all requests of its rule.
+    # 1.7, 1.9: publish nothing. Until 1.7 a mirror to a Service without ready endpoints fails all requests of its rule.
     ENVOY_GATEWAY: {
         GatewayFeature.HEADERS: True,
         GatewayFeature.MIRROR: True,
