@@ -60,9 +60,9 @@ def envoy_gateway(kubectl: Kubectl) -> Iterator[None]:
         yield
     finally:
         with step("taking Envoy Gateway away"):
-            gone = ("delete", "--ignore-not-found", "--wait", "--timeout=120s")
-            kubectl.run(*gone, "gateway,backendtrafficpolicy", "--all", f"--namespace={NAMESPACE}", timeout_seconds=130)
-            kubectl.run(*gone, "gatewayclass/envoy", timeout_seconds=130)
+            gone = ("delete", "--ignore-not-found", "--wait", "--timeout=300s")
+            kubectl.run(*gone, "gateway,backendtrafficpolicy", "--all", f"--namespace={NAMESPACE}", timeout_seconds=310)
+            kubectl.run(*gone, "gatewayclass/envoy", timeout_seconds=310)
             helm("uninstall", "envoy-gateway", "--ignore-not-found", "--wait", namespace=NAMESPACE)
-            kubectl.run(*gone, f"namespace/{NAMESPACE}", timeout_seconds=130)
-            kubectl.run(*gone, f"--filename={crds}", timeout_seconds=130)
+            kubectl.run(*gone, f"namespace/{NAMESPACE}", timeout_seconds=310)
+            kubectl.run(*gone, f"--filename={crds}", timeout_seconds=310)
