@@ -52,7 +52,6 @@ def test_resource_gets_its_children_and_a_status(cluster: Cluster, served: str, 
     wanted = {
         ("ControllerRevision", f"{name}-{revision}"),
         ("ReplicaSet", f"{name}-{revision}"),
-        ("Service", f"{name}-{revision}"),
         ("Service", name),
     }
     eventually(lambda: wanted <= named(children(cluster, served, name)))
@@ -123,7 +122,7 @@ def test_deleted_children_come_back_as_they_were(cluster: Cluster, served: str, 
     assert before is not None
     before_services = named(cluster.list("services", served, f"serinus.dev/deployment={name}"))
     cluster.kubectl("delete", "replicaset", child, "-n", served)
-    cluster.kubectl("delete", "service", name, child, "-n", served)
+    cluster.kubectl("delete", "service", name, "-n", served)
 
     def back() -> bool:
         after = cluster.get("replicaset", child, served)
