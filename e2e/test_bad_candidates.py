@@ -22,20 +22,6 @@ SHORT = {"startupSeconds": 20}
 """A startup probe that gives up early, for containers that never start."""
 DEADLINE = {"progressDeadlineSeconds": 30}
 MISSING_GATEWAY = {"name": "not-there", "namespace": "gateway-system"}
-MISSING_LISTENER = {"name": "public", "namespace": "gateway-system", "sectionName": "not-there"}
-CLOSED_GATEWAY = {"name": "closed", "namespace": "gateway-system"}
-CLOSED: dict[str, Any] = {
-    "apiVersion": "gateway.networking.k8s.io/v1",
-    "kind": "Gateway",
-    "metadata": CLOSED_GATEWAY,
-    "spec": {
-        "gatewayClassName": "nobody",
-        "listeners": [
-            {"name": "http", "protocol": "HTTP", "port": 8080, "allowedRoutes": {"namespaces": {"from": "Same"}}}
-        ],
-    },
-}
-"""A Gateway for routes of its own namespace, of which no controller takes care."""
 SIGTERM_TO_THE_SERVER = "import os; os.kill(1, 15)"
 REQUESTS_PER_SECOND = 10
 NEVER_READY = """
@@ -51,6 +37,8 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 http.server.ThreadingHTTPServer(("", 3000), Model).serve_forever()
 """
 """A server that starts, passes its startup probe and its liveness probe, and no readiness probe ever."""
+MODEST = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
+"""So many models at once need room on a small node, beside those of other tests."""
 NEXT_TO_NOTHING = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 WATCHED: dict[str, Any] = {
     "rollout": {"canary": None, "blueGreen": {}, "watchSeconds": 120},
@@ -62,16 +50,12 @@ WATCHED: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def models(stage: Stage) -> Iterator[dict[str, Model]]:
     """A model for each kind of trouble: version 1 serves, and its next version is on its way."""
-    not_let_in = ("no-gateway", "no-listener", "closed-gateway")
-    with_clients = ("missing-image", "crashing", "never-ready", "watched", *not_let_in)
+    with_clients = ("missing-image", "crashing", "never-ready", "watched", "no-gateway")
     kinds = (*with_clients, "restarting")
     with ExitStack() as stack:
-        place = ("gateway", CLOSED_GATEWAY["name"], f"--namespace={CLOSED_GATEWAY['namespace']}")
-        stack.callback(stage.kubectl.run, "delete", *place, "--ignore-not-found")
-        stage.apply(CLOSED)
         models = {kind: stack.enter_context(model_in(stage, f"e2e-{kind}")) for kind in kinds}
         for model in models.values():
-            model.apply("1.0.0")
+            model.apply("1.0.0", serving={"resources": MODEST})
         for model in models.values():
             model.wait_until_ready()
         with ThreadPoolExecutor(len(with_clients)) as pool:
@@ -82,15 +66,10 @@ def models(stage: Stage) -> Iterator[dict[str, Model]]:
         never = {**SHORT, "command": ["python", "-c", NEVER_READY], "resources": NEXT_TO_NOTHING}
         models["never-ready"].apply("2.0.0", serving=never, rollout=DEADLINE)
         models["watched"].apply("3.0.0", **WATCHED)
-        models["no-gateway"].apply("2.0.0", traffic=gateway(models["no-gateway"], MISSING_GATEWAY))
-        models["no-listener"].apply("2.0.0", traffic=gateway(models["no-listener"], MISSING_LISTENER))
-        models["closed-gateway"].apply("2.0.0", traffic=gateway(models["closed-gateway"], CLOSED_GATEWAY))
+        elsewhere = {"parentRefs": [MISSING_GATEWAY], "hostnames": [models["no-gateway"].host]}
+        models["no-gateway"].apply("2.0.0", traffic={"gateway": elsewhere})
         models["restarting"].apply("2.0.0", hold_seconds=600)
         yield models
-
-
-def gateway(model: Model, parent: dict[str, str]) -> dict[str, object]:
-    return {"gateway": {"parentRefs": [parent], "hostnames": [model.host]}}
 
 
 def rolled_back_at_the_deadline(model: Model) -> tuple[str, str]:
@@ -170,18 +149,10 @@ def test_a_container_that_is_never_ready_gets_no_traffic_and_is_rolled_back_at_t
     assert_it_never_had_traffic(model, candidate)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("no-gateway", "Gateway gateway-system/not-there is not there"),
-        ("no-listener", "Gateway gateway-system/public has no listener not-there"),
-        ("closed-gateway", "Gateway gateway-system/closed lets in no routes from namespace e2e-closed-gateway"),
-    ],
-)
-def test_a_gateway_that_does_not_let_the_route_in_is_named_and_who_is_served_elsewhere_goes_on_being_served(
-    models: dict[str, Model], kind: str, words: str
+def test_a_gateway_that_is_not_there_is_named_and_who_is_served_elsewhere_goes_on_being_served(
+    models: dict[str, Model],
 ) -> None:
-    model = models[kind]
+    model, words = models["no-gateway"], "Gateway gateway-system/not-there is not there"
 
     def says_so(manifest: dict[str, object]) -> bool:
         status, reason, message = condition(manifest, "Stalled")

@@ -25,6 +25,7 @@ def model(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Model]:
         yield model
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", ["e2e-blue-all"], indirect=True)
 def test_the_switch_waits_until_the_last_pod_is_ready(model: Model) -> None:
     sections = plain(blueGreen={}, watchSeconds=5, scaleDownDelaySeconds=5, progressDeadlineSeconds=180)

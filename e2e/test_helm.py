@@ -147,6 +147,7 @@ def test_uninstalled_it_leaves_the_models_serving_and_the_crd_in_place(stage: St
     model.nobody_saw_a_failure(now)
 
 
+@pytest.mark.full
 def test_with_rights_in_namespaces_only_it_rolls_out_the_next_version(stage: Stage, model: Model) -> None:
     def cluster_wide() -> set[str]:
         return set(stage.kubectl.run("get", "clusterroles,clusterrolebindings", "--output=name").split())

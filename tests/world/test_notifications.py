@@ -308,6 +308,7 @@ def test_on_a_random_walk_every_decision_is_told_in_order_and_once_but_for_ends(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.full
 @pytest.mark.parametrize("first", range(len(KINDS), 300, 50))
 def test_on_many_random_walks_every_decision_is_told_in_order_and_once_but_for_ends(first: int) -> None:
     for seed in range(first, first + 50):
