@@ -337,6 +337,7 @@ def test_killed_after_a_write_the_end_is_the_same(story: str, number: int) -> No
 
 
 @pytest.mark.exhaustive
+@pytest.mark.full
 @pytest.mark.parametrize(("story", "number"), every_write())
 def test_with_the_answer_to_a_write_lost_the_end_is_the_same(story: str, number: int) -> None:
     world = played(story, Faults(lose_response_of=frozenset({number})))

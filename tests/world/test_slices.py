@@ -145,6 +145,7 @@ def test_killed_after_a_write_the_end_is_the_same(number: int) -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.full
 @pytest.mark.parametrize("number", range(1, len(FAULT_FREE.api.writes) + 1))
 def test_with_the_answer_to_a_write_lost_the_end_is_the_same(number: int) -> None:
     world = played(Faults(lose_response_of=frozenset({number})))
