@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,20 +14,13 @@ from tests.integration.prometheus_process import Prometheus
 LE = (0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-class Pod:
-    """A pod that serves a BentoML model, as far as its metrics go."""
+class Exporter:
+    """What Prometheus scrapes, on a port of loopback: every answer is what `exposition` says then."""
 
-    def __init__(self, namespace: str, name: str, routes: tuple[str, ...] = ("/read",)) -> None:
-        self.namespace, self.name, self.routes = namespace, name, routes
-        self.lock = threading.Lock()
-        self.extra = ""
-        self.start = PodStart(name, time.time())
-        self._empty()
-        pod = self
-
-        class Handler(BaseHTTPRequestHandler):  # HTTP/1.0: no connection outlives the pod
+    def __init__(self, exposition: Callable[[], str]) -> None:
+        class Handler(BaseHTTPRequestHandler):  # HTTP/1.0: no connection outlives the exporter
             def do_GET(self) -> None:
-                body = pod.exposition().encode()
+                body = exposition().encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.end_headers()
@@ -40,6 +34,24 @@ class Pod:
         self.address = f"127.0.0.1:{self.http.server_port}"
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,))
         self.thread.start()
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+class Pod:
+    """A pod that serves a BentoML model, as far as its metrics go."""
+
+    def __init__(self, namespace: str, name: str, routes: tuple[str, ...] = ("/read",)) -> None:
+        self.namespace, self.name, self.routes = namespace, name, routes
+        self.lock = threading.Lock()
+        self.extra = ""
+        self.start = PodStart(name, time.time())
+        self._empty()
+        self.exporter = Exporter(self.exposition)
+        self.address = self.exporter.address
 
     def _empty(self) -> None:
         self.requests = Counter({(route, code): 0 for route in self.routes for code in ("200", "500")})
@@ -56,9 +68,7 @@ class Pod:
             self._empty()
 
     def stop(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+        self.exporter.stop()
 
     def exposition(self) -> str:
         same = 'runner_name="Digits",service_name="Digits",service_version="not available"'

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.cluster.controlplane import ControlPlane
 from tests.integration.conftest import Kubectl
-from tests.integration.test_chart import CHART, done, helm_for, wait_for
+from tests.integration.test_chart import BESIDE_OTHERS, CHART, done, helm_for, wait_for
 
 STEPS = [
     {"name": "five", "weightPercent": 5},
@@ -58,8 +58,7 @@ def people(
 ) -> Iterator[People]:
     helm, namespace = helm_for(plane, tmp_path_factory.mktemp("helm")), f"test-{uuid.uuid4().hex[:10]}"
     done(kubectl("create", "namespace", namespace))
-    beside_others = {"crds": {"install": False}, "refuseOverlap": False}
-    values = {**beside_others, "approvalPolicy": {"enabled": True}, "watchNamespaces": [namespace]}
+    values = {**BESIDE_OTHERS, "approvalPolicy": {"enabled": True}, "watchNamespaces": [namespace]}
     done(helm("install", namespace, str(CHART), f"--namespace={namespace}", values=values))
     for user, roles in {"editor": ("view", "edit"), "approver": ("view", "edit", "approve")}.items():
         for role in roles:

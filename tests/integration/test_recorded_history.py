@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.source import request_for
 from tests.integration.conftest import Kubectl
 from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus
+from tests.integration.scraped_pods import Exporter
 from tests.integration.test_plugin import Plugin
 
 CONFIG = """
@@ -63,25 +62,12 @@ class Past:
     def __init__(self) -> None:
         self.end = time.time() - 2.0
         self.told = 0
-        past = self
+        self.exporter = Exporter(self._next)
+        self.address = self.exporter.address
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = past.exposition(min(past.told, INSTANTS - 1)).encode()
-                past.told += 1
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.address = f"127.0.0.1:{self.http.server_port}"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,))
-        self.thread.start()
+    def _next(self) -> str:
+        instant, self.told = min(self.told, INSTANTS - 1), self.told + 1
+        return self.exposition(instant)
 
     def exposition(self, instant: int) -> str:
         at = int(1000 * (self.end - (INSTANTS - 1 - instant) * EVERY_SECONDS))
@@ -96,9 +82,7 @@ class Past:
         return "\n".join([*rows, ""])
 
     def stop(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+        self.exporter.stop()
 
 
 @pytest.fixture(scope="module")

@@ -60,23 +60,20 @@ def _one_of(name: str, field: str) -> _Bound:
 
 
 def _at_least(name: str, field: str) -> _Bound:
-    written = f"object.{field.replace('.', '.?')}.orValue(BOUND)"
-    return _Bound(
-        name,
-        field,
-        f"double({written}) >= double(BOUND)",
-        f'" asks for " + string(BOUND) + " or more, and it is " + string(object.{field}) + "; set {field} to " + '
-        "string(BOUND)",
-    )
+    return _compared(name, field, ">=", "asks for", "or more")
 
 
 def _at_most(name: str, field: str) -> _Bound:
+    return _compared(name, field, "<=", "allows", "at most")
+
+
+def _compared(name: str, field: str, sign: str, verb: str, side: str) -> _Bound:
     written = f"object.{field.replace('.', '.?')}.orValue(BOUND)"
     return _Bound(
         name,
         field,
-        f"double({written}) <= double(BOUND)",
-        f'" allows " + string(BOUND) + " at most, and it is " + string(object.{field}) + "; set {field} to " + '
+        f"double({written}) {sign} double(BOUND)",
+        f'" {verb} " + string(BOUND) + " {side}, and it is " + string(object.{field}) + "; set {field} to " + '
         "string(BOUND)",
     )
 

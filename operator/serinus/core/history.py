@@ -51,15 +51,15 @@ class History:
 
     def of(self, metric: str) -> Served:
         """The sum over all intervals."""
-        return _sum(self.metrics.get(metric, {}))
+        return _total(self.metrics.get(metric, {}).values())
 
     def of_slice(self, metric: str, value: str) -> Served:
         """The sum over all intervals of one value."""
-        return _sum(self.slices[metric][value])
+        return _total(self.slices[metric][value].values())
 
     def of_slices(self, metric: str) -> dict[str, float]:
         """All requests of a metric by the values that divide them; empty where it is not divided."""
-        return {value: _sum(counted).total for value, counted in self.slices.get(metric, {}).items()}
+        return {value: _total(counted.values()).total for value, counted in self.slices.get(metric, {}).items()}
 
 
 def from_csv(lines: Iterable[str]) -> History:
@@ -158,10 +158,6 @@ def _together(parts: Iterable[Mapping[int, Served]]) -> dict[int, Served]:
         for at, served in part.items():
             found.setdefault(at, []).append(served)
     return {at: _total(each) for at, each in found.items()}
-
-
-def _sum(counted: Mapping[int, Served]) -> Served:
-    return _total(counted.values())
 
 
 def _total(counted: Iterable[Served]) -> Served:

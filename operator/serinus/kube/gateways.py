@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from serinus.api.kinds import GATEWAY, GATEWAY_CLASS
 from serinus.core.gateways import GatewayKey, GatewayState, Overrules, known_features
 from serinus.core.plan import Manifest
-
-_IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion")
+from serinus.kube.store import identity
 
 
 def only_what_is_known(gateway: dict[str, Any]) -> Manifest:
@@ -30,7 +29,7 @@ def only_what_is_known(gateway: dict[str, Any]) -> Manifest:
     return {
         "apiVersion": GATEWAY.api_version,
         "kind": GATEWAY.kind,
-        "metadata": _identity(gateway),
+        "metadata": identity(gateway),
         "spec": {"gatewayClassName": str(spec.get("gatewayClassName", "")), "listeners": listeners},
     }
 
@@ -43,7 +42,7 @@ def only_its_features(gateway_class: dict[str, Any]) -> Manifest:
     return {
         "apiVersion": GATEWAY_CLASS.api_version,
         "kind": GATEWAY_CLASS.kind,
-        "metadata": _identity(gateway_class),
+        "metadata": identity(gateway_class),
         "spec": {"controllerName": str(spec.get("controllerName", ""))},
         "status": {"supportedFeatures": sorted(str(feature) for feature in features if feature)},
     }
@@ -74,7 +73,3 @@ def gateway_states(
             state = replace(state, controller=controller, features=known_features(controller, published, overrules))
         states[metadata.get("namespace", ""), metadata["name"]] = state
     return states
-
-
-def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {key: manifest["metadata"][key] for key in _IDENTITY if key in manifest["metadata"]}

@@ -6,24 +6,23 @@ Called by the caches of the shell, whose informers keep of these kinds only what
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
 from serinus.api.kinds import CLUSTER_ROLLOUT_POLICY, LABEL_NAMESPACE_NAME, NAMESPACE, Kind
 from serinus.api.policy import Policy
 from serinus.core.plan import Manifest
-
-_IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion", "generation")
+from serinus.kube.store import identity
 
 
 def only_what_it_asks(kind: Kind, policy: dict[str, Any]) -> Manifest:
     """The part of a policy that is read here."""
     spec = policy.get("spec") or {}
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": _identity(policy), "spec": spec}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": identity(policy, "generation"), "spec": spec}
 
 
 def only_its_labels(namespace: dict[str, Any]) -> Manifest:
     """The part of a Namespace that is read here."""
-    metadata = _identity(namespace) | {"labels": namespace["metadata"].get("labels") or {}}
+    metadata = identity(namespace) | {"labels": namespace["metadata"].get("labels") or {}}
     return {"apiVersion": NAMESPACE.api_version, "kind": NAMESPACE.kind, "metadata": metadata}
 
 
@@ -68,7 +67,3 @@ def changed_metrics(old: Manifest | None, new: Manifest | None) -> frozenset[str
 def _by_name(metrics: object) -> dict[str, Any]:
     listed = metrics if isinstance(metrics, list) else []
     return {str(each.get("name")): each for each in listed if isinstance(each, dict)}
-
-
-def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {key: manifest["metadata"][key] for key in _IDENTITY if key in manifest["metadata"]}

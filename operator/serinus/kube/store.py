@@ -7,7 +7,7 @@ decoded when somebody looks. Used by the informers of `serinus.kube.informers` a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -16,6 +16,8 @@ from serinus.kube.depth import encoded
 
 ObjectKey = tuple[str, str]
 """Namespace (empty for objects of the cluster) and name."""
+
+_IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion")
 
 
 class _Packed(NamedTuple):
@@ -88,6 +90,12 @@ def object_key(manifest: Mapping[str, Any]) -> ObjectKey:
     """Namespace and name of an object."""
     metadata = manifest["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
+
+
+def identity(manifest: Mapping[str, Any], *besides: str) -> dict[str, Any]:
+    """The metadata by which a store tells an object and its version from others, and the fields `besides` it has."""
+    metadata = manifest["metadata"]
+    return {field: metadata[field] for field in (*_IDENTITY, *besides) if field in metadata}
 
 
 def object_version(manifest: Mapping[str, Any]) -> int:

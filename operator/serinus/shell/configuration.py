@@ -34,7 +34,7 @@ from serinus.kube.client import HttpCluster
 from serinus.kube.cluster import ApiError, NotFound, Rejected
 from serinus.kube.informers import Informer
 from serinus.kube.refusals import without_what_next
-from serinus.kube.store import ObjectKey, object_key
+from serinus.kube.store import ObjectKey, identity, object_key
 from serinus.settings import SettingsError
 from serinus.shell.reconciler import Key
 
@@ -44,7 +44,6 @@ RECHECK_SECONDS: Final = 300.0
 """All that is named is read again this often: a watch that was not granted tells of nothing."""
 _RETRY_SECONDS: Final = 2.0
 _LEAST_KEY_BYTES: Final = 16
-_IDENTITY: Final = ("namespace", "name", "uid", "resourceVersion")
 _SECRETS_OFF: Final = Unread("configChecksum.secrets is off in the operator's Helm values")
 
 _Address = tuple[str, Source]
@@ -80,7 +79,7 @@ def digests(manifest: Mapping[str, Any], key: bytes) -> dict[str, str]:
 
 def only_identity(manifest: dict[str, Any]) -> Manifest:
     """Name and version of an object: all that is kept of it."""
-    return {"metadata": {name: manifest["metadata"][name] for name in _IDENTITY if name in manifest["metadata"]}}
+    return {"metadata": identity(manifest)}
 
 
 class Configurations:
