@@ -99,7 +99,7 @@ class Model:
         self.gateway = gateway
         self.host = f"{namespace}.example.com"
         self.resource = Watch(stage.kubectl, "modeldeployments", namespace, NAME)
-        self.route = Watch(stage.kubectl, "httproutes", namespace, NAME)
+        self.route = Watch(stage.kubectl, "httproutes", namespace, NAME, lambda _: told(self.resource.newest))
         self._clients: LoadPod | None = None
 
     # What people do -----------------------------------------------------------------------------------------------

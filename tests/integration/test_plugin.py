@@ -21,6 +21,8 @@ from e2e.cluster.controlplane import ControlPlane
 from serinus.api.names import SCHEMA_VERSION
 from serinus.api.revision import revision_hash
 from tests.integration.conftest import Kubectl
+from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus
+from tests.integration.scraped_pods import Namespace as PrometheusNamespace
 from tests.integration.test_chart import CHART, done, helm_for, wait_for
 
 SCRIPT = Path(sys.executable).with_name("kubectl-serinus")
@@ -39,6 +41,13 @@ SPEC: dict[str, Any] = {
     },
 }
 CANDIDATE = revision_hash(SPEC)
+FINE = "max(vector(1) or up{%pods%})"
+ANNOTATED = """
+global: {scrape_interval: 500ms, scrape_timeout: 500ms}
+scrape_configs:
+- job_name: annotations
+  file_sd_configs: [{files: [annotations/*.json], refresh_interval: 5s}]
+"""
 TRUE = {"status": "True", "reason": "AsTold", "message": "", "observedGeneration": 1}
 Result = subprocess.CompletedProcess[str]
 
@@ -372,29 +381,107 @@ def test_a_support_bundle_has_what_others_need_and_no_secret(
     assert "can't be written" in plugin("support-bundle", "iris", "--file", str(file), code=1).stderr
 
 
-def test_gateways_of_a_file_are_checked_before_it_is_applied(
-    plugin: Plugin, kubectl: Kubectl, gateway_api: None, tmp_path: Path
-) -> None:
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A manifest of `iris`."""
     file = tmp_path / "iris.yaml"
     kind = {"apiVersion": "serinus.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "iris"}}
     file.write_text(yaml.safe_dump({**kind, "spec": SPEC}))
-    assert "✖ Gateway" in plugin("gateway-check", "-f", str(file), code=1).stdout
-    gateway = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": {"name": "public"},
-        "spec": {"gatewayClassName": "some", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
-    }
-    done(kubectl("apply", "-n", plugin.namespace, "-f", "-", stdin=json.dumps(gateway)))
-    said = [{"type": kind, **TRUE, "lastTransitionTime": "2026-03-01T12:00:00Z"} for kind in ("Accepted", "Programmed")]
-    patch = json.dumps({"status": {"conditions": said}})
-    done(
-        kubectl(
-            "patch", "gateway", "public", "-n", plugin.namespace, "--type=merge", "--subresource=status", "-p", patch
+    return file
+
+
+@pytest.fixture
+def make_gateway(kubectl: Kubectl, namespace: str, gateway_api: None) -> Callable[[], None]:
+    """Makes the gateway that `iris` asks for, run by a controller."""
+
+    def make() -> None:
+        gateway = {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": {"name": "public"},
+            "spec": {"gatewayClassName": "some", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+        }
+        done(kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(gateway)))
+        at = "2026-03-01T12:00:00Z"
+        said = [{"type": kind, **TRUE, "lastTransitionTime": at} for kind in ("Accepted", "Programmed")]
+        patch = json.dumps({"status": {"conditions": said}})
+        done(
+            kubectl("patch", "gateway", "public", "-n", namespace, "--type=merge", "--subresource=status", "-p", patch)
         )
-    )
+
+    return make
+
+
+def test_gateways_of_a_file_are_checked_before_it_is_applied(
+    plugin: Plugin, file: Path, make_gateway: Callable[[], None]
+) -> None:
+    assert "✖ Gateway" in plugin("gateway-check", "-f", str(file), code=1).stdout
+    make_gateway()
     shown = plugin("gateway-check", "-f", str(file)).stdout
     assert f"✔ Gateway {plugin.namespace}/public lets in routes from namespace {plugin.namespace}" in shown
+
+
+def test_a_file_is_held_against_the_policies_and_gateways_of_the_cluster(
+    plugin: Plugin, kubectl: Kubectl, file: Path, make_gateway: Callable[[], None]
+) -> None:
+    assert "is valid" in plugin("validate", "-f", str(file)).stdout, "by itself"
+    missing = plugin("validate", "-f", str(file), "--cluster", code=1).stdout
+    assert f"spec.traffic.gateway: Gateway {plugin.namespace}/public is not there" in missing
+    make_gateway()
+    assert "is valid" in plugin("validate", "-f", str(file), "--cluster").stdout
+
+    policy = {
+        "apiVersion": "serinus.dev/v1alpha1",
+        "kind": "RolloutPolicy",
+        "metadata": {"name": "careful"},
+        "spec": {"bounds": {"rollout": {"allowedAutomation": ["Supervised"]}}},
+    }
+    done(kubectl("apply", "-n", plugin.namespace, "-f", "-", stdin=json.dumps(policy)))
+    forbidden = plugin("validate", "-f", str(file), "--cluster", code=1).stdout
+    assert "spec.rollout.automation: RolloutPolicy careful allows Supervised" in forbidden
+    allowed = {**policy, "spec": {"bounds": {"rollout": {"allowedAutomation": ["Automatic"]}}}}
+    both = f"{file.read_text()}---\n{yaml.safe_dump({**allowed, 'metadata': {'name': 'careful'}})}"
+    assert "iris is valid" in plugin("validate", "-f", "-", "--cluster", stdin=both).stdout, (
+        "the one in the files counts"
+    )
+
+
+def test_the_metrics_of_a_file_are_asked_of_prometheus(
+    plugin: Plugin, iris: Callable[..., None], make_gateway: Callable[[], None], tmp_path: Path
+) -> None:
+    def told(query: str, *words: str, code: int = 1) -> str:
+        file = tmp_path / "iris.yaml"
+        metrics = [
+            {"name": "errors", "errors": {}, "limit": {"maxPercent": "1"}},
+            {"name": "load", "value": {"query": query}, "limit": {"max": "1"}},
+        ]
+        kind = {"apiVersion": "serinus.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "iris"}}
+        file.write_text(yaml.safe_dump({**kind, "spec": {**SPEC, "analysis": {"metrics": metrics}}}))
+        return plugin("validate", "-f", str(file), f"--prometheus={prometheus.url}", *words, code=code).stdout
+
+    prometheus = Prometheus(tmp_path / "prometheus", ANNOTATED)
+    pods = PrometheusNamespace(prometheus, plugin.namespace)
+    try:
+        assert "is valid" in told(FINE, code=0), "nothing serves yet: that nothing reports is no fault"
+        refused = told("no_such_function(up{%pods%})")
+        assert "spec.analysis.metrics[1]: load: InvalidQuery: " in refused
+        assert "unknown function" in refused
+
+        make_gateway()
+        iris()
+        assert "spec.analysis.metrics[0]: errors: Empty: " in told(FINE, "--cluster")
+        pod = pods.pod(f"iris-{STABLE}-abcde")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while plugin.exit_code(
+            "validate", "-f", str(tmp_path / "iris.yaml"), "--cluster", f"--prometheus={prometheus.url}"
+        ):
+            pod.answer(10)
+            assert time.monotonic() < deadline, told(FINE, "--cluster")
+    finally:
+        pods.clear()
+        prometheus.kill()
+    gone = told(FINE)
+    assert gone.count("SourceUnavailable") == 1, gone
 
 
 def test_names_are_completed_for_kubectl(plugin: Plugin, iris: Callable[..., None]) -> None:

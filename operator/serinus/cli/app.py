@@ -20,6 +20,7 @@ from serinus.cli import (
     status,
     support,
     tune,
+    validate,
 )
 
 app = typer.Typer(
@@ -53,7 +54,7 @@ app.command("list")(fleet.list_)
 app.command("policies")(governing.policies)
 app.command("history")(history.history)
 app.command("diff")(compare.diff)
-app.command("validate")(offline.validate)
+app.command("validate")(validate.validate)
 app.command("render")(offline.render)
 app.command("estimate")(estimate.estimate)
 app.command("gateway-check")(gateways.gateway_check)

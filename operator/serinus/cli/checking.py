@@ -1,6 +1,6 @@
 """What is wrong with a ModelDeployment or a policy, as far as can be told without a cluster. Pure.
 
-Called by `kubectl serinus validate`. The models carry every rule of the CRD in Python beside its CEL, so what is wrong
+Called by `serinus.cli.validate`. The models carry every rule of the CRD in Python beside its CEL, so what is wrong
 here is what the API server refuses; unknown fields, which the models ignore when they read a cluster, are looked up in
 the CRD's schema; what the operator would refuse is asked of the operator's own functions.
 """

@@ -18,7 +18,7 @@ import typer
 
 from serinus.api.deployment import ModelDeployment
 from serinus.api.gateways import GatewayFeature
-from serinus.api.kinds import GATEWAY, GATEWAY_CLASS, Kind
+from serinus.api.kinds import GATEWAY, GATEWAY_CLASS, NAMESPACE
 from serinus.api.traffic import GatewayReference
 from serinus.cli import options, trial
 from serinus.cli.access import Access, Where, with_cluster
@@ -32,7 +32,6 @@ from serinus.core.plan import Manifest
 from serinus.core.traffic import planned_steps
 from serinus.kube.gateways import gateway_states, only_its_features, only_what_is_known
 
-_NAMESPACE: Final = Kind("", "v1", "Namespace", "namespaces")
 _HTTP: Final = frozenset({"HTTP", "HTTPS"})
 
 
@@ -92,7 +91,7 @@ async def _look(access: Access, deployment: ModelDeployment) -> list[Check]:
         return [Check(True, "no traffic.gateway: requests come to a plain Service")]
     gateways = await access.listed(GATEWAY, everywhere=True)
     classes = await access.listed(GATEWAY_CLASS, everywhere=True)
-    home = await access.cluster.get(_NAMESPACE, "", deployment.metadata.namespace)
+    home = await access.cluster.get(NAMESPACE, "", deployment.metadata.namespace)
     return checks(deployment, gateways, classes, (home["metadata"].get("labels") or {}))
 
 

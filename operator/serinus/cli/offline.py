@@ -1,8 +1,7 @@
-"""`kubectl serinus validate` and `render`: what is wrong with a file, and what is made of it, without a cluster."""
+"""`kubectl serinus render`: what is made of a file, without a cluster; and what other commands read of one."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,56 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment
-from serinus.cli.checking import Finding, findings, findings_of_policy
 from serinus.cli.children import Stalled, children_of_first
-from serinus.cli.files import Document, documents, model_deployments
-from serinus.cli.options import DataOutput, Output
-from serinus.cli.outcome import CommandFailed, ExitCode
+from serinus.cli.files import Document, model_deployments
+from serinus.cli.options import DataOutput
+from serinus.cli.outcome import CommandFailed
 from serinus.cli.policies import effects, governed
-from serinus.cli.terminal import complain, harmless, show_data, show_documents
+from serinus.cli.terminal import complain, show_documents
 from serinus.core.platform import Governed
 
 Files = Annotated[
     list[str], typer.Option("--filename", "-f", help="A file, a folder, or - for standard input; may be repeated.")
 ]
-
-
-def validate(
-    filename: Files,
-    output: Annotated[Output, typer.Option("--output", "-o", help="As text, or as data.")] = Output.TEXT,
-) -> None:
-    """Check ModelDeployments and policies in files: schema, rules, unknown fields, and what is not carried out.
-
-    ModelDeployments are held against the policies in the same files. Needs no cluster; other kinds are passed over.
-    Ends with 1 where something is wrong.
-    """
-    now = datetime.now(UTC)
-    checked = [each for each in documents(filename) if each.is_model_deployment or each.is_policy]
-    found = [
-        (each, wrong)
-        for each in checked
-        for wrong in sorted(_findings(each, now), key=lambda wrong: each.line_of(wrong.field))
-    ]
-    if output in {Output.JSON, Output.YAML}:
-        show_data(
-            [
-                {"file": each.file, "line": each.line_of(wrong.field), "resource": each.name}
-                | {"field": wrong.field, "message": wrong.message}
-                for each, wrong in found
-            ],
-            output.value,
-        )
-    else:
-        for each, wrong in found:
-            _say(f"{each.file}:{each.line_of(wrong.field)}: {wrong.field}: {wrong.message}")
-        broken = {id(each) for each, _ in found}
-        for each in checked:
-            if id(each) not in broken:
-                _say(f"{each.file}: {each.data.get('kind')} {each.name} is valid")
-    if found:
-        raise typer.Exit(ExitCode.ERROR)
-    if not checked:
-        raise CommandFailed(f"there is no ModelDeployment in {', '.join(filename)}")
 
 
 def render(
@@ -93,12 +53,6 @@ def render(
     show_documents(made, output.value)
 
 
-def _findings(document: Document, now: datetime) -> list[Finding]:
-    if document.is_policy:
-        return findings_of_policy(document.data)
-    return findings(document.data, now, document.beside)
-
-
 def parsed(document: Document, namespace: str) -> ModelDeployment:
     """The ModelDeployment, in `namespace` where it names none, as the policies in the same files have it.
 
@@ -126,7 +80,3 @@ def in_force(document: Document, namespace: str) -> tuple[ModelDeployment, Gover
 
 def _where(document: Document, field: str) -> str:
     return f"{document.file}:{document.line_of(field)}"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{harmless(line)}\n")

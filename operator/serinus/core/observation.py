@@ -76,6 +76,8 @@ class ParentState:
     """Where it does not accept the route: the gateway, and its own words."""
     carries: bool = True
     """Whether it may carry the route, in this version or the one before: it has answered, and does not refuse it."""
+    answered: bool = True
+    """Whether it has said anything of the route."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -417,7 +417,7 @@ def _parent_state(
             f"{gateway} has not answered the route: look whether traffic.gateway.parentRefs names one that exists, "
             f"whether its controller runs, and whether it allows routes from namespace {namespace}"
         )
-        return ParentState(accepted=False, message=message, carries=False)
+        return ParentState(accepted=False, message=message, carries=False, answered=False)
     # Several controllers may answer for one parent; one that carries the route is enough.
     accepted = None in problems
     carries = not all(_is_refused(answer, generation) for answer in answered)

@@ -101,3 +101,9 @@ def identity(manifest: Mapping[str, Any], *besides: str) -> dict[str, Any]:
 def object_version(manifest: Mapping[str, Any]) -> int:
     """The object's resourceVersion: those of one kind can be compared as numbers."""
     return int(manifest["metadata"]["resourceVersion"])
+
+
+def differ_in_version_only(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two versions of an object differ in their resourceVersion at most."""
+    version = new["metadata"]["resourceVersion"]
+    return bool({**old, "metadata": {**old["metadata"], "resourceVersion": version}} == new)

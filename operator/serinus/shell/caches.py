@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -20,8 +20,6 @@ from serinus.api.kinds import (
     CHILD_KINDS,
     DISRUPTION_BUDGET,
     ENDPOINT_SLICE,
-    GATEWAY,
-    GATEWAY_CLASS,
     HTTP_ROUTE,
     LABEL_DEPLOYMENT,
     LABEL_PREFLIGHT,
@@ -42,12 +40,10 @@ from serinus.api.reasons import Phase
 from serinus.api.traffic import GatewayTraffic
 from serinus.core.addresses import TakenAddress
 from serinus.core.configuration import Configuration
-from serinus.core.gateways import GatewayKey, GatewayState, Overrules
-from serinus.core.listeners import refusing_gateway
+from serinus.core.gateways import Overrules
 from serinus.core.observation import Capabilities, Children, Safeguards
 from serinus.core.plan import Manifest
 from serinus.kube.client import HttpCluster
-from serinus.kube.gateways import gateway_states, named_classes, only_its_features, only_what_is_known
 from serinus.kube.informers import Informer
 from serinus.kube.observation import (
     has_lost_pods,
@@ -58,10 +54,11 @@ from serinus.kube.observation import (
     without_status,
 )
 from serinus.kube.ownership import only_whether_booked, only_who_asked, without_managed_fields
-from serinus.kube.store import Store, object_key
+from serinus.kube.store import Store, differ_in_version_only, object_key
 from serinus.shell.addresses import Addresses
 from serinus.shell.configuration import Configurations
 from serinus.shell.custom_metrics import CustomMetrics, needs_custom_metrics
+from serinus.shell.gateways import Gateways
 from serinus.shell.policies import Policies
 from serinus.shell.reconciler import Key
 from serinus.shell.shard import Shard
@@ -211,16 +208,15 @@ class Caches:
         self._on_change = on_change
         self._metric_source = metric_source
         self._safeguards = safeguards or Safeguards()
-        self._gateway_features = gateway_features or {}
         self._receivers = receivers or {}
-        self._gateways: dict[GatewayKey, GatewayState] | None = None
-        """None: to be looked up again."""
-        self._gateways_in = frozenset(gateways_in)
-        self._unseen_gateways: set[str] = set()
-        """Namespaces whose gateways may not be looked at."""
-        self._not_let_in: set[Key] = set()
-        """Those whose spec names a gateway that is known not to let their route in."""
-        self._addresses = Addresses(self._known_gateways, on_change)
+        self._gateways = Gateways(
+            cluster,
+            self._gateways_changed,
+            namespaces=gateways_in,
+            classes=gateway_classes,
+            overrules=gateway_features,
+        )
+        self._addresses = Addresses(self._gateways.states, on_change)
         self._configurations = Configurations(
             cluster, on_change, key=config_key, secrets=config_secrets, namespaces=namespaces
         )
@@ -256,17 +252,6 @@ class Caches:
             on_refused=partial(self._rights_changed, "preflight pods"),
         )
         self._of_children = (*of_children, self._preflight_pods)
-        gateways = Informer(
-            cluster,
-            GATEWAY,
-            self._gateway_changed,
-            namespaces=gateways_in,
-            strip=only_what_is_known,
-            on_refused=self._gateways_refused,
-        )
-        classes = Informer(cluster, GATEWAY_CLASS, self._gateway_changed, strip=only_its_features)
-        self._classes: Iterable[Manifest] = classes if gateway_classes is None else named_classes(gateway_classes)
-        of_gateways = (gateways, classes) if gateway_classes is None else (gateways,)
         self._policies = Policies(
             cluster,
             namespaces,
@@ -277,8 +262,8 @@ class Caches:
             on_refused=partial(self._rights_changed, ROLLOUT_POLICY.plural),
             on_labels=self._labels_changed,
         )
-        self.informers: Final = (*self._of_children, *of_gateways, *self._policies.informers)
-        self._of_kind = {informer.kind: informer for informer in (*of_children, *of_gateways)}
+        self.informers: Final = (*self._of_children, *self._gateways.informers, *self._policies.informers)
+        self._of_kind = {informer.kind: informer for informer in of_children}
         self._custom_metrics = CustomMetrics(
             cluster,
             is_needed=lambda: any(self._in_need_of_custom_metrics()),
@@ -346,7 +331,7 @@ class Caches:
             pod_monitor=self._of_kind[POD_MONITOR].installed,
             custom_metrics=self._custom_metrics.installed,
             safeguards=self._safeguards,
-            gateways=self._known_gateways(),
+            gateways=self._gateways.states(),
             receivers=self._receivers,
         )
 
@@ -356,14 +341,7 @@ class Caches:
 
     def refusing_gateway(self, key: Key, gateway: GatewayTraffic) -> str | None:
         """Which Gateway of the ModelDeployment's spec is known not to let its route in, and why."""
-        told = refusing_gateway(
-            gateway.parent_refs, key[0], self._policies.labels(key[0]), self._known_gateways(), self._sees_gateways
-        )
-        if told is None:
-            self._not_let_in.discard(key)
-        else:
-            self._not_let_in.add(key)
-        return told
+        return self._gateways.refusing(key, gateway, self._policies.labels(key[0]))
 
     def configuration(self, key: Key) -> Configuration | None:
         """The content of ConfigMaps and Secrets that it names; None where that is no part of its revision."""
@@ -380,20 +358,10 @@ class Caches:
         for key in self._in_need_of_custom_metrics():
             self._on_change(key)
 
-    def _known_gateways(self) -> dict[GatewayKey, GatewayState]:
-        if self._gateways is None:
-            self._gateways = gateway_states(self._of_kind[GATEWAY], self._classes, self._gateway_features)
-        return self._gateways
-
-    def _sees_gateways(self, namespace: str) -> bool:
-        """Whether a Gateway that is not known is not there."""
-        looked_for = not self._gateways_in or namespace in self._gateways_in
-        return looked_for and namespace not in self._unseen_gateways and self._of_kind[GATEWAY].installed
-
     def _deployment_changed(self, key: Key, *, urgent: bool = False) -> None:
         manifest = self.deployments.get(key)
         if manifest is None:
-            self._not_let_in.discard(key)
+            self._gateways.forget(key)
         self._custom_metrics.notice(manifest or {})
         self._addresses.put(key, manifest)
         self._configurations.put(key, manifest)
@@ -407,7 +375,7 @@ class Caches:
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An object that changed its label concerns both; one that changed in what is not kept of it, nobody."""
-        if old is not None and new is not None and _differ_in_version_only(old, new):
+        if old is not None and new is not None and differ_in_version_only(old, new):
             return
         self._route_changed(old, new)
         urgent = old is not None and new is not None and old["kind"] == REPLICA_SET.kind and has_lost_pods(old, new)
@@ -446,34 +414,18 @@ class Caches:
                 if key[0] == namespace:
                     self._on_change(key)
 
-    def _gateway_changed(self, old: Manifest | None, new: Manifest | None) -> None:
-        """Of what is kept of a Gateway or its class, mostly nothing changes but its version."""
-        if old is None or new is None or not _differ_in_version_only(old, new):
-            self._gateways = None
-            self._addresses.forget_gateways()
-            self._capabilities_changed(True)
-
-    def _gateways_refused(self, namespace: str, why: str | None) -> None:
-        if why is None:
-            self._unseen_gateways.discard(namespace)
-        else:
-            self._unseen_gateways.add(namespace)
-            logger.warning("gateways in a namespace can't be seen", extra={"namespace": namespace, "because": why})
+    def _gateways_changed(self) -> None:
+        self._addresses.forget_gateways()
         self._capabilities_changed(True)
 
     def _labels_changed(self, namespace: str) -> None:
         """A listener that selects namespaces by their labels may let routes in now that it did not."""
-        for key in [each for each in self._not_let_in if each[0] == namespace]:
+        for key in self._gateways.awaiting(namespace):
             self._on_change(key)
 
     def _capabilities_changed(self, _: bool) -> None:
         for key in self.deployments.names():
             self._on_change(key)
-
-
-def _differ_in_version_only(old: Manifest, new: Manifest) -> bool:
-    version = new["metadata"]["resourceVersion"]
-    return bool({**old, "metadata": {**old["metadata"], "resourceVersion": version}} == new)
 
 
 def _phase(manifest: Manifest) -> str:

@@ -229,9 +229,9 @@ def test_resource_behind_a_gateway_waits_for_its_route(cluster: Cluster, served:
     def quoted() -> bool:
         cluster.make_pods_ready(served, name)
         status = (cluster.get("modeldeployment", name, served) or {}).get("status", {})
-        return "Gateway gateways/public has not answered the route" in json.dumps(status)
+        return "Gateway gateways/public is not there: create it, or correct parentRefs" in json.dumps(status)
 
-    eventually(quoted, doing="the status quotes the gateway's silence")
+    eventually(quoted, doing="the status says which gateway is not there")
     assert cluster.condition(name, served, "Ready")["status"] == "False"
 
     def ready() -> bool:

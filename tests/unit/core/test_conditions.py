@@ -11,7 +11,7 @@ from serinus.api.reasons import Phase, Reason
 from serinus.api.status import Condition, MetricStatus, RejectedRevision
 from serinus.core.conditions import Stall, conditions, stalled_only
 from serinus.core.decide import decide
-from serinus.core.observation import Frozen
+from serinus.core.observation import Frozen, ParentState, RouteState
 from serinus.core.plan import Move
 from serinus.core.rollout.situation import Situation
 from tests.unit.core.situations import (
@@ -175,6 +175,20 @@ def test_a_gateway_that_refuses_is_quoted():
     found = conditions(situation(holding(counting_since=None), seen), None)
     reconciling = next(c for c in found if c.type == "Reconciling")
     assert "NoMatchingParent: no such listener" in reconciling.message
+
+
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [(False, "Gateway gateways/pubic is not there"), (True, "Gateway gateways/pubic is not there; it says no")],
+    ids=["silent", "refusing"],
+)
+def test_what_is_known_of_a_gateway_explains_its_silence(answered: bool, told: str):
+    parent = ParentState(accepted=False, message="it says no", carries=False, answered=answered)
+    seen = children({CANDIDATE: 4})
+    seen = replace(seen, route=RouteState({CANDIDATE: 100}, (parent,)))
+    first = status(Phase.STARTING, stable=None, candidate=CANDIDATE)
+    found = situation(first, seen, refusing_gateway="Gateway gateways/pubic is not there")
+    assert found.route_trouble == told
 
 
 def test_ready_pods_that_no_gateway_can_know_of_are_told_as_such():

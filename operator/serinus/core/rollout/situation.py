@@ -546,8 +546,9 @@ class Situation:
             lags = "; ".join(told for each in self.unknown_to_gateways if (told := self._lag_of(each)))
             return f"the HTTPRoute is not there yet{': ' if lags else ''}{lags}"
         known = None if self.refusing_gateway is not None else self.observation.refusing_gateway  # else of another
-        refused = [*((known,) if known else ()), *(each.message for each in route.parents if not each.accepted)]
-        return "; ".join(refused) or "the gateway has not confirmed the newest weights yet"
+        refused = [each for each in route.parents if not each.accepted]
+        said = [each.message for each in refused if each.answered or not known]  # what is known explains a silence
+        return "; ".join([known, *said] if known else said) or "the gateway has not confirmed the newest weights yet"
 
     @property
     def judged_metrics(self) -> tuple[MetricVerdict, ...]:
