@@ -45,7 +45,7 @@ def _page(results: Results) -> Iterator[str]:
         "",
         "## Harmless candidates: time to a right promotion",
         "",
-        "Minutes on average, and the share promoted.",
+        "Minutes on average, and the share promoted in time: within two hours, or within the holds and an hour more.",
         "",
     )
     yield from _by_kind(results, (Expected.HARMLESS,), _promotion_time)
@@ -99,7 +99,7 @@ def _promoted(tally: Tally) -> str:
 
 def _promotion_time(tally: Tally) -> str:
     if not tally.promoted:
-        return "never"
+        return "not in time"
     minutes = tally.looks_to_promotion / tally.promoted * LOOK_SECONDS / 60
     return f"{minutes:.0f} ({tally.promoted / tally.runs:.0%})"
 
