@@ -29,7 +29,7 @@ _VALUES: Final[dict[str, Any]] = {
     "crds": {"enabled": False},  # those of the Gateway API are there, of the version that Traefik needs
     "global": {"images": {"envoyGateway": {"image": _CONTROLLER_IMAGE, "pullPolicy": "IfNotPresent"}}},
     "topologyInjector": {"enabled": False},
-    "deployment": {"envoyGateway": {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}},
+    "deployment": {"envoyGateway": {"resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}},
 }
 
 

@@ -101,12 +101,15 @@ class Model:
         self.resource = Watch(stage.kubectl, "modeldeployments", namespace, NAME)
         self.route = Watch(stage.kubectl, "httproutes", namespace, NAME, lambda _: told(self.resource.newest))
         self._clients: LoadPod | None = None
+        self._applied = 0
+        """The generation that was applied last."""
 
     # What people do -----------------------------------------------------------------------------------------------
 
     def apply(self, version: str, hold_seconds: int = 10, **sections: Any) -> None:
         """Apply a version of the small manifest."""
         self.stage.apply(small(version, self.host, hold_seconds, gateway=self.gateway, **sections), self.namespace)
+        self._applied = self.get("modeldeployment", NAME)["metadata"]["generation"]
 
     def serve(self, version: str = "1.0.0", **sections: Any) -> None:
         """Apply the first version and wait until it serves."""
@@ -142,7 +145,7 @@ class Model:
         """Wait until the candidate has its share and the hold counts."""
 
         def counts(manifest: Manifest) -> bool:
-            return "countingSince" in rollout(manifest)
+            return self.has_seen_what_was_applied(manifest) and "countingSince" in rollout(manifest)
 
         return self.resource.wait_for("the hold of its candidate counts", counts, READY_SECONDS)
 
@@ -156,7 +159,15 @@ class Model:
 
     def wait_until_rejected(self) -> Manifest:
         """Wait until the candidate was rolled back."""
-        return self.resource.wait_for("it is rolled back", lambda m: phase(m) == "Rejected", ROLLOUT_SECONDS)
+
+        def rejected(manifest: Manifest) -> bool:
+            return self.has_seen_what_was_applied(manifest) and phase(manifest) == "Rejected"
+
+        return self.resource.wait_for("it is rolled back", rejected, ROLLOUT_SECONDS)
+
+    def has_seen_what_was_applied(self, manifest: Manifest) -> bool:
+        """Whether a status is about what was applied last, and not about what was there before."""
+        return bool(manifest.get("status", {}).get("observedGeneration", 0) >= self._applied)
 
     def stays(self, what: str, holds: Callable[[Manifest], bool], seconds: float, since: float | None = None) -> None:
         """Fail if something is not so in any version of the resource for `seconds`, from `since` (Unix time) or now."""

@@ -112,7 +112,8 @@ def wait_until_in(model: Model, step: str) -> Manifest:
     """Wait until the hold of a step counts."""
 
     def counts(manifest: Manifest) -> bool:
-        return rollout(manifest).get("step") == step and "countingSince" in rollout(manifest)
+        seen = model.has_seen_what_was_applied(manifest)
+        return seen and rollout(manifest).get("step") == step and "countingSince" in rollout(manifest)
 
     return model.resource.wait_for(f"the hold of step {step} counts", counts, 180)
 
