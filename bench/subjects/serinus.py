@@ -38,7 +38,7 @@ NAME: Final = "serinus"
 SCRAPE_INTERVAL_SECONDS: Final = 2
 """How often the stub is said to scrape; readings are at least two of these apart."""
 
-_GATEWAY: Final = {"parentRefs": [{"name": "public", "namespace": "gateways"}]}
+_PARENTS: Final = [{"name": "public", "namespace": "gateways"}]
 _GATEWAY_KINDS: Final = ("gatewayclasses", "gateways", "httproutes")
 _COUNTER: Final = re.compile(r"serinus_\w+_(total|count|sum)(\{|$)")
 
@@ -133,6 +133,7 @@ class Serinus(Subject):
 
     def manifest(self, key: Key, version: str) -> Manifest:
         namespace, name = key
+        gateway = {"parentRefs": _PARENTS, "hostnames": [f"{name}.{namespace}.example.com"]}
         return {
             "apiVersion": "serinus.dev/v1alpha1",
             "kind": "ModelDeployment",
@@ -140,7 +141,7 @@ class Serinus(Subject):
             "spec": {
                 "serving": {"image": image(version)},
                 "scaling": {"replicas": REPLICAS},
-                **({"traffic": {"gateway": _GATEWAY}} if self.routed else {}),
+                **({"traffic": {"gateway": gateway}} if self.routed else {}),
                 "rollout": {"canary": _canary(STEPS), "watchSeconds": 0, "scaleDownDelaySeconds": 0},
                 "analysis": {"disabled": True},
             },

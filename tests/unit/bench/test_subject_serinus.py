@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.figures import EVENTS_EMITTED, EVENTS_LOST, PASSES
+from bench.fleet import keys
 from bench.subject import SLOW_STEPS
 from bench.subjects.serinus import Serinus
 from serinus.api.deployment import ModelDeployment
@@ -27,6 +28,11 @@ def test_the_manifest_is_a_valid_one(serinus):
     spec = ModelDeployment.parse(described).spec
     assert spec.analysis.disabled
     assert (spec.traffic.gateway is not None) == serinus.routed
+
+
+def test_no_two_of_a_fleet_ask_for_one_address():
+    asked = [Serinus(routed=True).manifest(key, "1")["spec"]["traffic"]["gateway"]["hostnames"] for key in keys(40)]
+    assert len({hostname for hostnames in asked for hostname in hostnames}) == 40
 
 
 @pytest.mark.parametrize("judged_every_seconds", [None, 10])
