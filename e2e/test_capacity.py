@@ -48,7 +48,7 @@ def scaled(model: Model) -> tuple[str, int, int]:
 def test_safeguards_come_and_go_with_their_revisions_and_are_not_rewritten(model: Model) -> None:
     model.serve()
     old = revision(model.resource.newest or {}, "stable")
-    assert names(model, "poddisruptionbudgets") == {f"{NAME}-{old}"}
+    wait_until("its budget is there", lambda: names(model, "poddisruptionbudgets") == {f"{NAME}-{old}"}, 60)
 
     def allowed() -> int:
         return int(model.get("pdb", f"{NAME}-{old}").get("status", {}).get("disruptionsAllowed", 0))

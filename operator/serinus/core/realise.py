@@ -358,12 +358,19 @@ def _pod_monitor(s: Situation) -> Iterable[Intent]:
 
 
 def _disruption_budgets(s: Situation, records: Mapping[str, Manifest]) -> Iterable[Intent]:
-    """One for each revision that serves or may have to; it goes when the revision has neither a role nor pods."""
+    """One for each revision that serves or may have to; it goes when the revision has neither a role nor pods.
+
+    That of a candidate comes with its second pod: one that may be unavailable guards nothing while there is only one.
+    """
     deployment, moves = s.observation.deployment, s.status.moves
     wanted = s.observation.capabilities.safeguards.disruption_budgets
+    targets = target_replicas(s) if wanted else {}
     for revision, record in (records if wanted else {}).items():
         budget = render.disruption_budget(deployment, revision, moves, render.template_of(record))
-        yield from _ensure(s, DISRUPTION_BUDGET, budget)
+        is_there = _observed(s, DISRUPTION_BUDGET, budget["metadata"]["name"]) is not None
+        several = max(targets.get(revision, 0), _observed_replicas(s, revision)) > 1
+        if is_there or several or revision != s.candidate:
+            yield from _ensure(s, DISRUPTION_BUDGET, budget)
     for (kind, name), child in s.children.objects.items():
         revision = revision_of_child(deployment.metadata.name, name) or ""
         idle = revision not in _revisions(s) and _observed_replicas(s, revision) == 0

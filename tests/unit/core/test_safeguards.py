@@ -49,12 +49,17 @@ def budget(revision: str) -> str:
 
 
 def test_every_revision_with_a_role_has_a_budget_and_all_share_a_policy():
-    plan = guarding(holding(), {STABLE: 4, CANDIDATE: 1})
+    plan = guarding(holding(), {STABLE: 4, CANDIDATE: 2})
     assert named(plan) == [
         f"create {budget(STABLE)}",
         f"create {budget(CANDIDATE)}",
         "create NetworkPolicy iris-serving",
     ]
+
+
+def test_a_candidate_has_no_budget_while_it_has_only_one_pod_and_keeps_the_one_that_it_has():
+    assert named(guarding(holding(), {STABLE: 1, CANDIDATE: 1}, ("policy",))) == [f"create {budget(STABLE)}"]
+    assert guarding(holding(), {STABLE: 4, CANDIDATE: 1}, (STABLE, CANDIDATE, "policy")) == ()
 
 
 def test_what_is_there_is_not_written_again():
