@@ -215,3 +215,15 @@ def test_a_write_of_the_spec_does_not_touch_the_status(kubectl: Kubectl, namespa
 
     assert replaced.returncode == 0, replaced.stderr
     assert json.loads(replaced.stdout)["status"] == {"observedGeneration": -1}, "what the CRD gives to a new one"
+
+
+def test_who_wrote_the_status_is_booked_for_the_whole_of_it(kubectl: Kubectl, namespace: str):
+    create(kubectl, namespace, resource({"serving": {"image": IMAGE}}))
+    told = {"type": "Ready", "status": "True", "reason": "Stable", "message": "", "observedGeneration": 1}
+    status = {"moves": 7, "conditions": [told | {"lastTransitionTime": "2026-01-02T03:04:05Z"}]}
+    patch = ("patch", "-n", namespace, "mdep", "iris", "--subresource=status", "--type=merge", "-o", "json")
+    written = kubectl(*patch, "--field-manager=operator", "--show-managed-fields", "-p", json.dumps({"status": status}))
+
+    assert written.returncode == 0, written.stderr
+    booked = {each["manager"]: each["fieldsV1"] for each in json.loads(written.stdout)["metadata"]["managedFields"]}
+    assert booked["operator"] == {"f:status": {}}, "one writer: each field on its own would be a third of the object"
