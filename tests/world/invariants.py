@@ -45,7 +45,7 @@ def check(world: World, *, replicas: int | None = 3, hold_seconds: float = 60, p
         assert not the_candidate_has_more_than_it_may(after), the_candidate_has_more_than_it_may(after)
         assert not the_candidate_has_more_pods_than_it_may(after), the_candidate_has_more_pods_than_it_may(after)
         assert not a_third_revision_shares(after), a_third_revision_shares(after)
-    for promise in (requests_go_elsewhere, more_is_copied_than_may_be):
+    for promise in (requests_go_elsewhere, more_is_copied_than_may_be, what_is_retired_can_not_be_returned_to):
         holds_or_is_mended(world.moments, promise, within=REACTION_SECONDS + 2 * world.lag_seconds)
     if not pods_crash:
         weight_is_only_on_ready_pods(world)
@@ -78,6 +78,7 @@ def check_walk(walk: Walk) -> None:
         moments, the_candidate_has_more_pods_than_it_may, within=LONGEST_REACTION_SECONDS + MARGIN_SECONDS
     )
     holds_or_is_mended(moments, more_is_copied_than_may_be, within=LONGEST_REACTION_SECONDS)
+    holds_or_is_mended(moments, what_is_retired_can_not_be_returned_to, within=LONGEST_REACTION_SECONDS)
     if strict:
         no_request_is_lost(moments)
         capacity_is_never_under_the_promise(walk.world, 3)
@@ -358,6 +359,16 @@ def more_is_copied_than_may_be(after: Moment) -> str:
         return ""
     percent, may = after.copied.get(status.candidate.revision, 0), status.rollout.shadow_percent
     return f"{after.at}: {percent} % are copied to the candidate, and {may} % may be" if percent > may else ""
+
+
+def what_is_retired_can_not_be_returned_to(after: Moment) -> str:
+    """Status tells people of a revision that was stable before, and there is no record of it."""
+    roles = {role.revision for role in (after.status.candidate, after.status.previous) if role}
+    told = {each.revision for each in after.status.retired}
+    gone = told - roles - after.recorded
+    if _stable(after.status) in told:
+        return f"{after.at}: the stable revision is among those that were stable before"
+    return f"{after.at}: {sorted(gone)} are told as retired, and there is no record of them" if gone else ""
 
 
 def stable_is_too_small(after: Moment) -> str:

@@ -158,3 +158,102 @@ def test_what_a_person_returned_from_goes_through_the_steps_when_it_is_tried_aga
     world.annotate(retry=bad)
     world.run_until_phase("Holding")
     assert world.weights()[bad] == 5
+
+
+# Which old revisions are kept -----------------------------------------------------------------------------------------
+
+
+def with_limit(image: str, limit: int | None = None) -> dict[str, Any]:
+    """Blue-green without a gateway, with short times."""
+    rollout = {"blueGreen": {}, "progressDeadlineSeconds": 65, "watchSeconds": 20, "scaleDownDelaySeconds": 20}
+    limited = {} if limit is None else {"revisionHistoryLimit": limit}
+    return spec_of(image, traffic={}, rollout=rollout | limited)
+
+
+def served(world: World, *images: str, limit: int | None = None) -> World:
+    """Each has become stable, stood its watch, and given up its pods for the next one."""
+    for image in images:
+        world.deploy(with_limit(image, limit))
+        world.run_until(lambda image=image: stable_is(world, image)).run_until_phase("Idle").run(30)
+    return world
+
+
+def rejected(world: World, *images: str, limit: int | None = None) -> World:
+    """Each was asked for, and was not ready in time."""
+    for image in images:
+        world.behaviours[image] = Behaviour(never_ready=True)
+        world.deploy(with_limit(image, limit))
+        world.run_until(lambda image=image: world.status.rejected[:1] != () and is_rejected(world, image)).run(20)
+    return world
+
+
+def is_rejected(world: World, image: str) -> bool:
+    return world.status.rollout.phase == "Rejected" and world.status.rejected[0].revision == world.revision_of(image)
+
+
+def kept(world: World) -> set[str]:
+    return set(world.moments[-1].recorded)
+
+
+def retired(world: World) -> list[str]:
+    return [each.revision for each in world.status.retired]
+
+
+WRONG_TAGS = ("model:1000", "model:1001", "model:1002", "model:1003")
+
+
+def test_rejected_revisions_push_out_none_that_served() -> None:
+    world = rejected(served(World(), "model:1", "model:2"), *WRONG_TAGS)
+    first = world.revision_of("model:1")
+    assert retired(world) == [first]
+    assert first in kept(world)
+    world.annotate(return_to=first)
+    world.run_until(lambda: stable_is(world, "model:1"), 30)
+    check(world, replicas=None)
+
+
+def test_after_rejected_ones_a_spec_that_is_put_back_still_skips_the_steps() -> None:
+    world = rejected(served(World(requests_per_second=400), "model:1", "model:2"), *WRONG_TAGS)
+    world.deploy(canary("model:1"))
+    world.run_until(lambda: stable_is(world, "model:1"), 30)
+    assert steps_of(world, "model:1") == []
+
+
+def test_rejected_ones_are_not_kept_where_those_that_served_have_taken_all_places() -> None:
+    world = rejected(served(World(), "model:1", "model:2", limit=1), *WRONG_TAGS, limit=1)
+    in_use = {"model:2", WRONG_TAGS[-1]}
+    assert kept(world) == {world.revision_of(image) for image in {"model:1", *in_use}}
+
+
+def test_what_is_told_as_retired_is_what_is_kept() -> None:
+    images = [f"model:{number}" for number in range(1, 7)]
+    world = served(World(), *images)
+    old = [world.revision_of(image) for image in reversed(images[:-1])]
+    assert retired(world) == old[:3]
+    assert kept(world) == {world.revision_of("model:6"), *old[:3]}
+    world.deploy(with_limit("model:6", 1))
+    world.run(30)
+    assert retired(world) == old[:1]
+    assert kept(world) == {world.revision_of("model:6"), *old[:1]}
+    world.deploy(with_limit("model:6", 0))
+    world.run(30)
+    assert retired(world) == []
+    assert kept(world) == {world.revision_of("model:6")}
+
+
+def test_a_retired_revision_whose_record_somebody_deleted_is_told_no_longer() -> None:
+    world = served(World(), "model:1", "model:2", "model:3")
+    gone = world.revision_of("model:2")
+    world.api.remove("ControllerRevision", "models", f"fraud-{gone}")
+    world.run(30)
+    assert retired(world) == [world.revision_of("model:1")]
+
+
+def test_one_that_fails_its_watch_pushes_out_none_that_served_before() -> None:
+    world = served(World(requests_per_second=400), "model:1", "model:2", limit=1)
+    world.behaviours["model:3"] = Behaviour(error_share=0.5)
+    world.deploy(with_limit("model:3", 1))
+    world.run_until_phase("Rejected").run(30)
+    assert stable_is(world, "model:2")
+    assert retired(world) == [world.revision_of("model:1")]
+    assert world.revision_of("model:1") in kept(world)

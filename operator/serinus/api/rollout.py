@@ -192,7 +192,8 @@ class Rollout(ApiModel):
     Default 300."""
 
     revision_history_limit: Annotated[Integer, Field(ge=0, le=50)] = 3
-    """Old revisions that are kept, scaled to zero, for a return to them. Default 3."""
+    """Old revisions that are kept, scaled to zero, for a return to them. Those that were stable come first;
+    others, such as rejected ones, only have the places that are left. Default 3."""
 
     rollback_window_seconds: Seconds = 86_400
     """Seconds within which a return to a revision that was stable skips the steps: it takes over as soon as it is

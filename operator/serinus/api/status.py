@@ -244,6 +244,10 @@ class RejectedRevision(StatusModel):
     at: Instant = Field(description="When it was rejected.")
 
 
+MOST_RETIRED = 50
+"""So many revisions that were stable before are remembered: as many as rollout.revisionHistoryLimit may keep."""
+
+
 class RetiredRevision(StatusModel):
     """A revision that was stable before, and was replaced without a fault of its own."""
 
@@ -353,8 +357,9 @@ class ModelDeploymentStatus(StatusModel):
     )
     retired: tuple[RetiredRevision, ...] = Field(
         default=(),
-        max_length=50,
-        description="Revisions that were stable before, newest first, as many as rollout.revisionHistoryLimit keeps.",
+        max_length=MOST_RETIRED,
+        description="Revisions that were stable before and can be returned to, newest first: the one that is kept "
+        "warm, and as many as rollout.revisionHistoryLimit keeps.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
     )
     history: tuple[HistoryEntry, ...] = Field(default=(), max_length=20, description="Newest 20 decisions.")

@@ -28,6 +28,7 @@ from serinus.core.realise import KeptRevision, intents, kept_revisions
 from serinus.core.recommendation import recommendation
 from serinus.core.rollout import next_move
 from serinus.core.rollout.recording import Telling, history_with, note_of
+from serinus.core.rollout.returns import returnable
 from serinus.core.rollout.situation import Situation
 from serinus.core.urgency import is_urgent
 from serinus.core.verdicts import MetricVerdict, SliceVerdict, VerdictKind, kind_of, reason_of
@@ -162,6 +163,7 @@ def _seen(s: Situation, obstacle: Stall | None) -> ModelDeploymentStatus:
         "stable": _revision_status(s, status.stable, kept),
         "candidate": _revision_status(s, status.candidate, kept),
         "previous": _revision_status(s, status.previous, kept),
+        "retired": returnable(s),
         "analysis": analysis,
         "notified": brought_forward(status.notified, s.observation.notified),
         "policies": standing(s.observation.governed, status.policies),

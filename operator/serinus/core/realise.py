@@ -341,13 +341,22 @@ def _deletions(s: Situation, kept: Mapping[str, KeptRevision]) -> Iterable[Inten
 
 
 def _beyond_history(s: Situation, kept: Mapping[str, KeptRevision]) -> tuple[str, ...]:
-    """Revisions without a role, pods or traffic that are older than the history that is kept."""
+    """Revisions without a role, pods or traffic that are beyond the history that is kept.
+
+    Those that were stable have its places first, the newest before older ones. Others, mostly rejected ones, have what
+    is left of them.
+    """
     in_use = {*_revisions(s), s.revision, *s.in_force, *s.split}
-    loose = [revision for revision in {*kept, *s.children.replica_sets} if revision not in in_use]
-    newest_first = sorted(loose, key=lambda r: (kept[r].ordinal if r in kept else 0, r), reverse=True)
+    served = {each.revision: place for place, each in enumerate(s.status.retired)}
+    loose = {revision for revision in {*kept, *s.children.replica_sets} if revision not in in_use}
+
+    def place(revision: str) -> tuple[int, int, str]:
+        newest_first = -kept[revision].ordinal if revision in kept else 0
+        return served.get(revision, len(served)), newest_first, revision
+
     return tuple(
         revision
-        for revision in newest_first[s.spec.rollout.revision_history_limit :]
+        for revision in sorted(loose, key=place)[s.spec.rollout.revision_history_limit :]
         if _observed_replicas(s, revision) == 0 and not s.children.pods_of(revision)
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serinus.api.reasons import Phase
+from serinus.api.status import RetiredRevision
+from serinus.core import render
+from serinus.core.observation import ChildObject
 from serinus.core.plan import Apply, Create, Delete, Intent, Manifest, Scale
 from serinus.core.realise import intents, target_replicas
 from serinus.kube.observation import observe_children
@@ -258,3 +262,48 @@ def test_scaled_to_zero_nobody_keeps_a_pod():
     told = status(Phase.WATCHING, previous=OLDER, step_started_at=NOW - seconds(5))
     seen = children({STABLE: 4, OLDER: 4}, {STABLE: 100})
     assert target_replicas(situation(told, seen, deployment(scaling={"replicas": 0}))) == {STABLE: 0, OLDER: 0}
+
+
+def revision(number: int) -> str:
+    return f"{number:010d}"
+
+
+def pruned(served: tuple[int, ...], limit: int, of: int = 6) -> set[int]:
+    """Of so many old revisions, higher numbers made later, those whose records go."""
+    iris = deployment(rollout={"revisionHistoryLimit": limit})
+    template = render.pod_template(iris, CANDIDATE)
+    records = [render.restored_revision(iris, revision(n), n, 1, template) for n in range(1, of + 1)]
+    objects = {
+        ("ControllerRevision", record["metadata"]["name"]): ChildObject(record, record["metadata"]["name"], "1", 1)
+        for record in records
+    }
+    retired = tuple(RetiredRevision(revision=revision(number), served_until=NOW) for number in served)
+    told = status().model_copy(update={"retired": retired})
+    seen = replace(children({STABLE: 4}, {STABLE: 100}), objects=objects)
+    names = {intent.name for intent in intents(situation(told, seen, iris)) if isinstance(intent, Delete)}
+    return {number for number in range(1, of + 1) if f"iris-{revision(number)}" in names}
+
+
+@pytest.mark.parametrize(
+    ("served", "limit", "go"),
+    [
+        ((), 3, {1, 2, 3}),
+        ((1,), 3, {2, 3, 4}),
+        ((3, 2, 1), 3, {4, 5, 6}),
+        ((1, 2, 3), 2, {3, 4, 5, 6}),
+        ((1,), 1, {2, 3, 4, 5, 6}),
+        ((2, 1), 0, {1, 2, 3, 4, 5, 6}),
+        ((2, 1), 6, set()),
+    ],
+    ids=[
+        "none served: the newest stay",
+        "one that served stays, and the newest",
+        "those that served take all places",
+        "of those that served, the last stay",
+        "the only place is of the one that served",
+        "no places",
+        "places for all",
+    ],
+)
+def test_those_that_served_have_the_places_of_the_history_first(served: tuple[int, ...], limit: int, go: set[int]):
+    assert pruned(served, limit) == go

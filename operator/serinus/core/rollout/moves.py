@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from serinus.api.kinds import GROUP
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
-from serinus.api.status import RejectedRevision, RetiredRevision, RevisionStatus, RolloutStatus
+from serinus.api.status import MOST_RETIRED, RejectedRevision, RetiredRevision, RevisionStatus, RolloutStatus
 from serinus.core.plan import Move
 from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, PERSON, Telling, move
 from serinus.core.rollout.restarts import restarts_of_attempt, restarts_of_watch
@@ -254,13 +254,16 @@ def supersede(s: Situation) -> Move:
 
 
 def retired_after(s: Situation) -> tuple[RetiredRevision, ...]:
-    """The revisions that were stable before, now that the candidate replaces the one that is."""
+    """The revisions that were stable before, now that the candidate replaces the one that is.
+
+    How many of them are kept is seen to when status is written: the newest is warm at first, and may yet come back.
+    """
     stable = s.status.stable
     if stable is None or not stable.ever_ready:
         return s.status.retired
     newest = RetiredRevision(revision=stable.revision, version=stable.version, served_until=s.now)
     others = (each for each in s.status.retired if each.revision not in {stable.revision, s.candidate})
-    return (newest, *others)[: max(1, s.spec.rollout.revision_history_limit)]
+    return (newest, *others)[:MOST_RETIRED]
 
 
 def end_loan(s: Situation) -> Move:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from serinus.api.kinds import CONTROLLER_REVISION
 from serinus.api.reasons import Happening, JudgedBy, Phase, Reason
 from serinus.api.revision import child_name
-from serinus.api.status import RejectedRevision, RevisionStatus, RolloutStatus
+from serinus.api.status import RejectedRevision, RetiredRevision, RevisionStatus, RolloutStatus
 from serinus.core.plan import Move
 from serinus.core.rollout.moves import candidate_of, retired_after, rolling_back
 from serinus.core.rollout.recording import BECAUSE_LENGTH, MESSAGE_LENGTH, PERSON, Telling, move
@@ -29,6 +29,22 @@ def was_stable_lately(s: Situation, revision: str) -> bool:
     """Whether the revision was stable within the rollback window."""
     window = timedelta(seconds=s.spec.rollout.rollback_window_seconds)
     return any(each.revision == revision and s.now - each.served_until <= window for each in s.status.retired)
+
+
+def returnable(s: Situation) -> tuple[RetiredRevision, ...]:
+    """Of the revisions that were stable before, those that can be returned to, newest first.
+
+    There is a record of each, and there are as many as the history keeps, beside those in use.
+    """
+    roles = {s.candidate, s.previous}
+    there = [
+        each
+        for each in s.status.retired
+        if each.revision != s.stable and (each.revision in roles or is_kept(s, each.revision))
+    ]
+    idle = [each.revision for each in there if each.revision not in {*roles, s.revision}]
+    beyond = idle[s.spec.rollout.revision_history_limit :]
+    return tuple(each for each in there if each.revision not in beyond)
 
 
 def skips_steps(s: Situation) -> bool:
