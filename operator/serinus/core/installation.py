@@ -16,8 +16,6 @@ from serinus.core.gateways import DOES, GatewayKey, GatewayState
 
 _SCRAPED_TOO_SELDOM: Final = 1.5
 """So many times the configured scrape interval between scrapes is more than chance."""
-_WINDOW_SECONDS: Final = 600.0
-"""Over which `PodsScraped.samples` is counted."""
 
 
 class Level(StrEnum):
@@ -124,15 +122,16 @@ class PodsScraped:
     """Those of them with labels for namespace and pod."""
     models: int
     """Pods with BentoML's counters."""
-    samples: float | None
-    """How often such a pod was scraped within ten minutes, by the median; None where none was."""
     of_gateway: int | None
     """Series of the gateway whose counts are to be read; None where no gateway is configured."""
+    seconds_apart: float | str | None
+    """From one scrape of such a pod to the next, by the median; None where none was scraped often enough to tell, and
+    why, where Prometheus does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsExpected:
-    """What the operator's settings say of Prometheus."""
+    """What the operator's settings say of Prometheus, and what its models let one expect there."""
 
     url: str
     labels: tuple[str, str]
@@ -141,6 +140,8 @@ class MetricsExpected:
     gateway: str | None
     alive: str | None
     """A series that the gateway has from its start."""
+    ready_pods: int
+    """Pods of models, which have to be scraped."""
 
 
 def of_metrics(expected: MetricsExpected | None, seen: PodsScraped | str) -> Iterator[Finding]:
@@ -154,20 +155,8 @@ def of_metrics(expected: MetricsExpected | None, seen: PodsScraped | str) -> Ite
         yield Finding(Level.WRONG, "metrics", seen)
         return
     namespace, pod = expected.labels
-    if not seen.targets:
-        yield Finding(
-            Level.WRONG,
-            "metrics",
-            f"{expected.url} answers and has no series `up`: nothing is scraped, or this is another tenant's "
-            "(prometheus.headers)",
-        )
-    elif not seen.pods:
-        yield Finding(
-            Level.WRONG,
-            "metrics",
-            f"{expected.url} has {seen.targets} targets, and none with the labels {namespace} and {pod}: pods can't be "
-            "told apart; set prometheus.labels.namespace and .pod to the names that your scrape jobs give them",
-        )
+    if not seen.pods:
+        yield _of_no_pods(expected, seen)
     else:
         yield Finding(
             Level.FINE,
@@ -185,20 +174,43 @@ def of_metrics(expected: MetricsExpected | None, seen: PodsScraped | str) -> Ite
         )
 
 
+def _of_no_pods(expected: MetricsExpected, seen: PodsScraped) -> Finding:
+    namespace, pod = expected.labels
+    lacking = (
+        f"{expected.url} has {seen.targets} targets, and none with the labels {namespace} and {pod}"
+        if seen.targets
+        else f"{expected.url} answers and has no series `up`"
+    )
+    if not expected.ready_pods:
+        yet = f"{lacking}, and no pod of a model is ready that would be scraped: look again when a model serves"
+        return Finding(Level.NOTE, "metrics", yet)
+    if seen.targets:
+        what_next = (
+            "pods can't be told apart; set prometheus.labels.namespace and .pod to the names that your scrape jobs "
+            "give them"
+        )
+        return Finding(Level.WRONG, "metrics", f"{lacking}: {what_next}")
+    what_next = "nothing is scraped, or this is another tenant's (prometheus.headers)"
+    return Finding(
+        Level.WRONG, "metrics", f"{lacking}, and pods of models are ready ({expected.ready_pods}): {what_next}"
+    )
+
+
 def _of_models(expected: MetricsExpected, seen: PodsScraped) -> Iterator[Finding]:
     if not seen.models:
         yield Finding(
             Level.NOTE, "metrics", "no pod with BentoML's counters is scraped yet; if a model serves, see its target"
         )
-    if seen.samples:
-        every = _WINDOW_SECONDS / seen.samples
-        if every > _SCRAPED_TOO_SELDOM * expected.scrape_interval_seconds:
-            yield Finding(
-                Level.NOTE,
-                "metrics",
-                f"pods seem to be scraped every {every:.0f} s, where prometheus.scrapeIntervalSeconds says "
-                f"{expected.scrape_interval_seconds:g}: too small a number makes evidence look missing",
-            )
+    every = seen.seconds_apart
+    if isinstance(every, str):
+        yield Finding(Level.NOTE, "metrics", f"how often pods are scraped is not known: {every}")
+    elif every is not None and every > _SCRAPED_TOO_SELDOM * expected.scrape_interval_seconds:
+        yield Finding(
+            Level.NOTE,
+            "metrics",
+            f"pods were scraped every {round(every, 1):g} s on average lately, where prometheus.scrapeIntervalSeconds "
+            f"says {expected.scrape_interval_seconds:g}: too small a number makes evidence look missing",
+        )
 
 
 def of_gateways(

@@ -25,6 +25,8 @@ CODE_LABEL: Final = "http_response_code"
 PROBES: Final = "/(livez|readyz|healthz|metrics)"
 """Kubelets and monitors ask these; BentoML counts them like any request."""
 
+_MOST_LOOKS: Final = 300
+_LONGEST_LOOK_MS: Final = 600_000
 _METRIC_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OPERATOR: Final = re.compile(r"=~|!~|!=|=")
@@ -152,6 +154,20 @@ def increase_by(selector: Selector, labels: Iterable[str], seconds: int, most: i
 def increase(selector: Selector, seconds: int) -> str:
     """By how much a counter rose in so many seconds, all of its series together."""
     return f"sum(increase({selector}[{seconds}s]))"
+
+
+def seconds_between_scrapes(up: Selector, expected_seconds: float) -> str:
+    """Seconds from one scrape of a target to the next: each target's average, and the median of all targets.
+
+    It is taken between scrapes that were seen, so that a young target tells the same as an old one; one that was
+    scraped less than three times tells nothing. Scrapes are looked for every half of the expected time, within ten
+    minutes; where less than four seconds are expected, in less, so that it stays with 300 looks at a target. Times from
+    that half on are exact; shorter ones are told as about that half.
+    """
+    step_ms = round(expected_seconds * 1000 / 2)
+    scrapes = f"timestamp({up})[{min(_LONGEST_LOOK_MS, _MOST_LOOKS * step_ms)}ms:{step_ms}ms]"
+    first, last, gaps = f"min_over_time({scrapes})", f"max_over_time({scrapes})", f"changes({scrapes})"
+    return f"quantile(0.5, ({last} - {first}) / ({gaps} >= 2))"
 
 
 def buckets(pods: Pods) -> Selector:

@@ -19,13 +19,14 @@ from serinus.core.installation import CrdSeen, Finding, Level, MetricsExpected, 
 from serinus.core.plan import Manifest
 from serinus.core.readings import Missing
 from serinus.kube.client import HttpCluster, open_cluster
-from serinus.kube.cluster import ApiError, NotFound
+from serinus.kube.cluster import ApiError, Forbidden, NotFound
 from serinus.kube.credentials import Credentials
 from serinus.kube.gateways import gateway_states, named_classes, only_its_features, only_what_is_known
 from serinus.kube.permissions import Permission, Scope, permissions
 from serinus.kube.refusals import without_what_next
 from serinus.metrics import gateways, promql
 from serinus.metrics.prometheus import PrometheusSource
+from serinus.metrics.promql import Matcher, Selector
 from serinus.settings import Settings
 from serinus.shell.app import gateway_namespaces, shard_of
 from serinus.shell.leadership import LEASE
@@ -49,7 +50,7 @@ async def findings(settings: Settings, cluster: HttpCluster) -> tuple[Finding, .
             *await _rights(settings, cluster),
             installation.of_crd(await _crd(settings, cluster)),
             await _leader(settings, cluster),
-            *installation.of_metrics(*await _metrics(settings)),
+            *installation.of_metrics(*await _metrics(settings, cluster)),
             *await _gateways(settings, cluster),
         )
     except ApiError as error:
@@ -128,27 +129,44 @@ async def _leader(settings: Settings, cluster: HttpCluster) -> Finding:
 # Metrics -------------------------------------------------------------------------------------------------------------
 
 
-async def _metrics(settings: Settings) -> tuple[MetricsExpected | None, PodsScraped | str]:
+async def _metrics(settings: Settings, cluster: HttpCluster) -> tuple[MetricsExpected | None, PodsScraped | str]:
     if settings.prometheus_url is None:
         return None, ""
     async with open_prometheus(settings, settings.prometheus_url) as source:
         labels = settings.metrics_namespace_label, settings.metrics_pod_label
         gateway = settings.prometheus_gateway
         alive = gateways.PUBLISHED[gateway].alive if gateway else None
-        interval = settings.prometheus_scrape_interval_seconds
-        expected = MetricsExpected(source.public_url, labels, interval, gateway, alive)
+        interval, ready = settings.prometheus_scrape_interval_seconds, await _ready_pods(settings, cluster)
+        expected = MetricsExpected(source.public_url, labels, interval, gateway, alive, ready)
         return expected, await _scraped(source, expected)
+
+
+async def _ready_pods(settings: Settings, cluster: HttpCluster) -> int:
+    """Pods of the ModelDeployments that this operator serves, as far as it may see them."""
+    ready = 0
+    for namespace in settings.watch_namespaces or (None,):
+        try:
+            async for page in cluster.list_pages(MODEL_DEPLOYMENT, namespace, label_selector=settings.selector or None):
+                ready += sum(map(_ready_pods_of, page.items))
+        except (NotFound, Forbidden):
+            pass  # what is said of the CRD, or of the rights
+    return ready
+
+
+def _ready_pods_of(deployment: Manifest) -> int:
+    status = deployment.get("status") or {}
+    return sum((status.get(role) or {}).get("readyReplicas", 0) for role in ("stable", "candidate", "previous"))
 
 
 async def _scraped(source: PrometheusSource, expected: MetricsExpected) -> PodsScraped | str:
     """What Prometheus has; or, where it does not say, why."""
     namespace, pod = expected.labels
-    of_pods, at = f'up{{{namespace}!="",{pod}!=""}}', time.time()
+    of_pods = Selector("up", (Matcher(namespace, "!=", ""), Matcher(pod, "!=", "")))
+    at = time.time()
     queries = {
         "targets": "count(up)",
         "pods": f"count({of_pods})",
         "models": f"count(count by ({namespace}, {pod}) ({promql.REQUESTS}))",
-        "samples": f"quantile(0.5, count_over_time({of_pods}[10m]))",
         "of_gateway": f"count({expected.alive})" if expected.alive else "vector(0)",
     }
     numbers: dict[str, float] = {}
@@ -157,12 +175,13 @@ async def _scraped(source: PrometheusSource, expected: MetricsExpected) -> PodsS
         if isinstance(answer, Missing):
             return answer.detail
         numbers[name] = answer
+    apart = await source.number(promql.seconds_between_scrapes(of_pods, expected.scrape_interval_seconds), at)
     return PodsScraped(
         targets=int(numbers["targets"]),
         pods=int(numbers["pods"]),
         models=int(numbers["models"]),
-        samples=numbers["samples"] or None,
         of_gateway=int(numbers["of_gateway"]) if expected.alive else None,
+        seconds_apart=apart.detail if isinstance(apart, Missing) else apart or None,
     )
 
 

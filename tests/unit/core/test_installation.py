@@ -23,9 +23,10 @@ from serinus.core.installation import (
     of_rights,
 )
 
-EXPECTED = MetricsExpected("http://prometheus:9090", ("namespace", "pod"), 30, None, None)
+EXPECTED = MetricsExpected("http://prometheus:9090", ("namespace", "pod"), 30, None, None, ready_pods=2)
+NO_MODEL_YET = replace(EXPECTED, ready_pods=0)
 TRAEFIK = replace(EXPECTED, gateway="Traefik", alive="traefik_config_last_reload_success")
-SCRAPED = PodsScraped(targets=12, pods=7, models=2, samples=20, of_gateway=None)
+SCRAPED = PodsScraped(targets=12, pods=7, models=2, of_gateway=None, seconds_apart=30)
 
 
 def told(findings: Iterable[Finding]) -> list[tuple[Level, str]]:
@@ -81,14 +82,19 @@ def test_who_leads_is_told_or_what_is_in_the_way(
     assert says in finding.message
 
 
+FAST = replace(EXPECTED, scrape_interval_seconds=0.5)
 METRICS: list[tuple[MetricsExpected | None, PodsScraped | str, Level, str]] = [
     (None, "", Level.NOTE, "no prometheus.url is set: canaries are refused unless their analysis is disabled"),
     (EXPECTED, "no answer from http://prometheus:9090", Level.WRONG, "no answer from http://prometheus:9090"),
-    (EXPECTED, PodsScraped(0, 0, 0, None, None), Level.WRONG, "has no series `up`"),
-    (EXPECTED, PodsScraped(12, 0, 0, None, None), Level.WRONG, "none with the labels namespace and pod"),
+    (EXPECTED, PodsScraped(0, 0, 0, None, None), Level.WRONG, "has no series `up`, and pods of models are ready (2)"),
+    (NO_MODEL_YET, PodsScraped(0, 0, 0, None, None), Level.NOTE, "has no series `up`, and no pod of a model is ready"),
+    (EXPECTED, PodsScraped(12, 0, 0, None, None), Level.WRONG, "none with the labels namespace and pod: pods can't"),
+    (NO_MODEL_YET, PodsScraped(12, 0, 0, None, None), Level.NOTE, "none with the labels namespace and pod, and no pod"),
     (EXPECTED, SCRAPED, Level.FINE, "7 of its 12 targets are pods with the labels namespace and pod"),
     (EXPECTED, replace(SCRAPED, models=0), Level.NOTE, "no pod with BentoML's counters is scraped yet"),
-    (EXPECTED, replace(SCRAPED, samples=10), Level.NOTE, "scraped every 60 s, where prometheus.scrapeIntervalSeconds"),
+    (EXPECTED, replace(SCRAPED, seconds_apart=60.004), Level.NOTE, "every 60 s on average lately, where"),
+    (FAST, replace(SCRAPED, seconds_apart=2.5), Level.NOTE, "every 2.5 s on average lately, where"),
+    (EXPECTED, replace(SCRAPED, seconds_apart="no answer"), Level.NOTE, "how often pods are scraped is not known: "),
     (TRAEFIK, replace(SCRAPED, of_gateway=0), Level.WRONG, "no series traefik_config_last_reload_success"),
 ]
 
@@ -106,6 +112,7 @@ def test_metrics_are_usable_or_it_is_said_why_not(
 def test_metrics_as_they_should_be_are_one_line() -> None:
     assert len(told(of_metrics(EXPECTED, SCRAPED))) == 1
     assert len(told(of_metrics(TRAEFIK, replace(SCRAPED, of_gateway=2)))) == 1
+    assert len(told(of_metrics(EXPECTED, replace(SCRAPED, seconds_apart=None)))) == 1  # all of them are too young
 
 
 KNOWN = GatewayState("a.b/c", "shiny", frozenset({GatewayFeature.HEADERS}))

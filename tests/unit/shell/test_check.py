@@ -59,7 +59,12 @@ class ApiServer:
         self.leases = [lease("ops", born=1)]
         self.kinds = {"serinus.dev": ["modeldeployments"], GATEWAY_API: ["httproutes", "gateways", "gatewayclasses"]}
         self.schema_version = SCHEMA_VERSION
+        self.models: list[dict[str, Any]] = []
+        self.refused: set[str] = set()
+        """Kinds whose lists are forbidden."""
         self.read: set[str] = set()
+        self.selected: set[tuple[str, str]] = set()
+        """Kinds that were listed by a label selector, and by which."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
@@ -69,6 +74,10 @@ class ApiServer:
             kinds = self.kinds.get(parts[1])
             return self._found(kinds and {"resources": [{"name": each} for each in kinds]})
         self.read.add(request.path)
+        if selector := request.query.get("labelSelector"):
+            self.selected.add((parts[-1], selector))
+        if parts[-1] in self.refused:
+            return web.json_response({"kind": "Status", "message": "forbidden by a test"}, status=403)
         return self._object(request.path) if parts[-1] in {"serinus", CRD_NAME} else self._listed(request.path)
 
     def _object(self, path: str) -> web.Response:
@@ -85,6 +94,7 @@ class ApiServer:
             "gateways": [] if "team" in path else [gateway],
             "gatewayclasses": [{"metadata": of_class, "spec": {"controllerName": TRAEFIK}}],
             "leases": self.leases,
+            "modeldeployments": self.models,
         }
         return self._found({"metadata": {"resourceVersion": "7"}, "items": items[path.rsplit("/", 1)[-1]]})
 
@@ -97,6 +107,12 @@ class ApiServer:
         right = asked["verb"], resource, asked.get("namespace", "")
         self.asked.add((*right, asked.get("name", "")))
         return web.json_response({"status": {"allowed": right not in self.denied}})
+
+
+def model(**ready: int) -> dict[str, Any]:
+    """A ModelDeployment with so many ready pods of its revisions."""
+    revisions = {role: {"revision": role, "replicas": 3, "readyReplicas": each} for role, each in ready.items()}
+    return {"metadata": {"namespace": "prod", "name": "fraud", "resourceVersion": "5"}, "status": revisions}
 
 
 def prometheus(numbers: Mapping[str, float]) -> Any:
@@ -198,6 +214,70 @@ async def test_prometheus_is_asked_for_pods_by_the_labels_of_the_settings(server
     (told,) = about(found, "metrics", Level.FINE)
     assert "7 of its 12 targets are pods with the labels namespace and kube_pod" in told
     assert 'count(up{namespace!="",kube_pod!=""})' in queries
+
+
+async def test_a_prometheus_that_scrapes_nothing_is_wrong_only_where_pods_of_models_are_ready(
+    server: ApiServer,
+) -> None:
+    with serving(prometheus({})) as http:
+        settings = replace(SETTINGS, prometheus_url=http.url, selector="shard=a")
+        for nothing_ready in ([], [{"metadata": {}}, model(candidate=0)]):
+            server.models = nothing_ready
+            found = await found_by(server, settings)
+            assert [each for each in found if each.level is Level.WRONG] == []
+            assert "has no series `up`, and no pod of a model is ready" in about(found, "metrics", Level.NOTE)[0]
+        server.models = [model(stable=2, candidate=1), model(previous=1)]
+        (told,) = about(await found_by(server, settings), "metrics", Level.WRONG)
+    assert "has no series `up`, and pods of models are ready (4)" in told
+    assert ("modeldeployments", "shard=a") in server.selected
+
+
+async def test_pods_of_models_are_looked_for_in_the_watched_namespaces(server: ApiServer) -> None:
+    server.models = [model(stable=1)]
+    with serving(prometheus({})) as http:
+        found = await found_by(server, replace(NAMESPACED, prometheus_url=http.url))
+    assert "and pods of models are ready (2)" in about(found, "metrics", Level.WRONG)[0]  # the same in both namespaces
+    assert not {path for path in server.read if "/namespaces/" not in path}
+
+
+async def test_models_that_may_not_be_listed_are_a_matter_of_rights_alone(server: ApiServer) -> None:
+    server.refused, server.denied = {"modeldeployments"}, {("list", "modeldeployments", "")}
+    with serving(prometheus({})) as http:
+        found = await found_by(server, replace(SETTINGS, prometheus_url=http.url))
+    ((wrong, message),) = [(each.about, each.message) for each in found if each.level is Level.WRONG]
+    assert wrong == "rights"
+    assert "list modeldeployments.serinus.dev" in message
+
+
+async def test_without_the_crd_no_model_is_missed_by_prometheus(server: ApiServer) -> None:
+    del server.kinds["serinus.dev"]
+    with serving(prometheus({})) as http:
+        found = await found_by(server, replace(SETTINGS, prometheus_url=http.url))
+    assert {each.about for each in found if each.level is Level.WRONG} == {"CRD"}
+
+
+async def test_a_scrape_interval_that_is_longer_than_configured_is_told(server: ApiServer) -> None:
+    with serving(prometheus({"count(up)": 12, "count(up{": 7, "bentoml": 2, "quantile": 59.98})) as http:
+        found = await found_by(
+            server, replace(SETTINGS, prometheus_url=http.url, prometheus_scrape_interval_seconds=15)
+        )
+    (told,) = about(found, "metrics", Level.NOTE)
+    assert "every 60 s on average lately, where prometheus.scrapeIntervalSeconds says 15" in told
+
+
+async def test_a_prometheus_without_subqueries_is_usable_all_the_same(server: ApiServer) -> None:
+    answer = prometheus({"count(up)": 12, "count(up{": 7, "bentoml": 2})
+
+    def none(path: str, parameters: dict[str, str]) -> object:
+        refused = {"status": "error", "errorType": "bad_data", "error": "subqueries are not supported"}
+        return refused if "timestamp" in parameters["query"] else answer(path, parameters)
+
+    with serving(none) as http:
+        found = await found_by(server, replace(SETTINGS, prometheus_url=http.url))
+    assert about(found, "metrics", Level.WRONG) == []
+    (told,) = about(found, "metrics", Level.NOTE)
+    assert "how often pods are scraped is not known" in told
+    assert "subqueries are not supported" in told
 
 
 async def test_a_prometheus_that_is_away_is_told_with_what_to_look_at(server: ApiServer) -> None:
