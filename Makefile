@@ -74,7 +74,9 @@ MANIFESTS ?= dist/serinus.yaml
 manifests: ## plain manifests from the chart, without the CRD: NAMESPACE=serinus-system VALUES=my-values.yaml
 	@mkdir -p $(dir $(MANIFESTS))
 	$(HELM) template serinus charts/serinus --namespace $(NAMESPACE) --skip-tests \
-	    $(if $(VALUES),--values $(VALUES)) --set crds.install=false > $(MANIFESTS)
+	    $(if $(VALUES),--values $(VALUES)) --set crds.install=false > $(MANIFESTS).partial \
+	    || { rm -f $(MANIFESTS).partial; false; }
+	@mv $(MANIFESTS).partial $(MANIFESTS)
 
 # One process more than there are processors: tests wait for some of their time, the integration tests for much of it.
 # Who is done takes over from who has most left.

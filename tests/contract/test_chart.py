@@ -382,6 +382,17 @@ def test_plain_manifests_are_what_helm_would_install_without_the_crd_and_the_tes
     assert {each["kind"] for each in installed} - {each["kind"] for each in plain} == left_out
 
 
+def test_plain_manifests_that_cant_be_made_leave_those_that_were_there(tmp_path: Path) -> None:
+    manifests = tmp_path / "out" / "serinus.yaml"
+    manifests.parent.mkdir()
+    manifests.write_text("kind: Older\n")
+    settings = (f"HELM={tools.packaged() / 'helm'}", f"VALUES={tmp_path / 'none.yaml'}", f"MANIFESTS={manifests}")
+    made = subprocess.run(["make", "manifests", *settings], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode != 0
+    assert "none.yaml" in made.stderr
+    assert [(each.name, each.read_text()) for each in manifests.parent.iterdir()] == [("serinus.yaml", "kind: Older\n")]
+
+
 def test_every_value_is_documented() -> None:
     """By a comment above or beside it; what stands deeper than two levels by that of what it stands in."""
     path: list[str] = []
