@@ -17,6 +17,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from e2e.cluster.__main__ import _parser as cluster
 from serinus.api import kinds
 from serinus.cli.app import app as plugin
 from serinus.cli.asking import Verb
@@ -63,6 +64,7 @@ RESOURCES = {name for names in NAMES for name in (names["singular"], names["plur
         "nodes",
         "pod",
     ),
+    *("rolebindings", "clusterrolebindings"),
     *("pods", "podmonitors", "controllerrevisions", "httproutes", "replicasets", "service", "services"),
 }
 GLOBAL = {"-n", "--namespace", "--kubeconfig", "--context"}
@@ -88,13 +90,13 @@ VALUED = {
 """Options whose value is the next word, where it does not follow after `=`."""
 KUBECTL: dict[str, set[str]] = {
     "annotate": {"--overwrite", "--field-manager"},
-    "apply": {"-f", "--filename", "--server-side", "--dry-run", "--field-manager"},
+    "apply": {"-f", "--filename", "--server-side", "--force-conflicts", "--dry-run", "--field-manager"},
     "config": {"--current", "--namespace"},
     "create": {
         *("-f", "--from-file", "--from-literal", "--cert", "--key"),
         *("--clusterrole", "--group", "--serviceaccount"),
     },
-    "delete": {"--ignore-not-found", "--force"},
+    "delete": {"-f", "--ignore-not-found", "--force"},
     "describe": set(),
     "drain": set(),
     "edit": set(),
@@ -160,6 +162,9 @@ def test_a_command_exists_as_it_is_written(command: Command, page: Path) -> None
         "helm upgrade serinus charts/operator",
         "docker build --build-arg MODEL=1 -t digits examples/digits/image",
         "curl http://127.0.0.1:6060/debug/stacks",
+        "python3 examples/digits/sent.py http://127.0.0.1:18080",
+        "python3 examples/digits/send.py http://127.0.0.1:18080 --speed 5",
+        "python3 -m e2e.cluster push localhost/serinus-operator:0.1.0",
         "serinusctl status NAME",
     ],
 )
@@ -315,6 +320,20 @@ def pip(command: Command, page: Path) -> None:
     assert all((ROOT / file).is_file() for file in files)
 
 
+def python(command: Command, page: Path) -> None:
+    """A file of ours is there and has the options that it is given; the cluster's own command takes its arguments."""
+    first, *rest = command.words[1:]
+    if first == "-m" and rest[0].startswith("e2e."):
+        assert rest[0] == "e2e.cluster", rest[0]
+        try:
+            cluster().parse_args(rest[1:])
+        except SystemExit:
+            raise AssertionError(f"{command}: python3 -m e2e.cluster does not take it") from None
+    elif first != "-m":
+        text = (ROOT / first).read_text()
+        assert [option for option, _ in options_of(tuple(rest)) if f'"{option}"' not in text] == []
+
+
 def nothing_of_ours(command: Command, page: Path) -> None:
     """Programs of the reader's system that are given nothing of the project."""
 
@@ -327,8 +346,9 @@ PROGRAMS: dict[str, Callable[[Command, Path], None]] = {
     "docker": docker,
     "curl": curl,
     "pip": pip,
+    "python3": python,
     **dict.fromkeys(
-        ("cd", "echo", "export", "grep", "ln", "python3", "kind", "git", "openssl", "argocd"), nothing_of_ours
+        ("cd", "echo", "export", "grep", "ln", "mkdir", "kind", "git", "openssl", "argocd"), nothing_of_ours
     ),
 }
 
