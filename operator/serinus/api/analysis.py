@@ -133,7 +133,8 @@ class Metric(ApiModel):
     """Share of failed requests, from BentoML's own counter. `{}` takes the usual status codes."""
 
     latency: Latency | None = None
-    """Share of slow requests, from BentoML's own histogram."""
+    """Share of slow requests, from BentoML's own histogram. An answer that is not 2xx counts as slow, however quick it
+    was."""
 
     ratio: Ratio | None = None
     """Share of bad events among all, from two counters of your own, such as null outputs."""
