@@ -173,7 +173,7 @@ def test_a_status_is_shown_without_a_terminal_in_plain_lines(plugin: Plugin, iri
     iris()
     shown = plugin("status", "iris").stdout
     assert f"{plugin.namespace}/iris  NeedsAPerson: AwaitingApproval, step sign-off (2 of 3)" in shown
-    assert "about 240 more requests, 16 min at this rate" in shown
+    assert "about 240 more requests in this step, 16 min at this rate" in shown
     assert f"kubectl serinus approve iris -n {plugin.namespace}" in shown
     assert "\x1b" not in shown
     data = json.loads(plugin("status", "iris", "-o", "json").stdout)
@@ -297,7 +297,7 @@ def test_what_would_do_nothing_is_not_sent(
     assert "is none of its revisions" in plugin("abort", "iris", "--revision", "nonsense", code=1).stderr
     assert "it is not paused, it waits for an approval" in plugin("resume", "iris", code=1).stderr
     assert annotations() == {}
-    plugin("pause", "iris")
+    plugin("pause", "iris", "--no-wait")
     assert annotations() == {"serinus.dev/pause": "true"}
     assert "nothing to do" in plugin("pause", "iris").stdout
     plugin("resume", "iris")
@@ -307,6 +307,29 @@ def test_what_would_do_nothing_is_not_sent(
 def test_an_action_that_no_operator_takes_up_says_so(plugin: Plugin, iris: Callable[..., None]) -> None:
     iris()
     assert "no operator has taken it up" in plugin("abort", "iris", code=5).stderr
+    assert "no operator has taken it up" in plugin("pause", "iris", code=5).stderr
+    shown = plugin("status", "iris").stdout
+    assert "serinus.dev/abort is sent at" in shown
+    assert "not taken up yet" in shown
+
+
+def test_a_pause_ends_when_the_operator_says_that_it_has_stopped(
+    plugin: Plugin, iris: Callable[..., None], annotations: Callable[[], dict[str, str]]
+) -> None:
+    iris(status("Holding", "five", 0, "Available", "Reconciling"))
+    pausing = plugin.start("pause", "iris")
+    wait_for(lambda: annotations() == {"serinus.dev/pause": "true"})
+    stopped = status("Paused", "five", 0, "Available", "Reconciling", "Paused")
+    stopped["rollout"]["reason"] = "PausedByPerson"
+    by_person = [
+        each | ({"reason": "PausedByPerson"} if each["type"] == "Paused" else {}) for each in stopped["conditions"]
+    ]
+    iris(stopped | {"conditions": by_person})
+    said, _ = pausing.communicate(timeout=60)
+    assert pausing.returncode == 0
+    assert "the operator has taken it up: phase Paused" in said
+    assert "no operator has taken it up" in plugin("resume", "iris", code=5).stderr
+    assert annotations() == {}
 
 
 def test_a_resource_that_is_not_there_is_named_beside_those_that_are(plugin: Plugin, iris: Callable[..., None]) -> None:

@@ -17,6 +17,8 @@ import typer
 
 from serinus.api.deployment import InvalidSpec
 from serinus.api.kinds import GROUP, MODEL_DEPLOYMENT
+from serinus.api.reasons import ConditionType
+from serinus.api.status import ModelDeploymentStatus
 from serinus.cli import asking, options
 from serinus.cli.access import FIELD_MANAGER, Access, Where, with_cluster
 from serinus.cli.asking import AlreadySo, Ask, DoesNothing, Verb
@@ -133,11 +135,12 @@ def pause(
     namespace: options.Namespace = None,
     *,
     dry_run: DryRun = False,
+    wait: Wait = True,
     kubeconfig: options.Kubeconfig = None,
     context: options.Context = None,
 ) -> None:
     """Stop the progress of the rollout; a failing metric still rolls back."""
-    _carry_out(Where(kubeconfig, context, namespace), name, asking.pause, dry_run=dry_run, wait=False)
+    _carry_out(Where(kubeconfig, context, namespace), name, asking.pause, dry_run=dry_run, wait=wait)
 
 
 def resume(
@@ -145,11 +148,12 @@ def resume(
     namespace: options.Namespace = None,
     *,
     dry_run: DryRun = False,
+    wait: Wait = True,
     kubeconfig: options.Kubeconfig = None,
     context: options.Context = None,
 ) -> None:
     """Go on after a pause."""
-    _carry_out(Where(kubeconfig, context, namespace), name, asking.resume, dry_run=dry_run, wait=False)
+    _carry_out(Where(kubeconfig, context, namespace), name, asking.resume, dry_run=dry_run, wait=wait)
 
 
 def _act(
@@ -187,22 +191,25 @@ def _carry_out(
         )
         told = f"{asked.annotation}={asked.value}" if asked.value is not None else f"{asked.annotation} removed"
         _say(f"{name}: {told}{' (dry run: nothing was changed)' if dry_run else ''}\n{asked.foreseen}")
-        if wait and not dry_run and asked.value is not None:
-            await _answer(access, name, asked.annotation.removeprefix(f"{GROUP}/"), asked.value)
+        if not wait or dry_run:
+            return
+        action = asked.annotation.removeprefix(f"{GROUP}/")
+        if asked.pauses is not None:
+            await _answer(access, name, lambda status: _paused(status, pauses=bool(asked.pauses)))
+        elif action in set(Verb) and asked.value is not None:
+            value = asked.value
+            await _answer(access, name, lambda status: _handled(name, status, action, value))
 
     with_cluster(where, act)
 
 
-async def _answer(access: Access, name: str, action: str, value: str) -> None:
+async def _answer(access: Access, name: str, said: Callable[[ModelDeploymentStatus], str | None]) -> None:
     """What the operator made of it, as soon as it says so."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        status = status_of(await access.deployment(name))
-        handled = next((each for each in status.actions if each.action == action and each.value == value), None)
-        if handled is not None:
-            if not handled.carried_out:
-                raise CommandFailed(f"{name}: the operator did nothing: {handled.message}")
-            _say(f"the operator has taken it up: phase {status.rollout.phase.value}")
+        told = said(status_of(await access.deployment(name)))
+        if told is not None:
+            _say(f"the operator has taken it up: {told}")
             return
         await asyncio.sleep(_POLL_SECONDS)
     raise CommandFailed(
@@ -210,6 +217,21 @@ async def _answer(access: Access, name: str, action: str, value: str) -> None:
         f"one does; see kubectl serinus status {name}",
         ExitCode.TIMED_OUT,
     )
+
+
+def _handled(name: str, status: ModelDeploymentStatus, action: str, value: str) -> str | None:
+    handled = next((each for each in status.actions if each.action == action and each.value == value), None)
+    if handled is not None and not handled.carried_out:
+        raise CommandFailed(f"{name}: the operator did nothing: {handled.message}")
+    return f"phase {status.rollout.phase.value}" if handled is not None else None
+
+
+def _paused(status: ModelDeploymentStatus, *, pauses: bool) -> str | None:
+    """Whether it stopped, or goes on again. A pause that came too late for what went on is answered as well."""
+    told = next((each.message for each in status.conditions if each.type == ConditionType.PAUSED), "")
+    if asking.is_paused(status) is pauses:
+        return f"phase {status.rollout.phase.value}"
+    return told if pauses and told.startswith(f"The annotation {GROUP}/pause") else None
 
 
 def _say(message: str) -> None:

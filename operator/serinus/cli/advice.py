@@ -33,6 +33,11 @@ CURES: Final = {
 }
 """What to do where a person has to mend something, by the reason of the condition Stalled."""
 
+WITHOUT_AN_OPERATOR: Final = (
+    "look whether the operator runs, as the note says: until it does nothing changes, and the pods serve on",
+)
+"""What to do where nothing would be carried out."""
+
 
 def advice(s: Situation, state: State, reason: str) -> tuple[str, ...]:
     """The most useful commands or edits in this situation, each a line; `state` and `reason` as the report has them."""

@@ -14,12 +14,14 @@ from enum import StrEnum
 from typing import Final
 
 from serinus.api.kinds import CONTROLLER_REVISION, GROUP
-from serinus.api.reasons import ConditionType, Phase
+from serinus.api.reasons import ConditionType, Phase, Reason
 from serinus.api.revision import revision_of_child
+from serinus.api.status import ModelDeploymentStatus
 from serinus.cli.outcome import CommandFailed
 from serinus.core.conditions import conditions
 from serinus.core.rollout.actions import action_move, wants_pause
 from serinus.core.rollout.policies import halt_promotion, obey_pause
+from serinus.core.rollout.recording import VALUE_LENGTH
 from serinus.core.rollout.situation import Situation
 
 
@@ -35,6 +37,7 @@ class Verb(StrEnum):
 
 
 NAMES_A_STEP: Final = frozenset({Verb.APPROVE, Verb.SKIP_STEP})
+_STOPS: Final = "progress stops; a failing metric still rolls back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Ask:
     value: str | None
     foreseen: str
     """What it does, as far as can be told now."""
+    pauses: bool | None = None
+    """Whether status will say that progress is stopped by a person; None: nothing of a pause changes in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +109,13 @@ def pause(s: Situation) -> Ask | AlreadySo:
     does = _effect_of_pause(asked)
     if wants_pause(s):
         return AlreadySo(f"the annotation is set already; {does}")
-    return Ask(f"{GROUP}/pause", "true", does)
+    return Ask(f"{GROUP}/pause", "true", does, True if does == _STOPS and not s.spec.suspend else None)
 
 
 def resume(s: Situation) -> Ask | AlreadySo | DoesNothing:
     """Go on after a pause."""
     if wants_pause(s):
-        return Ask(f"{GROUP}/pause", None, "the pause by annotation ends")
+        return Ask(f"{GROUP}/pause", None, "the pause by annotation ends", False if is_paused(s.status) else None)
     if s.rollout.phase is Phase.PAUSED and not s.paused_by_person:
         return DoesNothing(
             f"no person paused it: {s.rollout.message or s.rollout.reason}; it goes on by itself when the evidence "
@@ -119,6 +124,25 @@ def resume(s: Situation) -> Ask | AlreadySo | DoesNothing:
     if s.awaits_approval:
         return DoesNothing("it is not paused, it waits for an approval: approve or abort")
     return AlreadySo("it is not paused")
+
+
+def is_paused(status: ModelDeploymentStatus) -> bool:
+    """Whether the operator says that a person has stopped the progress."""
+    told = next((each for each in status.conditions if each.type == ConditionType.PAUSED), None)
+    return told is not None and told.status == "True" and told.reason == Reason.PAUSED_BY_PERSON
+
+
+def unheeded(s: Situation, verb: Verb) -> str | None:
+    """Of an action that stands there and that status does not tell of: why it waits, "" where it should not.
+
+    None where nothing stands there, or status tells what became of it.
+    """
+    value = s.observation.deployment.metadata.annotations.get(f"{GROUP}/{verb.value}", "")
+    handled = any(each.action == verb and each.value == value[:VALUE_LENGTH] for each in s.status.actions)
+    if not value or handled:
+        return None
+    asked = _with_annotations(s, {f"{GROUP}/{verb.value}": value})
+    return _waits(asked) if action_move(asked) is None else ""
 
 
 def known_revision(s: Situation, named: str) -> str:
@@ -206,7 +230,7 @@ def _effect_of_pause(s: Situation) -> str:
             stops = None
     told = next(each for each in conditions(s, None) if each.type == ConditionType.PAUSED)
     if stops is not None or told.status == "True":
-        return "progress stops; a failing metric still rolls back"
+        return _STOPS
     return told.message
 
 

@@ -25,8 +25,10 @@ from serinus.api.status import (
     SliceStatus,
     StatusModel,
 )
-from serinus.cli.advice import advice
+from serinus.cli.advice import WITHOUT_AN_OPERATOR, advice
+from serinus.cli.silence import sent, silence
 from serinus.cli.state import State, state_of
+from serinus.cli.terminal import clock
 from serinus.core.conditions import conditions
 from serinus.core.configuration import resolved
 from serinus.core.observation import Children, Observation, PodState
@@ -41,8 +43,8 @@ JUDGED: Final = frozenset({Phase.HOLDING, Phase.PAUSED, Phase.AWAITING_APPROVAL,
 """Phases in which metrics are read."""
 _BESIDE_THE_ROLLOUT: Final = frozenset({ConditionType.IMAGES_DIFFER, ConditionType.RECEIVERS_UNKNOWN})
 """Conditions that keep nothing from going on, and that people should know of."""
-_QUIET_SECONDS: Final = 120.0
-"""Numbers in status are refreshed at least once a minute while something is judged; twice that is too long."""
+FRESH_SECONDS: Final = 10.0
+"""Counts that are older are told with their time: the operator writes them together, once in a minute mostly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class MetricLine:
     needed_seconds: float | None
     """How long that takes at the rate of requests since the evidence began, with the present weight."""
     age_seconds: float
+    at: datetime
+    """When it was counted."""
     slices: tuple[SliceLine, ...] = ()
     """Of a metric that is judged in slices: the worst ones, the worst first."""
 
@@ -167,7 +171,11 @@ class Report:
     """Policies of the platform that hold for it, and what each did, as status has it."""
     to_do: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=())
-    """What else is worth knowing: rejected revisions, actions that did nothing, an operator that is silent."""
+    """What else is worth knowing: rejected revisions, actions that did nothing or are not taken up yet."""
+    silence: str = ""
+    """What shows that no operator is at work on it, and how to look; empty where nothing does."""
+    counted_since: datetime | None = None
+    """Since when the counts of `metrics` are counted: over all steps, where a step has evidence of its own for Pass."""
 
 
 def report(resource: Manifest, objects: Iterable[Manifest], pods: Iterable[Manifest], now: datetime) -> Report:
@@ -182,22 +190,27 @@ def report(resource: Manifest, objects: Iterable[Manifest], pods: Iterable[Manif
     status = situation.status
     state = state_of(resource, status)
     told = _most_important(status, state)
+    silent = silence(resource, situation, state)
+    if silent is not None:  # what went on since nobody vouches for
+        situation = _as_of(situation, silent.since or _newest_counts(status) or now)
     return Report(
         namespace=metadata.get("namespace", ""),
         name=metadata["name"],
         state=state,
         phase=status.rollout.phase.value,
         step=_step(status.rollout),
-        waits_for=_as_of_now(situation, told) if told else _unseen(resource),
+        waits_for=_waits_for(situation, told, now) if told else _unseen(resource),
         reason=told.reason if told else "",
         available=_message(status, ConditionType.AVAILABLE),
         revisions=tuple(_revisions(status, children)),
         steps=() if broken else tuple(_steps(situation)),
         metrics=tuple(_metric(each, status, now) for each in status.analysis if status.rollout.phase in JUDGED),
-        until=() if broken else tuple(_moments(situation)),
+        until=() if broken or silent else tuple(_moments(situation)),
         policies=status.policies,
-        to_do=advice(situation, state, told.reason if told else ""),
-        remarks=tuple(_remarks(resource, situation, broken)),
+        to_do=WITHOUT_AN_OPERATOR if silent else advice(situation, state, told.reason if told else ""),
+        remarks=tuple(_remarks(resource, situation, state, broken)),
+        silence=silent.told(now) if silent else "",
+        counted_since=status.rollout.evidence_started_at,
     )
 
 
@@ -242,6 +255,24 @@ def _most_important(status: ModelDeploymentStatus, state: State) -> Condition | 
         State.SERVING: ConditionType.RECONCILING if status.rollout.phase is Phase.WATCHING else ConditionType.READY,
     }.get(state)
     return next((each for each in status.conditions if each.type == first), None)
+
+
+def _as_of(s: Situation, at: datetime) -> Situation:
+    return Situation(replace(s.observation, now=at, previous_pass_at=at))
+
+
+def _newest_counts(status: ModelDeploymentStatus) -> datetime | None:
+    return max((metric.at for metric in status.analysis), default=None)
+
+
+def _waits_for(s: Situation, told: Condition, now: datetime) -> str:
+    """What the condition says, with the time of the counts in it where that is not now."""
+    message, at = _as_of_now(s, told), _newest_counts(s.status)
+    known = (each.message for each in s.status.analysis if each.verdict != VerdictKind.MISSING and each.message)
+    quoted = s.rollout.phase in JUDGED and any(each in message for each in known)
+    if at is None or not quoted or now <= at + timedelta(seconds=FRESH_SECONDS):
+        return message
+    return f"{message} (counts as of {clock(at, now)})"
 
 
 def _as_of_now(s: Situation, told: Condition) -> str:
@@ -330,6 +361,7 @@ def _metric(metric: MetricStatus, status: ModelDeploymentStatus, now: datetime) 
         needed=metric.needed,
         needed_seconds=metric.needed / rate if waits and metric.needed and rate else None,
         age_seconds=(now - metric.at).total_seconds(),
+        at=metric.at,
         slices=tuple(_slice(each, _slice_label(metric.name, status.rollout)) for each in metric.slices),
     )
 
@@ -396,7 +428,7 @@ def _lacks_pods(s: Situation) -> bool:
     return state is not None and state.ready < s.needed_pods
 
 
-def _remarks(resource: Manifest, s: Situation, broken: str) -> Iterable[str]:
+def _remarks(resource: Manifest, s: Situation, state: State, broken: str) -> Iterable[str]:
     if broken:
         yield broken
     for rejected in s.status.rejected:
@@ -410,11 +442,8 @@ def _remarks(resource: Manifest, s: Situation, broken: str) -> Iterable[str]:
     for action in s.status.actions:
         if not action.carried_out and annotations.get(f"serinus.dev/{action.action}") == action.value:
             yield action.message
-    newest = max((metric.at for metric in s.status.analysis), default=None)
-    if s.rollout.phase in {Phase.HOLDING, Phase.WATCHING} and newest is not None and not s.spec.suspend:
-        silent = (s.now - newest).total_seconds()
-        if silent > _QUIET_SECONDS + 2 * s.spec.analysis.interval_seconds:
-            yield f"No new verdict for {silent / 60:.0f} min: look whether the operator runs"
+    if not broken:
+        yield from sent(resource, s, state)
 
 
 def as_data(value: object) -> Any:

@@ -25,6 +25,7 @@ from serinus.kube.cluster import Unavailable
 
 _INTERVAL_SECONDS: Final = 2.0
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+_CLOCKS: Final = re.compile(r"held \d+ of |\(counts as of [^)]*\)")
 _ENDS: Final[dict[State, ExitCode]] = {
     State.SERVING: ExitCode.DONE,
     State.FAILED: ExitCode.FAILED,
@@ -116,7 +117,7 @@ async def _watch(access: Access, name: str, output: options.Output) -> None:
     if not console.is_terminal or output not in {options.Output.TEXT, options.Output.WIDE}:
         told = ""
         async for seen in _looks(access, name):
-            line = _line(seen)
+            line = _without_clocks(_line(seen))
             if line != told:
                 if told and output is options.Output.YAML:
                     sys.stdout.write("---\n")
@@ -130,15 +131,21 @@ async def _watch(access: Access, name: str, output: options.Output) -> None:
 
 def _tell_change(seen: Report, told: str) -> str:
     line = _line(seen)
-    if line != told:
+    if _without_clocks(line) != _without_clocks(told):
         complain(f"{datetime.now(UTC):%H:%M:%S} {line}")
     return line
 
 
 def _line(seen: Report) -> str:
-    """The report in one line, without what changes by the second."""
+    """The report in one line."""
     step = f" {seen.step}" if seen.step else ""
-    return f"{seen.state.value}: {seen.phase}{step}: {seen.waits_for}"
+    silent = f"; {seen.silence}" if seen.silence else ""
+    return f"{seen.state.value}: {seen.phase}{step}: {seen.waits_for}{silent}"
+
+
+def _without_clocks(line: str) -> str:
+    """What of a line says something new when it changes: not how long something was held, or when it was counted."""
+    return _CLOCKS.sub("", line)
 
 
 def _print(seen: Report, output: options.Output) -> None:

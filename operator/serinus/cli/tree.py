@@ -6,7 +6,7 @@ Called by `kubectl serinus status`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from rich.table import Table
@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from serinus.api.status import PolicyStatus
-from serinus.cli.report import MetricLine, PodLine, Progress, Report, RevisionLine, SliceLine, StepLine
+from serinus.cli.report import FRESH_SECONDS, MetricLine, PodLine, Progress, Report, RevisionLine, SliceLine, StepLine
 from serinus.cli.state import State
 from serinus.cli.terminal import clock, duration, styled
 
@@ -44,13 +44,16 @@ def tree(report: Report, now: datetime, *, wide: bool = False) -> Tree:
         for step in report.steps:
             steps.add(_step(step))
     if report.metrics:
-        metrics = root.add("metrics")
+        since = f", counted since {clock(report.counted_since, now)}" if report.counted_since else ""
+        metrics = root.add(styled(f"metrics{since}{' over all steps' if since and report.steps else ''}"))
         for metric in report.metrics:
-            _add_metric(metrics, metric, wide=wide)
+            _add_metric(metrics, metric, now, wide=wide)
     _add_policies(root, report.policies)
     root.add(_line("why", report.waits_for))
     if report.available and report.state is not State.SERVING:
         root.add(_line("users", report.available))
+    if report.silence:
+        root.add(_line("note", report.silence, "yellow"))
     for moment in report.until:
         root.add(_line("until", f"{clock(moment.at, now)} ({_in(moment.at, now)}): {moment.what}"))
     for remark in report.remarks:
@@ -60,8 +63,8 @@ def tree(report: Report, now: datetime, *, wide: bool = False) -> Tree:
     return root
 
 
-def _add_metric(to: Tree, metric: MetricLine, *, wide: bool) -> None:
-    branch = to.add(_metric(metric))
+def _add_metric(to: Tree, metric: MetricLine, now: datetime, *, wide: bool) -> None:
+    branch = to.add(_metric(metric, now))
     for each in metric.slices:
         branch.add(_slice(each))
     if wide:
@@ -110,12 +113,13 @@ def _step(step: StepLine) -> Text:
     return styled((f"{_STEP_SIGNS[step.progress]} {step.name}  {what}{hold}", style))
 
 
-def _metric(line: MetricLine) -> Text:
+def _metric(line: MetricLine, now: datetime) -> Text:
     observed = "" if line.enforced else " (observed only)"
+    as_of = f", as of {clock(line.at, now)}" if now > line.at + timedelta(seconds=FRESH_SECONDS) else ""
     return styled(
         f"{line.name}  ",
         (line.verdict, _VERDICT_STYLES.get(line.verdict, "")),
-        f"{observed}  {_numbers(line)}",
+        f"{observed}  {_numbers(line)}{as_of}",
         ("; " + needed(line) if needed(line) else "", "bold"),
     )
 
@@ -169,7 +173,7 @@ def needed(line: MetricLine) -> str:
     if not line.needed or line.verdict != "Undecided":
         return ""
     rate = f", {duration(line.needed_seconds)} at this rate" if line.needed_seconds is not None else ""
-    return f"about {line.needed:,} more requests{rate}"
+    return f"about {line.needed:,} more requests in this step{rate}"
 
 
 def _line(label: str, text: str, style: str = "") -> Table:

@@ -150,8 +150,8 @@ def _paused(s: Situation) -> _Draft:
         return _Draft(ConditionType.PAUSED, True, by_person, _awaiting(s).message)
     if s.rollout.phase is Phase.PAUSED:
         reason = s.rollout.reason or Reason.PAUSED_BY_PERSON
-        message = f"{s.rollout.message}; serinus.dev/promote or serinus.dev/abort: {s.candidate} decides it"
-        return _Draft(ConditionType.PAUSED, True, reason, message.lstrip("; "))
+        message = f"{_holding(s).message}; {GROUP}/promote or {GROUP}/abort: {s.candidate} decides it"
+        return _Draft(ConditionType.PAUSED, True, reason, message)
     told = _goes_on_in_spite_of_it(s) if wants_pause(s) else "Not paused"
     return _Draft(ConditionType.PAUSED, False, Reason.RUNNING, told)
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from serinus.api.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT, REPLICA_SET
-from serinus.cli.asking import AlreadySo, Ask, DoesNothing, Verb, ask, known_revision, new_token, pause, resume
+from serinus.cli.asking import (
+    AlreadySo,
+    Ask,
+    DoesNothing,
+    Verb,
+    ask,
+    is_paused,
+    known_revision,
+    new_token,
+    pause,
+    resume,
+)
 from serinus.cli.outcome import CommandFailed
-from serinus.cli.report import situation_of
+from serinus.cli.report import report, situation_of
+from serinus.cli.terminal import as_text
+from serinus.cli.tree import tree
 from serinus.core.rollout.situation import Situation
 from tests.golden.stories import NEW, OLD, Behaviour, deploy, started
 from tests.world.world import World, spec_of
@@ -125,15 +140,33 @@ def test_the_same_action_takes_effect_again(rejected: World):
 
 
 def test_a_pause_stops_and_a_resume_goes_on(holding: World):
-    set_by_plugin(holding, pause(seen(holding)))
+    asked_for = pause(seen(holding))
+    assert isinstance(asked_for, Ask)
+    assert asked_for.pauses
+    assert not is_paused(holding.status)
+    set_by_plugin(holding, asked_for)
+    assert is_paused(holding.status)
     assert holding.status.rollout.phase == "Paused"
     assert isinstance(pause(seen(holding)), AlreadySo)
     waits = asked(holding, Verb.SKIP_STEP)
     assert isinstance(waits, Ask)
     assert "a pause is on" in waits.foreseen
-    set_by_plugin(holding, resume(seen(holding)))
+    goes_on = resume(seen(holding))
+    assert isinstance(goes_on, Ask)
+    assert goes_on.pauses is False
+    set_by_plugin(holding, goes_on)
+    assert not is_paused(holding.status)
     assert holding.status.rollout.phase == "Holding"
     assert isinstance(resume(seen(holding)), AlreadySo)
+
+
+def test_the_time_that_a_paused_step_was_held_is_the_same_wherever_it_is_told(holding: World):
+    holding.run(13)
+    set_by_plugin(holding, pause(seen(holding)))
+    (resource,) = holding.api.of(MODEL_DEPLOYMENT.kind)
+    of = as_text(tree(report(resource, (), holding.api.of("Pod"), holding.now), holding.now))
+    assert len(re.findall(r"held \d+ of 60 s", of)) == 2
+    assert len(set(re.findall(r"held \d+ of 60 s", of))) == 1
 
 
 def test_a_pause_that_stops_nothing_says_so(holding: World):
@@ -142,6 +175,7 @@ def test_a_pause_that_stops_nothing_says_so(holding: World):
     assert isinstance(what, Ask)
     assert "the watch goes on" in what.foreseen
     assert "progress stops" not in what.foreseen
+    assert what.pauses is None, "nothing to wait for"
 
 
 def test_a_pause_halts_a_promotion_that_nobody_asked_for_by_name(holding: World):

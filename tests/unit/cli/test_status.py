@@ -25,7 +25,7 @@ from serinus.cli.history import decisions, json_lines
 from serinus.cli.outcome import CommandFailed
 from serinus.cli.report import Report, as_data, report
 from serinus.cli.state import State
-from serinus.cli.status import seconds_of
+from serinus.cli.status import _without_clocks, seconds_of
 from serinus.cli.terminal import as_text, duration, styled
 from serinus.cli.tree import tree
 from tests.unit.core.situations import CANDIDATE, NOW, SPEC, STABLE, holding, seconds, status
@@ -80,7 +80,7 @@ def test_what_a_metric_needs_is_told_in_requests_and_in_time():
     of = seen(judged())
 
     assert of.metrics[0].needed_seconds == pytest.approx(250 / (500 / 30 * 0.05))
-    assert "about 250 more requests, 5 min at this rate" in shown(of)
+    assert "about 250 more requests in this step, 5 min at this rate" in shown(of)
     assert "4 % bad of 25, stable 0 % of 475, limit 1 %" in shown(of)
 
 
@@ -109,10 +109,130 @@ def test_a_spec_that_can_not_be_read_hides_nothing_of_the_status():
     assert "spec.serving.image: Field required" in shown(broken)
 
 
-def test_a_silent_operator_is_noticed():
-    assert seen(judged()).remarks == ()
-    (remark,) = seen(judged(at=NOW - seconds(600))).remarks
-    assert "No new verdict for 10 min" in remark
+WRITTEN = NOW - seconds(600)
+
+
+def left_alone(told: ModelDeploymentStatus, annotations: dict[str, str] | None = None, **changed: float) -> Report:
+    """The resource with a status of ten minutes ago, and what was changed so many seconds ago since then."""
+    owned = {
+        "spec": {"f:spec": {}},
+        "annotation": {"f:metadata": {"f:annotations": {f"f:{name}": {} for name in annotations or {}}}},
+    }
+    entries = [{"manager": "serinus", "subresource": "status", "time": as_data(WRITTEN), "fieldsV1": {"f:status": {}}}]
+    entries += [
+        {"manager": "kubectl", "time": as_data(NOW - seconds(age)), "fieldsV1": owned[what]}
+        for what, age in changed.items()
+    ]
+    asked = resource(told)
+    asked["metadata"] = {**asked["metadata"], "managedFields": entries, "annotations": annotations or {}}
+    return report(asked, (), (), NOW)
+
+
+def begun(told: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    rollout = told.rollout.model_copy(update={"evidence_started_at": NOW - seconds(900)})
+    return told.model_copy(update={"rollout": rollout})
+
+
+def test_an_operator_that_counts_no_more_is_missed():
+    gone = left_alone(begun(with_conditions(judged(at=WRITTEN), Reconciling="goes on")))
+
+    assert gone.silence.startswith(
+        "no operator has written here since 11:50:00 UTC, and it should have: the counts are"
+    )
+    assert "kubectl get lease -A | grep serinus" in gone.silence
+    assert gone.until == ()
+    assert "nothing: it goes on by itself" not in shown(gone)
+    assert "and the pods serve on" in gone.to_do[0]
+    assert "held 0 of 60 s" in shown(gone), "the hold began after it was last seen: nobody vouches for what came since"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        begun(judged(at=NOW - seconds(190))),  # a minute, two intervals and two minutes more
+        judged(at=WRITTEN),  # counts of an attempt before this one
+        begun(judged(at=WRITTEN)).model_copy(update={"rollout": status(Phase.STARTING, candidate=CANDIDATE).rollout}),
+        status(),
+    ],
+)
+def test_an_operator_with_nothing_to_write_is_not_missed(told: ModelDeploymentStatus):
+    assert left_alone(with_conditions(told, Reconciling="goes on")).silence == ""
+
+
+def test_an_operator_that_wrote_lately_is_not_missed():
+    told = resource(begun(with_conditions(judged(at=WRITTEN), Reconciling="goes on")))
+    wrote = {"manager": "serinus", "subresource": "status", "time": as_data(NOW - seconds(60))}
+    told["metadata"] = {**told["metadata"], "managedFields": [wrote]}
+
+    assert report(told, (), (), NOW).silence == ""
+
+
+def test_a_watch_that_does_not_end_is_noticed():
+    watching = status(Phase.WATCHING, previous=STABLE, stable=CANDIDATE, step_started_at=NOW - seconds(300))
+    told = with_conditions(watching, Ready="serves")
+
+    assert "the watch ended at 11:56:00 UTC" in left_alone(told).silence
+
+
+def test_an_action_that_nobody_takes_up_is_told_at_once_and_missed_after_two_minutes():
+    told, abort = with_conditions(judged(), Reconciling="goes on"), {"serinus.dev/abort": f"{CANDIDATE}#x"}
+    just_sent, long_ago = left_alone(told, abort, annotation=20), left_alone(told, abort, annotation=300)
+
+    assert just_sent.remarks == ("serinus.dev/abort is sent at 11:59:40 UTC, and not taken up yet",)
+    assert just_sent.silence == ""
+    assert "serinus.dev/abort stands there since 11:55:00 UTC, and was not taken up" in long_ago.silence
+
+
+def test_a_pause_that_nobody_takes_up_is_told_at_once_and_missed_after_two_minutes():
+    told, pause = with_conditions(judged(), Reconciling="goes on"), {"serinus.dev/pause": "true"}
+    just_sent = left_alone(told, pause, annotation=20)
+
+    assert just_sent.remarks == ("serinus.dev/pause is sent at 11:59:40 UTC, and not taken up yet",)
+    assert just_sent.silence == ""
+    assert "serinus.dev/pause stands there since 11:55:00 UTC" in left_alone(told, pause, annotation=300).silence
+
+
+def test_an_action_that_has_to_wait_says_for_what_and_misses_nobody():
+    told = status(Phase.AWAITING_APPROVAL, candidate=CANDIDATE, step="five", step_index=0, step_count=2)
+    asked = {"serinus.dev/approve": f"{CANDIDATE}/five#x", "serinus.dev/pause": "true"}
+    of = left_alone(with_conditions(told, Reconciling="waits", Paused="waits"), asked, annotation=300)
+
+    assert any("serinus.dev/approve is sent" in each and "a pause is on" in each for each in of.remarks)
+    assert of.silence == ""
+
+
+def test_a_generation_that_nobody_looks_at_is_missed_after_two_minutes():
+    told = with_conditions(judged(), Reconciling="goes on")
+    newer = told.model_copy(
+        update={"conditions": tuple(each.model_copy(update={"observed_generation": 2}) for each in told.conditions)}
+    )
+    assert left_alone(newer, spec=60).silence == ""
+    assert "the spec was changed at 11:55:00 UTC" in left_alone(newer, spec=300).silence
+
+
+def test_counts_of_an_earlier_moment_are_told_with_it():
+    told = with_conditions(
+        judged(at=NOW - seconds(25), message="errors: undecided, 25 of about 275 requests in this step"),
+        Reconciling="step five: errors: undecided, 25 of about 275 requests in this step",
+    )
+    of = shown(seen(told))
+
+    assert "limit 1 %, as of 11:59:35 UTC; about 250 more requests in this step" in of
+    assert "requests in this step (counts as of 11:59:35 UTC)" in of
+    assert "as of" not in shown(seen(judged()))
+
+
+def test_metrics_say_since_when_they_count_as_a_step_has_evidence_of_its_own():
+    assert "metrics, counted since 11:45:00 UTC over all steps" in shown(seen(begun(judged())))
+
+
+def test_a_line_that_differs_in_its_clocks_only_says_nothing_new():
+    lines = {
+        _without_clocks(f"Holding: held {held} of 60 s; errors: 25 of 275 (counts as of 11:59:{held} UTC)")
+        for held in (10, 12)
+    }
+    assert len(lines) == 1
+    assert "errors: 25 of 275" in lines.pop()
 
 
 def test_images_that_differ_are_told_whatever_else_goes_on():

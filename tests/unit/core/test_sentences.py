@@ -67,7 +67,7 @@ def test_a_candidate_that_restarted_and_is_ready_again_is_not_said_to_be_startin
     [
         ((), "it has no pods yet"),
         ((pod(CANDIDATE),), "1 pod of it is not made yet"),
-        ((pod(CANDIDATE), WORDLESS), f"pod {WORDLESS.name} is not ready and does not say why"),
+        ((pod(CANDIDATE), WORDLESS), f"pod {WORDLESS.name} is starting"),
         ((pod(CANDIDATE), pod(CANDIDATE, 1)), "all its pods are ready now"),
         (
             (pod(CANDIDATE), pod(CANDIDATE, 1, ready=False)),

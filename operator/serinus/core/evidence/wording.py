@@ -31,7 +31,7 @@ def share_message(
     needed: int | None,
     comparison: Comparison,
 ) -> str:
-    """The verdict in one sentence, such as "errors: undecided, 143 of about 296 requests, 0.7 % bad, limit 1 %".
+    """The verdict in one sentence: "errors: undecided, 143 of about 296 requests in this step, 0.7 % bad, limit 1 %".
 
     Args:
         policy: the limits.
@@ -77,7 +77,7 @@ def _failure(reason: FailReason) -> str:
 def _progress(step: Counts, needed: int | None) -> str:
     if needed is None:
         return f"{_number(step.total)} requests in this step"
-    return f"{_number(step.total)} of about {_number(step.total + needed)} requests"
+    return f"{_number(step.total)} of about {_number(step.total + needed)} requests in this step"
 
 
 def _bad(counts: Counts) -> str:

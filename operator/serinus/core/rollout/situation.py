@@ -527,12 +527,12 @@ class Situation:
 
     def _without_words(self, candidate: str) -> str:
         pods, replica_set = self.children.pods_of(candidate), self.children.replica_sets.get(candidate)
-        silent = next((pod.name for pod in pods if not pod.ready), None)
+        silent = next((pod for pod in pods if not pod.ready), None)
         missing = max(0, replica_set.desired - len(pods)) if replica_set else 0
         if not pods:
             return "it has no pods yet"
         if silent:
-            return f"pod {silent} is not ready and does not say why"
+            return f"pod {silent.name} is {'not ready and does not say why' if silent.restarts else 'starting'}"
         not_made = f"{counted(missing, 'pod')} of it {'is' if missing == 1 else 'are'} not made yet"
         return not_made if missing else "all its pods are ready now"
 

@@ -65,7 +65,7 @@ def test_an_undecided_verdict_says_how_far_it_is():
     assert verdict.candidate == Counts(1, 143)
     assert verdict.needed is not None
     assert verdict.message == (
-        f"errors: undecided, 143 of about {143 + verdict.needed:,} requests, 0.699 % bad, limit 1 %"
+        f"errors: undecided, 143 of about {143 + verdict.needed:,} requests in this step, 0.699 % bad, limit 1 %"
     )
     assert verdict.estimate == pytest.approx(1 / 143)
     assert 0 < verdict.lower < 1 / 143 < verdict.upper < 1
