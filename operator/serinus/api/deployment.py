@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from serinus.api.revision import DEPLOYMENT_NAME_PATTERN, MAX_NAME_LENGTH, revision_fields, revision_hash, without_nulls
-from serinus.api.schema import ApiModel
+from serinus.api.schema import BROKEN_RULES, ApiModel
 from serinus.api.spec import ModelDeploymentSpec
 from serinus.api.status import ModelDeploymentStatus
 
@@ -125,14 +126,34 @@ def read_model(model: type[_Model], value: object, path: str, problems: list[Pro
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False)
         broken = {detail["loc"] for detail in details}
         for detail in details:
             # A list whose entries are broken is also reported as too short, having lost them: that is noise.
             if detail["type"] == "too_short" and any(_lies_below(detail["loc"], other) for other in broken):
                 continue
-            problems.append(Problem(_field_path(path, detail["loc"]), detail["msg"]))
+            field_path = _field_path(path, detail["loc"])
+            if detail["type"] == BROKEN_RULES:
+                problems += [Problem(f"{field_path}{at}", message) for at, message in detail["ctx"]["rules"]]
+            else:
+                problems.append(Problem(field_path, _in_words(detail)))
         return None
+
+
+def _in_words(detail: ErrorDetails) -> str:
+    """What is wrong with a value, and how to write it where YAML read another type than was meant."""
+    value = detail["input"]
+    match detail["type"]:
+        case "string_type" if isinstance(value, bool | int | float):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            kind = "boolean" if isinstance(value, bool) else "number"
+            return f'it has to be a text, and is read as a {kind}: write "{text}", in quotes'
+        case "int_type" | "int_from_float" if str(detail["loc"][-1]).endswith("Seconds"):
+            return "it has to be a whole number of seconds, such as 600, without quotes and unit"
+        case "int_type" | "int_from_float":
+            return "it has to be a whole number, without quotes"
+        case _:
+            return detail["msg"]
 
 
 def _lies_below(upper: tuple[int | str, ...], lower: tuple[int | str, ...]) -> bool:

@@ -14,6 +14,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError
 
 _RULE_MARK = "__serinus_rule__"
+BROKEN_RULES = "rule"
+"""Type of the validation error of rules that do not hold; its context has ``rules``: field path and message of each."""
 OPERATOR_DEFAULTS = "x-serinus-operator-defaults"
 """Marks a model's JSON Schema for ``serinus.api.crd``; it never gets into a CRD."""
 
@@ -24,12 +26,13 @@ class Rule:
 
     ``cel`` is an expression over ``self`` with camelCase names. ``message`` names field and rule and says what to do.
     ``field_path`` is the camelCase path (``.a.b``) below the rule's object that the error is attributed to; empty:
-    the object itself.
+    the object itself. ``values`` tells what the rule compares of an object that breaks it; the API server does not.
     """
 
     cel: str
     message: str
     field_path: str = ""
+    values: Callable[[Any], str] | None = None
 
     def as_validation(self) -> dict[str, str]:
         """The entry of ``x-kubernetes-validations``."""
@@ -42,11 +45,13 @@ class Rule:
 _Check = TypeVar("_Check", bound=Callable[[Any], bool])
 
 
-def rule(cel: str, message: str, *, field_path: str = "") -> Callable[[_Check], _Check]:
+def rule(
+    cel: str, message: str, *, field_path: str = "", values: Callable[[Any], str] | None = None
+) -> Callable[[_Check], _Check]:
     """Make a method of an ``ApiModel`` the Python form of a rule: it returns whether the rule holds."""
 
     def mark(check: _Check) -> _Check:
-        setattr(check, _RULE_MARK, Rule(cel, message, field_path))
+        setattr(check, _RULE_MARK, Rule(cel, message, field_path, values))
         return check
 
     return mark
@@ -80,9 +85,10 @@ class ApiModel(BaseModel):
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        broken = broken_rules(self)
+        broken = _broken(self)
         if broken:
-            raise PydanticCustomError("rule", "{broken}", {"broken": "; ".join(broken)})
+            told = "; ".join(message for _, message in broken)
+            raise PydanticCustomError(BROKEN_RULES, "{broken}", {"broken": told, "rules": broken})
         return self
 
     @classmethod
@@ -97,7 +103,13 @@ class ApiModel(BaseModel):
 
 def broken_rules(model: ApiModel) -> list[str]:
     """What the rules say that do not hold of a model which was put together without being validated."""
-    return [rule.message for rule, holds in model.rules if not holds(model)]
+    return [message for _, message in _broken(model)]
+
+
+def _broken(model: ApiModel) -> list[tuple[str, str]]:
+    """Field path and message of each rule that does not hold."""
+    broken = (rule for rule, holds in model.rules if not holds(model))
+    return [(rule.field_path, f"{rule.message}{f' ({rule.values(model)})' if rule.values else ''}") for rule in broken]
 
 
 def count_set(*variants: object) -> int:

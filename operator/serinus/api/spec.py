@@ -84,6 +84,9 @@ class ModelDeploymentSpec(ApiModel):
         "rollout.progressDeadlineSeconds must be longer than serving.startupSeconds "
         f"({defaults.STARTUP_SECONDS} when unset); lengthen the one or shorten the other",
         field_path=".rollout.progressDeadlineSeconds",
+        values=lambda spec: (
+            f"now {spec.rollout.progress_deadline_seconds} and {defaults.startup_seconds(spec.serving.startup_seconds)}"
+        ),
     )
     def _deadline_exceeds_startup(self) -> bool:
         startup = self.serving.startup_seconds

@@ -70,6 +70,31 @@ def test_an_unknown_field_comes_with_the_one_that_was_meant():
     )
 
 
+def test_a_value_of_another_type_comes_with_how_to_write_it():
+    limit = {"metrics": [{"name": "errors", "errors": {}, "limit": {"maxPercent": 1}}]}
+    assert found(analysis=limit) == {
+        "spec.analysis.metrics[0].limit.maxPercent": (
+            'it has to be a text, and is read as a number: write "1", in quotes'
+        )
+    }
+    hold = {"canary": {"steps": [{"name": "a", "weightPercent": "5", "holdSeconds": "10m"}]}}
+    assert found(rollout=hold) == {
+        "spec.rollout.canary.steps[0].weightPercent": "it has to be a whole number, without quotes",
+        "spec.rollout.canary.steps[0].holdSeconds": (
+            "it has to be a whole number of seconds, such as 600, without quotes and unit"
+        ),
+    }
+    assert found(model={"version": True}) == {
+        "spec.model.version": 'it has to be a text, and is read as a boolean: write "true", in quotes'
+    }
+
+
+def test_a_broken_rule_names_its_field_and_what_it_compares():
+    said = found(rollout={"progressDeadlineSeconds": 40})["spec.rollout.progressDeadlineSeconds"]
+    assert "must be longer than serving.startupSeconds" in said
+    assert said.endswith("(now 40 and 600)")
+
+
 def test_fields_in_the_shape_of_a_pod_are_left_to_the_api_server():
     assert (
         found(serving={"image": IMAGE, "env": [{"name": "A", "value": "b"}], "podTemplate": {"spec": {"x": 1}}}) == {}
