@@ -57,6 +57,16 @@ class Where:
             raise CommandFailed(f"which namespace? Say it with --namespace: {error}") from error
 
     @property
+    def likely_namespace(self) -> str:
+        """The same for a command that needs no cluster: `default` where no kubeconfig can be read and none is named."""
+        if self.namespace or self.kubeconfig or self.context:
+            return self.named_namespace
+        try:
+            return self.named_namespace
+        except CommandFailed:
+            return "default"
+
+    @property
     def is_in_a_pod(self) -> bool:
         """Whether a pod's service account is used, as no kubeconfig is named."""
         named = self.kubeconfig or self.context or os.environ.get("KUBECONFIG")

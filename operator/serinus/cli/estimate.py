@@ -27,6 +27,7 @@ from serinus.cli.state import status_of
 from serinus.cli.terminal import duration, harmless, show_data
 from serinus.core.due import exposure_seconds
 from serinus.core.evidence.baseline import baseline_counts
+from serinus.core.evidence.increase import FEWEST_INTERVALS
 from serinus.core.evidence.policy import SharePolicy, alpha_pass, percent, policy_of
 from serinus.core.evidence.slices import chosen
 from serinus.core.readings import Counters, Grid, Missing
@@ -76,7 +77,7 @@ def estimate(
     for each in model_deployments(filename):
         home = each.namespace or namespace
         where = Where(kubeconfig, context, home)
-        deployment = parsed(each, home or ("default" if offline else where.named_namespace))
+        deployment = parsed(each, where.likely_namespace if offline else where.named_namespace)
         if requests_per_second is not None:
             traffic = Traffic(requests_per_second, bad_percent / 100)
             known = _Known({metric.name: traffic for metric in _metrics(deployment)}, "as given")
@@ -196,7 +197,11 @@ def _lines(deployment: ModelDeployment, known: _Known, told: Forecast) -> Iterat
     people = sum(step.step.approval for step in told.steps)
     approvals = f", and {people} approval{'s' if people > 1 else ''} by people" if people else ""
     yield f"{metadata.namespace}/{metadata.name}: {total} until the promotion{approvals}, at {traffic} ({known.source})"
-    rows = [(step.step.name, _what(step), _how_long(step)) for step in told.steps]
+    if any(step.metrics for step in told.steps):
+        scrapes = f"as if Prometheus scraped every {told.scrape_seconds:g} s (--scrape-interval)"
+        passes = f"a metric passes after {FEWEST_INTERVALS} counts at the earliest"
+        yield f"  counted every {told.interval_seconds:g} s, {scrapes}; {passes}"
+    rows = [(step.step.name, _what(step), _how_long(step, told.interval_seconds)) for step in told.steps]
     if told.watch_seconds:
         rows.append(("watch", "100 %", f"{duration(told.watch_seconds)}, after the promotion"))
     names, shares = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
@@ -216,7 +221,7 @@ def _what(step: StepForecast) -> str:
     return "approval" if step.step.approval else step.step.share_in_words
 
 
-def _how_long(step: StepForecast) -> str:
+def _how_long(step: StepForecast, interval_seconds: float) -> str:
     if step.step.approval:
         return "as long as a person takes"
     if step.step.matches and not step.step.compares:
@@ -226,6 +231,10 @@ def _how_long(step: StepForecast) -> str:
         return f"{duration(step.step.hold_seconds)}, its hold"
     if slow.seconds is None:
         return f"no end: {slow.title} does not pass like this"
+    if slow.seconds <= FEWEST_INTERVALS * interval_seconds:
+        return (
+            f"{duration(slow.seconds)}, until {slow.title} passes: {FEWEST_INTERVALS} counts, the fewest that it takes"
+        )
     requests = f" ({slow.requests:,.0f} requests of the candidate)" if slow.requests else ""
     return f"{duration(slow.seconds)}, until {slow.title} passes{requests}"
 
@@ -236,6 +245,8 @@ def _data(deployment: ModelDeployment, known: _Known, told: Forecast) -> object:
             "namespace": deployment.metadata.namespace,
             "name": deployment.metadata.name,
             "seconds": told.seconds,
+            "scrapeIntervalSeconds": told.scrape_seconds,
+            "intervalSeconds": told.interval_seconds,
             "traffic": known.by_metric,
             "source": known.source,
             "steps": told.steps,

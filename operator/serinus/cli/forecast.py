@@ -87,6 +87,10 @@ class Forecast:
 
     steps: tuple[StepForecast, ...]
     watch_seconds: int
+    scrape_seconds: float
+    """How often Prometheus is assumed to scrape."""
+    interval_seconds: float
+    """How often counts are taken then."""
     advice: tuple[str, ...] = ()
 
     @property
@@ -107,7 +111,12 @@ def forecast(deployment: ModelDeployment, traffic: Mapping[str, Traffic], scrape
     """
     steps = tuple(_step(deployment, step, traffic, scrape_seconds) for step in planned_steps(deployment.spec))
     advice = tuple(dict.fromkeys(line for step in steps for line in _advice(deployment, step, traffic, scrape_seconds)))
-    return Forecast(steps, deployment.spec.rollout.watch_seconds, advice)
+    interval = _interval_seconds(deployment, scrape_seconds)
+    return Forecast(steps, deployment.spec.rollout.watch_seconds, scrape_seconds, interval, advice)
+
+
+def _interval_seconds(deployment: ModelDeployment, scrape_seconds: float) -> float:
+    return max(float(deployment.spec.analysis.interval_seconds), 2 * scrape_seconds)
 
 
 def _step(
@@ -127,7 +136,7 @@ def _metrics(
     deployment: ModelDeployment, step: PlannedStep, traffic: Mapping[str, Traffic], scrape_seconds: float
 ) -> Iterator[MetricForecast]:
     analysis, runs = deployment.spec.analysis, comparable_runs(planned_steps(deployment.spec))
-    interval = max(float(analysis.interval_seconds), 2 * scrape_seconds)
+    interval = _interval_seconds(deployment, scrape_seconds)
     watched = deployment.spec.rollout.watch_seconds > 0
     errors = alpha_fail(analysis, watched=watched, runs=runs), alpha_pass(analysis)
     shares = max(step.weight_percent, step.shadow_percent) / 100, 1 - step.weight_percent / 100

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from serinus.api.deployment import InvalidSpec, ModelDeployment
+from serinus.cli.access import Where
 from serinus.cli.children import Stalled, children_of_first
 from serinus.cli.files import Document, model_deployments
 from serinus.cli.options import DataOutput
@@ -25,7 +26,8 @@ Files = Annotated[
 def render(
     filename: Files,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="For resources that name none; by default, default.")
+        str | None,
+        typer.Option("--namespace", "-n", help="Of those that name none; by default that of the context."),
     ] = None,
     output: Annotated[DataOutput, typer.Option("--output", "-o", help="As what.")] = DataOutput.YAML,
     *,
@@ -40,7 +42,7 @@ def render(
     """
     made: list[Any] = []
     for each in model_deployments(filename):
-        deployment, result = in_force(each, namespace or "default")
+        deployment, result = in_force(each, Where(namespace=namespace).likely_namespace)
         audited = (f"{each.name}: {wrong}" for wrong in result.violations if not wrong.enforced)
         for line in (*effects(each.name, result), *audited):
             complain(line)

@@ -101,7 +101,7 @@ def simulate(
     """
     document = the_only_one(filename, "simulate")
     where = Where(kubeconfig, context, namespace)
-    deployment = parsed(document, namespace or ("default" if prometheus is None else where.named_namespace))
+    deployment = parsed(document, where.likely_namespace if prometheus is None else where.named_namespace)
     history = history_of(deployment, where, counts, prometheus, hours)
     try:
         played = [
@@ -123,6 +123,8 @@ def simulate(
     sys.stdout.write(f"{rollouts} rollouts of each candidate, over {length} in intervals of ")
     sys.stdout.write(f"{duration(history.interval_seconds)}\n")
     show(_table(told))
+    if (unfinished := _unfinished(told, history)) is not None:
+        sys.stdout.write(f"{harmless(unfinished)}\n")
     if plot is not None:
         sys.stdout.write(f"{harmless(str(plot))}\n")
 
@@ -184,6 +186,19 @@ def summary(candidate: str, found: Sequence[Replay], *, harmless_candidate: bool
         median_seconds=statistics.median(seconds) if seconds else None,
         bad=math.fsum(each.bad for each in found) / len(found),
         decided_by=tuple(by.most_common()),
+    )
+
+
+def _unfinished(told: Sequence[Told], history: History) -> str | None:
+    """Why rollouts have no end, where some have none."""
+    rollouts, ended = (sum(getattr(each, name) for each in told) for name in ("rollouts", "ended"))
+    if ended == rollouts:
+        return None
+    served = ", ".join(f"{history.of(name).total:,.0f} of {name}" for name in history.metrics)
+    length = duration(history.length * history.interval_seconds)
+    return (
+        f"{rollouts - ended} of {rollouts} rollouts were unfinished where the history ended: its {length} have too few "
+        f"requests for them ({served}), or too little time; what a rollout takes is what estimate says"
     )
 
 

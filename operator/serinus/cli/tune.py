@@ -53,7 +53,7 @@ def tune(
     """
     document = the_only_one(filename, "tune")
     where = Where(kubeconfig, context, namespace)
-    home = namespace or ("default" if prometheus is None else where.named_namespace)
+    home = where.likely_namespace if prometheus is None else where.named_namespace
     if false_rollback_percent is not None:
         spec = dict(document.data.get("spec") or {})
         spec["analysis"] = {**(spec.get("analysis") or {}), "falseRollbackPercent": false_rollback_percent}

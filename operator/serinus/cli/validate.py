@@ -77,7 +77,7 @@ def validate(
     if cluster:
         found = with_cluster(where, lambda access: _found(checked, access.namespace, prometheus, _Cluster(access)))
     else:
-        found = asyncio.run(_found(checked, namespace or "default", prometheus, None))
+        found = asyncio.run(_found(checked, where.likely_namespace, prometheus, None))
     if output in {Output.JSON, Output.YAML}:
         show_data(
             [

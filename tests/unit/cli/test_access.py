@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,26 @@ def test_a_missing_right_comes_with_the_role_that_has_it(verb: str, role: str):
     assert f'User "jane" cannot {verb} resource "modeldeployments"' in told
     assert f"the cluster role {role} has it" in told
     assert "waits for" not in told, "what the operator would do is not the user's concern"
+
+
+def test_a_command_without_a_cluster_takes_the_namespace_of_the_context_where_there_is_one(
+    tmp_path: Path,
+):
+    file = Path(__file__).parents[3] / "examples" / "minimal.yaml"
+    where = os.environ | {"KUBECONFIG": str(tmp_path / "config")}
+
+    def namespaces(*words: str) -> set[str]:
+        script = Path(sys.executable).with_name("kubectl-serinus")
+        made = subprocess.run([script, "render", "-f", file, *words], env=where, check=True, capture_output=True)
+        return {each["metadata"]["namespace"] for each in yaml.safe_load_all(made.stdout)}
+
+    assert namespaces() == {"default"}
+    context = {"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "team-a"}}
+    named = {"clusters": [{"name": "c", "cluster": {}}], "users": [{"name": "u", "user": {}}], "contexts": [context]}
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "here", **named}
+    (tmp_path / "config").write_text(json.dumps(config))
+    assert namespaces() == {"team-a"}
+    assert namespaces("--namespace", "team-b") == {"team-b"}
 
 
 def test_a_missing_approval_right_comes_with_its_role():

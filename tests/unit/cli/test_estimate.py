@@ -49,6 +49,16 @@ def test_seven_intervals_are_the_least_that_a_pass_takes():
     assert step.seconds == 7 * 60
 
 
+def test_the_estimate_names_the_scrapes_that_it_assumes_and_what_binds():
+    words = ["estimate", "-f", str(ROOT / "examples" / "digits" / "v2.yaml"), "--requests-per-second"]
+    plenty, few = (CliRunner().invoke(app, [*words, rate]).output for rate in ("5000", "1"))
+    assert "counted every 60 s, as if Prometheus scraped every 30 s (--scrape-interval)" in plenty
+    assert "7 min, until errors passes: 7 counts, the fewest that it takes" in plenty
+    assert "requests of the candidate)" in few
+    often = CliRunner().invoke(app, [*words, "5000", "--scrape-interval", "2"]).output
+    assert "counted every 5 s, as if Prometheus scraped every 2 s" in often
+
+
 def test_half_the_traffic_takes_twice_as_long_and_so_does_half_the_weight():
     full, half = (told(Traffic(rate), analysis=errors("1")).seconds for rate in (2.0, 1.0))
     assert full is not None

@@ -77,6 +77,15 @@ def test_the_table_and_the_plot_tell_each_candidate(files, tmp_path):
     assert "as stable: promoted" in plot.read_text()
 
 
+def test_rollouts_that_the_history_is_too_short_for_come_with_what_it_has(files, tmp_path):
+    short = tmp_path / "short.csv"
+    short.write_text("time,metric,total,bad\n60,errors,20,0\n120,errors,20,0\n")
+    told = run("-f", files[0], "--counts", str(short), "--rollouts", "2").stdout
+    assert "6 of 6 rollouts were unfinished where the history ended: its 2 min have too few requests" in told
+    assert "(40 of errors)" in told
+    assert "unfinished" not in run("-f", files[0], "--counts", files[1], "--rollouts", "1").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
