@@ -176,9 +176,9 @@ MISTAKES = {
         wrong_gateway,
         told="Reconciling",
         names="Gateway gateways/pubic",
-        tried="the route",
-        why="has not answered",
-        cure="look whether traffic.gateway.parentRefs names one that exists",
+        tried="is ready: ",
+        why="is not there",
+        cure="create it, or correct parentRefs",
         mended=lambda world: world.deploy(with_traffic(GOOD)),
     ),
     "Prometheus does not have the labels of pods": Mistake(
