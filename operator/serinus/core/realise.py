@@ -373,18 +373,21 @@ def _disruption_budgets(s: Situation, records: Mapping[str, Manifest]) -> Iterab
     """
     deployment, moves = s.observation.deployment, s.status.moves
     wanted = s.observation.capabilities.safeguards.disruption_budgets
-    targets = target_replicas(s) if wanted else {}
     for revision, record in (records if wanted else {}).items():
         budget = render.disruption_budget(deployment, revision, moves, render.template_of(record))
         is_there = _observed(s, DISRUPTION_BUDGET, budget["metadata"]["name"]) is not None
-        several = max(targets.get(revision, 0), _observed_replicas(s, revision)) > 1
-        if is_there or several or revision != s.candidate:
+        if revision != s.candidate or is_there or _has_several_pods(s, revision):
             yield from _ensure(s, DISRUPTION_BUDGET, budget)
     for (kind, name), child in s.children.objects.items():
         revision = revision_of_child(deployment.metadata.name, name) or ""
         idle = revision not in _revisions(s) and _observed_replicas(s, revision) == 0
         if kind == DISRUPTION_BUDGET.kind and (idle or not wanted):
             yield Delete(DISRUPTION_BUDGET, name, child.uid)
+
+
+def _has_several_pods(s: Situation, revision: str) -> bool:
+    """Whether a revision has, or is to have, more than one pod."""
+    return max(target_replicas(s).get(revision, 0), _observed_replicas(s, revision)) > 1
 
 
 def _network_policy(s: Situation) -> Iterable[Intent]:
