@@ -20,8 +20,9 @@ from serinus.cli import options
 from serinus.cli.access import Access, Where, with_cluster
 from serinus.cli.files import model_deployments
 from serinus.cli.forecast import Forecast, StepForecast, Traffic, forecast
+from serinus.cli.metric_source import prometheus_at
 from serinus.cli.offline import Files, parsed
-from serinus.cli.outcome import CommandFailed, ExitCode
+from serinus.cli.outcome import CommandFailed
 from serinus.cli.report import as_data
 from serinus.cli.state import status_of
 from serinus.cli.terminal import duration, harmless, show_data
@@ -113,15 +114,11 @@ async def _present(access: Access, deployment: ModelDeployment, prometheus: str 
 async def _measured(deployment: ModelDeployment, status: ModelDeploymentStatus, url: str) -> _Known:
     if status.stable is None:
         raise CommandFailed(f"{deployment.metadata.name}: nothing is stable yet, so there is no traffic to measure")
-    try:
-        source = PrometheusSource(url)
-    except ValueError as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from error
     end = time.time() - 1
     grid = Grid(end - _WINDOW_SECONDS, 60.0)
     prefix = child_name(deployment.metadata.name, status.stable.revision)
     found: dict[str, Traffic] = {}
-    try:
+    async with prometheus_at(url) as source:
         for metric, policy in zip(_metrics(deployment), policy_of(deployment.spec.analysis), strict=False):
             if not isinstance(policy, SharePolicy):
                 continue
@@ -135,8 +132,6 @@ async def _measured(deployment: ModelDeployment, status: ModelDeploymentStatus, 
             total = counts.total if counts else 0.0
             rate, share = total / _WINDOW_SECONDS, (counts.share or 0.0) if counts else 0.0
             found[metric.name] = Traffic(rate, share, *await _thinnest(source, question, metric, policy, deployment))
-    finally:
-        await source.close()
     return _Known(found, f"the last hour of revision {status.stable.revision}, from Prometheus")
 
 

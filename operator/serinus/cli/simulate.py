@@ -24,6 +24,7 @@ from serinus.api.revision import child_name
 from serinus.cli import options
 from serinus.cli.access import Access, Where, with_cluster
 from serinus.cli.files import Document, model_deployments
+from serinus.cli.metric_source import prometheus_at
 from serinus.cli.offline import parsed
 from serinus.cli.outcome import CommandFailed, ExitCode
 from serinus.cli.plot import save_ends
@@ -37,7 +38,6 @@ from serinus.core.evidence.slices import by_slice, pooled
 from serinus.core.history import History, UnreadableHistory, from_csv, from_intervals
 from serinus.core.readings import Counters, Grid, Missing, Reading
 from serinus.core.replay import Candidate, End, NothingToReplay, Replay, judged_metrics, replays
-from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.source import MetricSource, request_for
 
 _MOST_POINTS: Final = 10_000
@@ -264,14 +264,8 @@ async def _measured(access: Access, deployment: ModelDeployment, url: str, hours
     status = status_of(await access.deployment(deployment.metadata.name))
     if status.stable is None:
         raise CommandFailed(f"{deployment.metadata.name}: nothing is stable yet, so there is no traffic to replay")
-    try:
-        source = PrometheusSource(url)
-    except ValueError as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from error
-    try:
+    async with prometheus_at(url) as source:
         return await measured(source, deployment, status.stable.revision, hours=hours, end=time.time() - 1)
-    finally:
-        await source.close()
 
 
 async def measured(

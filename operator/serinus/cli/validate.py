@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -33,6 +34,7 @@ from serinus.cli.access import Access, Where, with_cluster
 from serinus.cli.checking import Finding, findings, findings_of_policy
 from serinus.cli.files import Document, documents
 from serinus.cli.gateways import checks
+from serinus.cli.metric_source import prometheus_at
 from serinus.cli.offline import Files, in_force
 from serinus.cli.options import Output
 from serinus.cli.outcome import CommandFailed, ExitCode
@@ -104,23 +106,12 @@ async def _found(
     checked: Sequence[Document], home: str, prometheus: str | None, there: _Cluster | None
 ) -> list[tuple[Document, Finding]]:
     """What is wrong, in the order of the files and of their lines. `home` is for resources that name no namespace."""
-    source = _source(prometheus) if prometheus is not None else None
     found: list[tuple[Document, Finding]] = []
-    try:
+    async with prometheus_at(prometheus) if prometheus is not None else nullcontext() as source:
         for each in checked:
             wrong = await _findings(each, home, there, source)
             found += [(each, finding) for finding in sorted(wrong, key=lambda finding: each.line_of(finding.field))]
-    finally:
-        if source is not None:
-            await source.close()
     return found
-
-
-def _source(url: str) -> PrometheusSource:
-    try:
-        return PrometheusSource(url)
-    except ValueError as error:
-        raise CommandFailed(str(error), ExitCode.USAGE) from error
 
 
 async def _findings(
