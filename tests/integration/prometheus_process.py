@@ -2,16 +2,30 @@
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from e2e.cluster import tools
 
 PATIENCE_SECONDS = 60.0
+
+
+def scraping(every_seconds: float, *jobs: str) -> str:
+    """A configuration: each of these jobs scrapes the targets in the files of a folder named like its last part."""
+    every = f"{int(every_seconds * 1000)}ms"
+    lines = [f"global: {{scrape_interval: {every}, scrape_timeout: {every}}}", "scrape_configs:"]
+    for job in jobs:
+        files = f"{job.rpartition('/')[2]}/*.json"
+        lines += [f"- job_name: {job}", f"  file_sd_configs: [{{files: [{files}], refresh_interval: 5s}}]"]
+    return "\n".join(lines)
 
 
 class Prometheus:
@@ -52,6 +66,17 @@ class Prometheus:
 
     def _ready(self) -> bool:
         return b"Server is ready to receive web requests" in (self.directory / "log").read_bytes()[self.began :]
+
+    @classmethod
+    @contextmanager
+    def running(cls, directory: Path, config: str) -> Iterator[Self]:
+        """One for as long as tests need it; nothing of what it has stored is left afterwards."""
+        prometheus = cls(directory, config)
+        try:
+            yield prometheus
+        finally:
+            prometheus.kill()
+            shutil.rmtree(directory / "data", ignore_errors=True)
 
     def kill(self) -> None:
         """As an out-of-memory kill would: no goodbye, no staleness markers."""

@@ -21,7 +21,7 @@ from e2e.cluster.controlplane import ControlPlane
 from serinus.api.names import SCHEMA_VERSION
 from serinus.api.revision import revision_hash
 from tests.integration.conftest import Kubectl
-from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus
+from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus, scraping
 from tests.integration.scraped_pods import Namespace as PrometheusNamespace
 from tests.integration.test_chart import CHART, done, helm_for, wait_for
 
@@ -42,12 +42,6 @@ SPEC: dict[str, Any] = {
 }
 CANDIDATE = revision_hash(SPEC)
 FINE = "max(vector(1) or up{%pods%})"
-ANNOTATED = """
-global: {scrape_interval: 500ms, scrape_timeout: 500ms}
-scrape_configs:
-- job_name: annotations
-  file_sd_configs: [{files: [annotations/*.json], refresh_interval: 5s}]
-"""
 TRUE = {"status": "True", "reason": "AsTold", "message": "", "observedGeneration": 1}
 Result = subprocess.CompletedProcess[str]
 
@@ -482,7 +476,7 @@ def test_the_metrics_of_a_file_are_asked_of_prometheus(
         file.write_text(yaml.safe_dump({**kind, "spec": {**SPEC, "analysis": {"metrics": metrics}}}))
         return plugin("validate", "-f", str(file), f"--prometheus={prometheus.url}", *words, code=code).stdout
 
-    prometheus = Prometheus(tmp_path / "prometheus", ANNOTATED)
+    prometheus = Prometheus(tmp_path / "prometheus", scraping(0.5, "annotations"))
     pods = PrometheusNamespace(prometheus, plugin.namespace)
     try:
         assert "is valid" in told(FINE, code=0), "nothing serves yet: that nothing reports is no fault"

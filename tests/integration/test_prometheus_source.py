@@ -4,7 +4,6 @@ A pod is an HTTP server with BentoML's /metrics; what it has answered is known, 
 """
 
 import asyncio
-import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,29 +21,20 @@ from serinus.core.verdicts import Fail, Pass
 from serinus.metrics.prometheus import PrometheusSource
 from serinus.metrics.promql import quote, re2_literal
 from serinus.metrics.source import ErrorShare, EventRatio, QueryValue, ReadingRequest, SlowShare, request_for
-from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus
+from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus, scraping
 from tests.integration.scraped_pods import Namespace, Pod
 
 SCRAPE_SECONDS = 0.25
 STEP_SECONDS = 1.0
 ERRORS = ErrorShare(("5..", "429"), client_errors=True)
 
-CONFIG = f"""
-global: {{scrape_interval: {int(SCRAPE_SECONDS * 1000)}ms, scrape_timeout: {int(SCRAPE_SECONDS * 1000)}ms}}
-scrape_configs:
-- job_name: annotations
-  file_sd_configs: [{{files: [annotations/*.json], refresh_interval: 5s}}]
-- job_name: monitoring/podmonitor
-  file_sd_configs: [{{files: [podmonitor/*.json], refresh_interval: 5s}}]
-"""
+CONFIG = scraping(SCRAPE_SECONDS, "annotations", "monitoring/podmonitor")
 
 
 @pytest.fixture(scope="module")
 def shared_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), CONFIG)
-    yield prometheus
-    prometheus.kill()
-    shutil.rmtree(prometheus.directory / "data", ignore_errors=True)
+    with Prometheus.running(tmp_path_factory.mktemp("prometheus"), CONFIG) as prometheus:
+        yield prometheus
 
 
 @pytest.fixture

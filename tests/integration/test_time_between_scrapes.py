@@ -1,7 +1,6 @@
 """How often a real Prometheus scrapes pods that are some seconds old, as `helm test` asks it."""
 
 import asyncio
-import shutil
 import statistics
 import time
 import uuid
@@ -12,24 +11,17 @@ import pytest
 from serinus.core.readings import Missing
 from serinus.metrics import promql
 from serinus.metrics.prometheus import PrometheusSource
-from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus
+from tests.integration.prometheus_process import PATIENCE_SECONDS, Prometheus, scraping
 from tests.integration.scraped_pods import Namespace
 
 SCRAPE_SECONDS = 0.25
-CONFIG = f"""
-global: {{scrape_interval: {int(SCRAPE_SECONDS * 1000)}ms, scrape_timeout: {int(SCRAPE_SECONDS * 1000)}ms}}
-scrape_configs:
-- job_name: annotations
-  file_sd_configs: [{{files: [annotations/*.json], refresh_interval: 5s}}]
-"""
 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), CONFIG)
-    yield prometheus
-    prometheus.kill()
-    shutil.rmtree(prometheus.directory / "data", ignore_errors=True)
+    config = scraping(SCRAPE_SECONDS, "annotations")
+    with Prometheus.running(tmp_path_factory.mktemp("prometheus"), config) as prometheus:
+        yield prometheus
 
 
 @pytest.fixture
